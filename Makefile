@@ -1,0 +1,76 @@
+# Every target makes its own .venv from the hash-locked requirements; nothing else needs to be installed.
+# PYTHON names the interpreter (3.11 or newer) that .venv is made with.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-input --require-hashes
+LOCKED := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+RUNTIME := .venv/.runtime-$(LOCKED)
+DEVELOPMENT := .venv/.development-$(LOCKED)
+PEER_LOCKED := $(shell cksum < requirements/peers/mlflow.txt | cut -d ' ' -f 1)
+PEER := .peers/mlflow/.installed-$(PEER_LOCKED)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+# $(call install,ENVIRONMENT,REQUIREMENTS): uv is fast; pip also knows the machine's own package mirror.
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
+	|| $(1)/bin/python -m pip install $(PIP_OPTIONS) -r $(2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock clean
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1@/p' Makefile | awk -F @ '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(RUNTIME) ## Run the whole loop on real data: DEMO="--keep" leaves the platform running
+	@$(BIN)/headrace demo $(DEMO)
+
+test: $(DEVELOPMENT) $(PEER) ## Run the tests; TESTS="tests/kernel -k jobs" runs some of them
+	@$(BIN)/pytest $(TESTS)
+
+check: $(DEVELOPMENT) ## Check format, lint, types, layers and house rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/house
+
+format: $(DEVELOPMENT) ## Format the code and repair what lint can repair
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format .
+
+lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requirements/*.txt
+	$(LOCK) --upgrade requirements/bootstrap.in --output-file requirements/bootstrap.txt
+	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --extra sklearn --group pyproject.toml:build \
+		--output-file requirements/runtime.txt
+	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --all-extras --constraints requirements/runtime.txt \
+		--group pyproject.toml:build --group pyproject.toml:test --group pyproject.toml:check \
+		--output-file requirements/development.txt
+	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow.in --output-file requirements/peers/mlflow.txt
+
+clean: ## Remove the environments and the caches
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Headrace needs Python 3.11 or newer; say which one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) -r requirements/bootstrap.txt
+
+$(RUNTIME): | $(BIN)/uv
+	@echo "Installing requirements/runtime.txt"
+	@$(call install,.venv,requirements/runtime.txt)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEVELOPMENT): | $(BIN)/uv
+	@echo "Installing requirements/development.txt"
+	@$(call install,.venv,requirements/development.txt)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(RUNTIME) $@
+
+$(PEER): | $(BIN)/uv
+	@echo "Installing requirements/peers/mlflow.txt"
+	@$(PYTHON) -m venv --clear .peers/mlflow
+	@$(call install,.peers/mlflow,requirements/peers/mlflow.txt)
+	@touch $@
