@@ -1,0 +1,172 @@
+"""The HTTP transport: one call, one answer or one of our errors; safe calls are tried again.
+
+A call that changes something is repeated only when it never reached the server, or when the caller says that
+repeating it is harmless.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import stamina
+
+from headrace.errors import HeadraceError, InternalError, Unavailable, every_error
+
+T = TypeVar("T")
+
+READING = frozenset({"GET", "HEAD"})
+GATEWAY_TROUBLE = frozenset({502, 503, 504})
+
+
+class _TryAgain(Exception):
+    def __init__(self, problem: HeadraceError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class Transport:
+    """Calls one platform. Thread-safe; keeps its connections until `close`.
+
+    Args:
+        url: control's address, for example `http://127.0.0.1:8470`.
+        token: bearer token; empty on a loopback platform without logins.
+        timeout_s: seconds for one attempt.
+        patience_s: seconds for which calls that may be repeated are tried again while the server is away.
+    """
+
+    def __init__(self, url: str, token: str = "", *, timeout_s: float = 60.0, patience_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self.patience_s = patience_s
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        returns: type[T],
+        query: Mapping[str, Any] | None = None,
+        repeatable: bool | None = None,
+    ) -> T:
+        """Send `body` as JSON and decode the answer into `returns` (`type(None)` for none).
+
+        Args:
+            method: HTTP method.
+            path: path below the platform's address.
+            body: anything msgspec encodes; None sends no body.
+            returns: type of the answer.
+            query: query parameters; None values are left out.
+            repeatable: whether repeating is harmless even if the first attempt arrived; default: GET is.
+
+        Raises:
+            HeadraceError: the class whose code the server answered with.
+            Unavailable: the server cannot be reached.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        response = self._send(
+            method,
+            path,
+            repeatable=method in READING if repeatable is None else repeatable,
+            content=content,
+            headers=headers,
+            params=parameters,
+        )
+        return decode(response.content, returns)
+
+    def upload(self, path: str, content: bytes | Iterable[bytes], *, returns: type[T]) -> T:
+        """PUT raw bytes; an iterable is streamed and sent once, bytes may be sent again."""
+        response = self._send(
+            "PUT",
+            path,
+            repeatable=isinstance(content, bytes),
+            content=content,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        return decode(response.content, returns)
+
+    @contextmanager
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """GET raw bytes as a stream of chunks."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise problem_of(response)
+                yield response.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def _send(self, method: str, path: str, *, repeatable: bool, **request: Any) -> httpx.Response:
+        try:
+            for attempt in stamina.retry_context(
+                on=_TryAgain,
+                attempts=None,
+                timeout=self.patience_s,
+                wait_initial=0.05,
+                wait_max=1.0,
+                wait_jitter=0.1,
+            ):
+                with attempt:
+                    return self._once(method, path, repeatable=repeatable, **request)
+        except _TryAgain as gave_up:
+            raise gave_up.problem from gave_up
+        raise InternalError("the retry loop ended without an answer")
+
+    def _once(self, method: str, path: str, *, repeatable: bool, **request: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.ConnectError as error:  # it never arrived
+            raise _TryAgain(self._unreachable(error)) from error
+        except httpx.TransportError as error:
+            problem = self._unreachable(error)
+            if repeatable:
+                raise _TryAgain(problem) from error
+            raise problem from error
+        if response.status_code >= 400:
+            refused = problem_of(response)
+            if response.status_code in GATEWAY_TROUBLE and repeatable:
+                raise _TryAgain(refused)
+            raise refused
+        return response
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"the platform at {self.url} does not answer ({type(error).__name__})",
+            where=self.url,
+            fix="Start it with `headrace up`, or set HEADRACE_URL to where it runs.",
+        )
+
+
+def decode(content: bytes, returns: type[T]) -> T:
+    """The body as `returns`; an empty body is None."""
+    if not content:
+        return msgspec.convert(None, returns)
+    return msgspec.json.decode(content, type=returns)
+
+
+def problem_of(response: httpx.Response) -> HeadraceError:
+    """Our error for an answer of 400 or more: the class that its code names."""
+    try:
+        body = msgspec.json.decode(response.content)
+        error = body["error"]
+        kind = every_error().get(error["code"], HeadraceError)
+        return kind(error["message"], where=error.get("where"), fix=error.get("fix"))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return InternalError(
+            f"the server answered {response.status_code} without saying why", where=str(response.request.url)
+        )

@@ -1,0 +1,36 @@
+"""Bells wake a waiting loop or stream after a commit; who misses one finds the change by looking."""
+
+import asyncio
+import threading
+from collections import defaultdict
+
+
+class Bell:
+    """Named wake-ups inside one process. `ring` may be called from any thread, `wait` from an event loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(list)
+
+    def ring(self, topic: str) -> None:
+        """Wake everyone who waits on `topic` now."""
+        with self._lock:
+            waiting = self._waiting.pop(topic, [])
+        for loop, event in waiting:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+    async def wait(self, topic: str, timeout_s: float) -> bool:
+        """Wait for the next ring of `topic`; False when `timeout_s` seconds pass without one."""
+        entry = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._waiting[topic].append(entry)
+        try:
+            await asyncio.wait_for(entry[1].wait(), timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            with self._lock:
+                if entry in self._waiting.get(topic, []):
+                    self._waiting[topic].remove(entry)
+        return True

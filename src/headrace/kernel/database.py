@@ -1,0 +1,115 @@
+"""The metadata database: one seam for SQLite and PostgreSQL, one way in for every change.
+
+Verbs are plain functions that take a `Tx`. Whoever opens a transaction (a route, a settling job, a subscriber)
+hands such a function to `Database.write`, which returns when the change is durable.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+
+DEFAULT_WORKSPACE = "default"
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class Tx:
+    """One transaction, on behalf of one actor in one workspace.
+
+    Attributes:
+        now: wall time at which the transaction began, aware UTC; the time of every record that it writes.
+        actor: id of the principal on whose behalf it acts.
+        workspace: the workspace that it may touch.
+        dialect: "sqlite" or "postgresql".
+    """
+
+    __slots__ = ("_callbacks", "_connection", "actor", "dialect", "now", "workspace")
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        *,
+        now: datetime,
+        actor: str,
+        workspace: str,
+        callbacks: list[Callable[[], None]],
+    ) -> None:
+        self._connection = connection
+        self._callbacks = callbacks
+        self.now = now
+        self.actor = actor
+        self.workspace = workspace
+        self.dialect = connection.dialect.name
+
+    def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> sa.CursorResult[Any]:
+        """Run one statement; a list of parameters runs it for each of them."""
+        return self._connection.execute(statement, parameters)
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the transaction is durable; never when it is rolled back."""
+        self._callbacks.append(callback)
+
+    def acting_as(self, actor: str) -> "Tx":
+        """The same transaction on behalf of another actor, for work that settles what somebody else asked for."""
+        return Tx(self._connection, now=self.now, actor=actor, workspace=self.workspace, callbacks=self._callbacks)
+
+    def within(self, workspace: str) -> "Tx":
+        """The same transaction in another workspace, for loops that serve all of them."""
+        return Tx(self._connection, now=self.now, actor=self.actor, workspace=workspace, callbacks=self._callbacks)
+
+
+class Database(Protocol):
+    """The seam. Thread-safe; every method may be called from any thread but the writer's own.
+
+    Order: writes are serializable; the order in which they commit is the order of the event sequence.
+    Durability: `write` returns (and a future of `submit` resolves) only after the change has reached the disk.
+    Atomicity: a work that raises leaves nothing behind and does not disturb others committed with it.
+    Errors: what the work raises is raised to its caller unchanged; a database that cannot write raises
+    `Unavailable`, and then nothing of the work was kept.
+    """
+
+    def submit(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> Future[T]:
+        """Queue `work` for the writer."""
+        ...
+
+    def write(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> T:
+        """Run `work` in a transaction and wait until it is durable."""
+        ...
+
+    def read(self, work: Callable[[Tx], T], *, actor: str = "reader", workspace: str = DEFAULT_WORKSPACE) -> T:
+        """Run `work` on one consistent snapshot that cannot write."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and let go of every connection."""
+        ...
+
+
+class Transactions:
+    """A database bound to one principal and workspace: what routes are given."""
+
+    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+        self._database = database
+        self.actor = actor
+        self.workspace = workspace
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a transaction; returns when it is durable."""
+        future = self._database.submit(work, actor=self.actor, workspace=self.workspace)
+        return await asyncio.wrap_future(future)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on a snapshot, off the event loop."""
+        return await asyncio.to_thread(self._database.read, work, actor=self.actor, workspace=self.workspace)
+
+
+def insert(tx: Tx, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """The dialect's INSERT, which has `on_conflict_do_update` and `on_conflict_do_nothing` on both databases."""
+    return postgresql.insert(table) if tx.dialect == "postgresql" else sqlite.insert(table)

@@ -1,0 +1,131 @@
+"""Settings: the only place that reads the environment, so that what a process obeys can be read in one file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InvalidInput
+
+ENDPOINT_FILE = "endpoint.json"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may choose. Each field is an environment variable HEADRACE_<FIELD>.
+
+    Attributes:
+        home: folder that holds the platform's state.
+        url: where control answers, for clients and child processes; empty means: look into the home.
+        token: bearer token of the caller; never logged.
+        host: address that control and gateways bind to; anything but loopback needs logins.
+        port: control's port, 0 picks a free one.
+        gateway_port: the first gateway's port, 0 picks free ones.
+        gateways: how many gateway processes.
+        workers: how many worker processes.
+        database: path of the SQLite file, or a postgresql:// URL; empty means HOME/headrace.db.
+        synchronous: SQLite's flush at commit: "FULL" survives power loss, "NORMAL" a crash of the process.
+        alert_channels: `name=URL` pairs separated by blanks: where alerts named in projects go. URLs are secrets.
+        alerts_allow_loopback: lets alerts go to this machine, for tests and demonstrations.
+        upload_limit_bytes: largest single upload.
+        checkpoint_every: events between two signed checkpoints of the audit chain.
+        log_level: "debug", "info", "warning" or "error".
+    """
+
+    home: Path = Path(".headrace")
+    url: str = ""
+    token: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8470
+    gateway_port: int = 8471
+    gateways: int = 1
+    workers: int = 1
+    database: str = ""
+    synchronous: str = "FULL"
+    alert_channels: str = ""
+    alerts_allow_loopback: bool = False
+    upload_limit_bytes: int = 2 * 1024**3
+    checkpoint_every: int = 100
+    log_level: str = "info"
+
+    def __repr__(self) -> str:
+        secrets = {"token", "alert_channels", "database"}
+        shown = ", ".join(
+            f"{name}={'…' if name in secrets and getattr(self, name) else getattr(self, name)!r}"
+            for name in self.__struct_fields__
+        )
+        return f"Settings({shown})"
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file of an embedded home."""
+        return Path(self.database) if self.database else self.home / "headrace.db"
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Alert channels by name."""
+        pairs = (pair.partition("=") for pair in self.alert_channels.split())
+        return {name: url for name, _, url in pairs if url}
+
+
+def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
+    """Settings from `HEADRACE_*` variables, with `overrides` (None means: not given) on top.
+
+    Args:
+        environment: usually `os.environ`; a test passes its own.
+        overrides: fields given on the command line.
+
+    Raises:
+        InvalidInput: a value is not of its field's type; names the variable.
+    """
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        variable = f"HEADRACE_{field.name.upper()}"
+        if variable in environment:
+            values[field.name] = _convert(environment[variable], field.type, variable)
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    settings = Settings(**values)
+    if settings.synchronous not in {"FULL", "NORMAL"}:
+        raise InvalidInput(
+            f"{settings.synchronous!r} is not a flush setting",
+            where="HEADRACE_SYNCHRONOUS",
+            fix="Use FULL (survives power loss) or NORMAL (survives a crash of the process).",
+        )
+    return settings
+
+
+def _convert(text: str, wanted: Any, variable: str) -> Any:
+    converters: dict[Any, Callable[[str], Any]] = {
+        Path: Path,
+        str: str,
+        int: int,
+        bool: lambda value: {"1": True, "true": True, "0": False, "false": False}[value.lower()],
+    }
+    try:
+        return converters[wanted](text)
+    except (ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"{text!r} is not a {wanted.__name__}", where=variable, fix="Set it to a valid value or unset it."
+        ) from error
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What `headrace up` writes into its home so that clients find it.
+
+    Attributes:
+        url: control's address.
+        gateways: the gateways' addresses.
+        pid: process id of the supervisor.
+    """
+
+    url: str
+    gateways: list[str]
+    pid: int
+
+
+def read_endpoint(home: Path) -> Endpoint | None:
+    """The endpoint of the platform that runs on `home`, or None."""
+    try:
+        return msgspec.json.decode((home / ENDPOINT_FILE).read_bytes(), type=Endpoint)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,93 @@
+"""The kernel's own tables: events, cursors, pins, jobs, schedules and the business clock."""
+
+import sqlalchemy as sa
+
+from headrace.kernel.schema import Document, Instant, metadata, workspace_column
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("type", sa.String(128), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("subject", sa.String(512), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    workspace_column(),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("payload", sa.Text, nullable=True),  # the exact bytes that were hashed; NULL once erased
+    sa.Column("payload_digest", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("ix_events_type_seq", "type", "seq"),
+    sa.Index("ix_events_subject_seq", "subject", "seq"),
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    workspace_column(),
+)
+
+pins = sa.Table(
+    "pins",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("resource", sa.String(512), primary_key=True),
+    sa.Column("holder", sa.String(256), primary_key=True),
+    sa.Column("reason", sa.String(512), nullable=False),
+    sa.Column("pinned_at", Instant, nullable=False),
+    sa.Index("ix_pins_holder", "workspace", "holder"),
+)
+
+business_clock = sa.Table(
+    "business_clock",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("moved_at", Instant, nullable=False),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    workspace_column(),
+    sa.Column("kind", sa.String(128), nullable=False),
+    sa.Column("key", sa.String(512), nullable=True),
+    sa.Column("lane", sa.String(256), nullable=True),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("max_attempts", sa.Integer, nullable=False),
+    sa.Column("lease_s", sa.Float, nullable=False),
+    sa.Column("enqueued_at", Instant, nullable=False),
+    sa.Column("not_before", Instant, nullable=True),
+    sa.Column("not_before_business", Instant, nullable=True),
+    sa.Column("scheduled_for", Instant, nullable=True),
+    sa.Column("leased_by", sa.String(256), nullable=True),
+    sa.Column("lease", sa.String(64), nullable=True),
+    sa.Column("leased_until", Instant, nullable=True),
+    sa.Column("progress", Document, nullable=True),
+    sa.Column("error", sa.Text, nullable=True),
+    sa.Column("finished_at", Instant, nullable=True),
+    sa.UniqueConstraint("workspace", "key"),
+    sa.Index("ix_jobs_state_seq", "state", "seq"),
+    sa.Index("ix_jobs_lane_state_seq", "lane", "state", "seq"),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("kind", sa.String(128), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("cron", sa.String(128), nullable=False),
+    sa.Column("next_at", Instant, nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Index("ix_schedules_next_at", "next_at"),
+)

@@ -1,0 +1,120 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import InternalError, InvalidInput, NotFound
+from headrace.kernel.blobs import CHUNK_BYTES, BlobStore, open_blob_store
+from headrace.testing.blob_store import BlobStoreContract
+
+
+class TestLocalBlobStore(BlobStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> BlobStore:
+        return open_blob_store(tmp_path / "home")
+
+
+class TestObjectBlobStore(BlobStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> BlobStore:
+        return open_blob_store(tmp_path / "home", "memory:///")
+
+
+def blob_path(home: Path, digest: str) -> Path:
+    name = digest.removeprefix("sha256:")
+    return home / "blobs" / "sha256" / name[:2] / name
+
+
+def test_a_damaged_blob_is_never_read_whole(tmp_path: Path) -> None:
+    store = open_blob_store(tmp_path)
+    content = b"a" * (2 * CHUNK_BYTES) + b"b"
+    digest = store.put(content).digest
+    with blob_path(tmp_path, digest).open("r+b") as file:
+        file.seek(7)
+        file.write(b"!")
+    with pytest.raises(InternalError):
+        store.read(digest)
+    received = store.stream(digest)
+    first = next(received)
+    with pytest.raises(InternalError):
+        b"".join(received)
+    assert len(first) < len(content)
+
+
+def test_a_torn_blob_is_healed_by_storing_it_again(tmp_path: Path) -> None:
+    store = open_blob_store(tmp_path)
+    digest = store.put(b"complete").digest
+    blob_path(tmp_path, digest).write_bytes(b"comp")
+    assert store.put(b"complete").digest == digest
+    assert store.read(digest) == b"complete"
+
+
+def test_planted_links_are_not_blobs(tmp_path: Path) -> None:
+    store = open_blob_store(tmp_path / "home")
+    digest = store.put(b"content").digest
+    path = blob_path(tmp_path / "home", digest)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"content")
+    path.unlink()
+    path.symlink_to(outside)
+    assert not store.exists(digest)
+    with pytest.raises(NotFound):
+        store.read(digest)
+    store.put(b"content")
+    assert not path.is_symlink()
+    assert store.read(digest) == b"content"
+
+
+def test_a_planted_directory_link_is_refused(tmp_path: Path) -> None:
+    store = open_blob_store(tmp_path / "home")
+    digest = store.put(b"content").digest
+    directory = blob_path(tmp_path / "home", digest).parent
+    directory.rename(tmp_path / "moved")
+    directory.symlink_to(tmp_path / "moved")
+    assert not store.exists(digest)
+    (tmp_path / "moved" / digest.removeprefix("sha256:")).unlink()
+    with pytest.raises(InternalError):
+        store.put(b"content")
+    assert list((tmp_path / "moved").iterdir()) == []
+
+
+def test_opening_sweeps_what_a_killed_writer_left_and_nothing_else(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from headrace.kernel.blobs import open_blob_store
+def content():
+    yield b"half"
+    print("writing", flush=True)
+    sys.stdin.read()
+open_blob_store(Path({str(tmp_path)!r})).put(content())
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        assert process.stdout.readline() == b"writing\n"
+        staging = tmp_path / "blobs" / "staging"
+        open_blob_store(tmp_path)
+        assert len(list(staging.iterdir())) == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(list(staging.iterdir())) == 1
+    open_blob_store(tmp_path)
+    assert list(staging.iterdir()) == []
+
+
+def test_nothing_is_left_in_staging(tmp_path: Path) -> None:
+    store = open_blob_store(tmp_path)
+    store.put(b"one")
+    store.put(b"one")
+    store.put(os.urandom(10))
+    assert list((tmp_path / "blobs" / "staging").iterdir()) == []
+
+
+def test_an_url_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput):
+        open_blob_store(tmp_path, "gopher://bucket")
