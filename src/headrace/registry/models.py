@@ -1,0 +1,129 @@
+"""Models: the names under which versions are registered."""
+
+from typing import Any
+
+from headrace.errors import AlreadyExists, InvalidInput, NotFound
+from headrace.kernel import events
+from headrace.kernel.database import Tx
+from headrace.registry import tables
+from headrace.registry.nouns import Model, ModelDetails, Stage, Version
+
+NAME_LIMIT = 256
+
+
+def create(
+    tx: Tx,
+    name: str,
+    *,
+    description: str = "",
+    tags: dict[str, str] | None = None,
+    declaration: dict[str, Any] | None = None,
+) -> Model:
+    """Create a model.
+
+    Raises:
+        InvalidInput: the name is empty, too long, or holds a slash, a colon or a control character.
+        AlreadyExists: a model of this name exists.
+    """
+    check_name(name)
+    model = Model(
+        name=name,
+        description=description,
+        declaration=declaration,
+        tags=tags or {},
+        created_by=tx.actor,
+        created_at=tx.now,
+        updated_at=tx.now,
+    )
+    if not tables.add_model(tx, model):
+        raise AlreadyExists(f"a model named {name!r} exists already", where=f"model/{name}")
+    events.append(tx, "registry.model_created", f"model/{name}", {"model": name})
+    return model
+
+
+def ensure(tx: Tx, name: str) -> Model:
+    """The model of this name, created when there is none."""
+    return tables.find_model(tx, name) or create(tx, name)
+
+
+def get(tx: Tx, name: str) -> Model:
+    """The model of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    model = tables.find_model(tx, name)
+    if model is None:
+        raise NotFound(f"there is no model named {name!r}", where=f"model/{name}")
+    return model
+
+
+def search(tx: Tx, *, contains: str = "", limit: int = 100, after: str = "") -> tuple[Model, ...]:
+    """Models by name; `after` is the last name of the page before."""
+    return tables.list_models(tx, contains=contains, limit=limit, after=after)
+
+
+def details(tx: Tx, name: str, *, limit: int = 100) -> ModelDetails:
+    """A model with its newest versions, its aliases and what is in production."""
+    model = get(tx, name)
+    serving = tables.versions_in_stage(tx, name, Stage.PRODUCTION)
+    return ModelDetails(
+        model=model,
+        versions=tables.list_versions(tx, model=name, limit=limit),
+        aliases=tables.list_aliases(tx, name),
+        production=serving[0].number if serving else None,
+    )
+
+
+def latest_versions(tx: Tx, name: str) -> tuple[Version, ...]:
+    """The newest version of each stage that has one."""
+    newest: dict[Stage, Version] = {}
+    for stage in Stage:
+        found = tables.versions_in_stage(tx, name, stage)
+        if found:
+            newest[stage] = max(found, key=lambda version: version.number)
+    return tuple(newest.values())
+
+
+def declare(tx: Tx, name: str, declaration: dict[str, Any]) -> Model:
+    """Create the model of a project, or take its changed declaration; archived models come back."""
+    existing = tables.find_model(tx, name)
+    if existing is None:
+        return create(tx, name, declaration=declaration)
+    if existing.declaration != declaration or existing.archived:
+        tables.change_model(tx, name, declaration=declaration, archived=False, updated_at=tx.now)
+        events.append(tx, "registry.model_declared", f"model/{name}", {"model": name})
+    return get(tx, name)
+
+
+def archive(tx: Tx, name: str, reason: str) -> Model:
+    """Mark a model that its project no longer declares; its versions and their stages stay as they are."""
+    model = get(tx, name)
+    if not model.archived:
+        tables.change_model(tx, name, archived=True, updated_at=tx.now)
+        events.append(tx, "registry.model_archived", f"model/{name}", {"model": name, "reason": reason})
+    return get(tx, name)
+
+
+def describe(tx: Tx, name: str, *, description: str | None = None, tags: dict[str, str] | None = None) -> Model:
+    """Set the description, or replace the tags, of a model."""
+    model = get(tx, name)
+    values: dict[str, Any] = {}
+    if description is not None and description != model.description:
+        values["description"] = description
+    if tags is not None and tags != model.tags:
+        values["tags"] = tags
+    if values:
+        tables.change_model(tx, name, updated_at=tx.now, **values)
+        events.append(tx, "registry.model_described", f"model/{name}", {"model": name, **values})
+    return get(tx, name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that could not stand in a URL or a `models:/` address."""
+    if not name.strip() or len(name) > NAME_LIMIT or any(sign in name for sign in "/:") or not name.isprintable():
+        raise InvalidInput(
+            "a model's name is 1 to 256 printable characters without '/' and ':'",
+            where="name",
+            fix="Choose a name such as 'churn' or 'credit-risk'.",
+        )

@@ -1,0 +1,257 @@
+"""The registry's records: what a model, a version, an approval and a piece of evidence are.
+
+Everything here is frozen and light, since the SDK, the gateways and the workers import it too.
+"""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Stage(StrEnum):
+    """Where a version stands on its way to production; the words are MLflow's."""
+
+    NONE = "None"
+    STAGING = "Staging"
+    PRODUCTION = "Production"
+    ARCHIVED = "Archived"
+
+
+class Verdict(StrEnum):
+    """What a gate says of a candidate; only PASS and BETTER let a release go on."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    BETTER = "BETTER"
+    WORSE = "WORSE"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def passes(self) -> bool:
+        """Whether a release may go on after this verdict."""
+        return self in {Verdict.PASS, Verdict.BETTER}
+
+
+class ApprovalStatus(StrEnum):
+    """The life of a request for approval; all but REQUESTED are final."""
+
+    REQUESTED = "requested"
+    GRANTED = "granted"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a model directory."""
+
+    path: str
+    """Relative to the model directory, with forward slashes."""
+    digest: str
+    """`sha256:<hex>` of the content, which is its address in the blob store."""
+    size_bytes: int
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of a version, with its confidence interval where one is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class FeatureUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One feature view that a version reads, so that serving looks up what training saw."""
+
+    view: str
+    version: int
+    columns: tuple[str, ...]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A name under which versions are registered."""
+
+    name: str
+    description: str = ""
+    declaration: dict[str, Any] | None = None
+    """The project's declaration as JSON; None when the model was created through another door."""
+    tags: dict[str, str] = {}
+    latest_number: int = 0
+    archived: bool = False
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One immutable model directory with its origin; only stage, description and tags change."""
+
+    model: str
+    number: int
+    digest: str
+    """Digest of the canonical file listing: equal digests mean equal bytes."""
+    files: tuple[ModelFile, ...]
+    stage: Stage = Stage.NONE
+    run_id: str | None = None
+    artifact_prefix: str = ""
+    source: str | None = None
+    """Where another door took the files from, verbatim."""
+    signature: dict[str, Any] | None = None
+    profile: str | None = None
+    """Blob digest of the reference profile."""
+    training_set_id: str | None = None
+    bundle_digest: str | None = None
+    environment_digest: str | None = None
+    code_commit: str | None = None
+    entity_key: str | None = None
+    feature_views: tuple[FeatureUse, ...] = ()
+    params: dict[str, Any] = {}
+    metrics: dict[str, Estimate] = {}
+    tags: dict[str, str] = {}
+    description: str = ""
+    author: str
+    """Who answers for its making: four eyes never counts this principal twice."""
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class RegisterVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to register a version. Give `run_id` (with `artifact_prefix`) or `source`."""
+
+    model: str
+    files: tuple[ModelFile, ...]
+    run_id: str | None = None
+    artifact_prefix: str = ""
+    source: str | None = None
+    signature: dict[str, Any] | None = None
+    profile: str | None = None
+    training_set_id: str | None = None
+    bundle_digest: str | None = None
+    environment_digest: str | None = None
+    code_commit: str | None = None
+    entity_key: str | None = None
+    feature_views: tuple[FeatureUse, ...] = ()
+    params: dict[str, Any] = {}
+    metrics: dict[str, Estimate] = {}
+    tags: dict[str, str] = {}
+    description: str = ""
+
+    def origin(self) -> str:
+        """What makes a second registration the same one."""
+        return f"run/{self.run_id}/{self.artifact_prefix}" if self.run_id else f"source/{self.source}"
+
+
+class StageChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a model's stage history."""
+
+    model: str
+    number: int
+    before: Stage
+    after: Stage
+    reason: str
+    actor: str
+    at: datetime
+    event_seq: int
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A free name for one version of a model."""
+
+    model: str
+    alias: str
+    number: int
+
+
+class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """A model with its versions, newest first."""
+
+    model: Model
+    versions: tuple[Version, ...]
+    aliases: tuple[Alias, ...]
+    production: int | None
+    """The number of the version in production."""
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that somebody answers for a version, bound to its digest."""
+
+    id: str
+    model: str
+    number: int
+    digest: str
+    release_id: str | None = None
+    role: str
+    four_eyes: bool
+    excluded: tuple[str, ...]
+    """Principals who may not decide under four eyes: the author and who asked."""
+    status: ApprovalStatus
+    requested_by: str
+    requested_at: datetime
+    expires_at: datetime
+    """Wall time."""
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    reason: str = ""
+
+
+class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ask for; `excluded` adds principals to the version's author and who asks."""
+
+    model: str
+    number: int
+    release_id: str | None = None
+    role: str = "approver"
+    four_eyes: bool = True
+    expires_s: float
+    excluded: tuple[str, ...] = ()
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer to a request for approval."""
+
+    grant: bool
+    reason: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gate or a check found, complete enough that anyone can compute it again."""
+
+    id: str = ""
+    """Given when it is recorded."""
+    model: str
+    number: int
+    release_id: str | None = None
+    attempt: int = 0
+    kind: str
+    """`gate`, `check` or `staging`."""
+    name: str
+    """The declaration in short, like `not_worse_than_production(roc_auc)`."""
+    verdict: Verdict
+    metric: str | None = None
+    value: float | None = None
+    """The estimate: the metric, or its difference to production."""
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    """Coverage of the two-sided interval from low to high."""
+    margin: float | None = None
+    """The threshold, or the non-inferiority margin."""
+    sample_size: int | None = None
+    smallest_detectable_effect: float | None = None
+    production_number: int | None = None
+    cohort: datetime | None = None
+    """Business time as of which the rows were scored; None for the version's own hold-out."""
+    scores: str | None = None
+    """Blob digest of the parquet file with every row's label and scores."""
+    summary: str = ""
+    details: dict[str, Any] = {}
+    recorded_at: datetime | None = None
+
+
+def directory_digest(files: tuple[ModelFile, ...]) -> str:
+    """The digest of a model directory: SHA-256 over its sorted listing of path, digest and size."""
+    listing = sorted((file.path, file.digest, file.size_bytes) for file in files)
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(listing)).hexdigest()

@@ -1,0 +1,160 @@
+"""The registry's HTTP door."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+from litestar.params import Parameter
+
+from headrace.errors import PermissionRefused
+from headrace.kernel.access import Principal, Role
+from headrace.kernel.database import Transactions, Tx
+from headrace.registry import approvals, evidence, models, register, stages, versions
+from headrace.registry.nouns import (
+    Approval,
+    ApprovalStatus,
+    Decision,
+    Evidence,
+    Model,
+    ModelDetails,
+    RegisterVersion,
+    StageChange,
+    Version,
+)
+
+PageSize = Annotated[int, Parameter(ge=1, le=1_000)]
+
+
+class CreateModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model to create."""
+
+    name: str
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's stage moves, and what was in production at their end or at the moment asked for."""
+
+    model: str
+    production: int | None
+    changes: tuple[StageChange, ...]
+
+
+@get("/api/v1/models")
+async def list_models(
+    transactions: Transactions, contains: str = "", after: str = "", limit: PageSize = 100
+) -> tuple[Model, ...]:
+    """Models by name."""
+    return await transactions.read(lambda tx: models.search(tx, contains=contains, after=after, limit=limit))
+
+
+@post("/api/v1/models")
+async def create_model(data: CreateModel, transactions: Transactions) -> Model:
+    """Create a model without a project."""
+    return await transactions.write(
+        lambda tx: models.create(tx, data.name, description=data.description, tags=data.tags)
+    )
+
+
+@get("/api/v1/models/{name:str}")
+async def get_model(name: str, transactions: Transactions) -> ModelDetails:
+    """A model with its versions."""
+    return await transactions.read(lambda tx: models.details(tx, name))
+
+
+@post("/api/v1/models/{name:str}/versions")
+async def register_version(name: str, data: RegisterVersion, transactions: Transactions) -> Version:
+    """Register a version, and its model when it is the first."""
+    request = msgspec.structs.replace(data, model=name)
+
+    def work(tx: Tx) -> Version:
+        models.ensure(tx, name)
+        return register.register_version(tx, request)
+
+    return await transactions.write(work)
+
+
+@get("/api/v1/models/{name:str}/versions/{number:int}")
+async def get_version(name: str, number: int, transactions: Transactions) -> Version:
+    """One version."""
+    return await transactions.read(lambda tx: versions.get(tx, name, number))
+
+
+@get("/api/v1/models/{name:str}/versions/{number:int}/evidence")
+async def get_evidence(name: str, number: int, transactions: Transactions) -> tuple[Evidence, ...]:
+    """What gates and checks found on a version, oldest first."""
+    return await transactions.read(lambda tx: evidence.of_version(tx, name, number))
+
+
+@get("/api/v1/models/{name:str}/history")
+async def get_history(name: str, transactions: Transactions, at: datetime | None = None) -> History:
+    """The stage moves up to a moment of wall time, and what was in production then."""
+
+    def work(tx: Tx) -> History:
+        return History(
+            model=name,
+            production=stages.production_at(tx, name, at or tx.now),
+            changes=stages.history(tx, name, until=at),
+        )
+
+    return await transactions.read(work)
+
+
+@get("/api/v1/approvals")
+async def list_approvals(
+    transactions: Transactions,
+    status: ApprovalStatus | None = None,
+    model: str | None = None,
+    limit: PageSize = 200,
+) -> tuple[Approval, ...]:
+    """Requests for approval, newest first."""
+    return await transactions.read(lambda tx: approvals.search(tx, status=status, model=model, limit=limit))
+
+
+@get("/api/v1/approvals/{approval_id:str}")
+async def get_approval(approval_id: str, transactions: Transactions) -> Approval:
+    """One request for approval."""
+    return await transactions.read(lambda tx: approvals.get(tx, approval_id))
+
+
+@post("/api/v1/approvals/{approval_id:str}/decision", status_code=200)
+async def decide_approval(
+    approval_id: str, data: Decision, transactions: Transactions, principal: Principal
+) -> Approval:
+    """Grant or refuse; an attempt that is not allowed is recorded before it is refused."""
+    try:
+        return await transactions.write(lambda tx: approvals.decide(tx, approval_id, data, principal))
+    except PermissionRefused as problem:
+        refused = problem
+    await transactions.write(lambda tx: approvals.record_refused_attempt(tx, approval_id, data, principal, refused))
+    raise refused
+
+
+HANDLERS = [
+    list_models,
+    create_model,
+    get_model,
+    register_version,
+    get_version,
+    get_evidence,
+    get_history,
+    list_approvals,
+    get_approval,
+    decide_approval,
+]
+
+AUTHORIZATION = {
+    "GET /api/v1/models": Role.VIEWER,
+    "POST /api/v1/models": Role.DEVELOPER,
+    "GET /api/v1/models/{name}": Role.VIEWER,
+    "POST /api/v1/models/{name}/versions": Role.DEVELOPER,
+    "GET /api/v1/models/{name}/versions/{number}": Role.VIEWER,
+    "GET /api/v1/models/{name}/versions/{number}/evidence": Role.VIEWER,
+    "GET /api/v1/models/{name}/history": Role.VIEWER,
+    "GET /api/v1/approvals": Role.VIEWER,
+    "GET /api/v1/approvals/{approval_id}": Role.VIEWER,
+    # every role reaches the decision, so that an attempt without the right role is recorded too
+    "POST /api/v1/approvals/{approval_id}/decision": Role.VIEWER,
+}

@@ -1,0 +1,445 @@
+"""The registry's tables and every statement on them."""
+
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from headrace.errors import InternalError
+from headrace.kernel.database import Tx, insert
+from headrace.kernel.schema import Document, Instant, metadata, workspace_column
+from headrace.registry.nouns import (
+    Alias,
+    Approval,
+    ApprovalStatus,
+    Evidence,
+    Model,
+    Stage,
+    StageChange,
+    Version,
+)
+
+T = TypeVar("T")
+
+models = sa.Table(
+    "registry_models",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("declaration", Document, nullable=True),
+    sa.Column("tags", Document, nullable=False),
+    sa.Column("latest_number", sa.Integer, nullable=False),
+    sa.Column("archived", sa.Boolean, nullable=False),
+    sa.Column("created_by", sa.String(256), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+versions = sa.Table(
+    "registry_versions",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(80), nullable=False),
+    sa.Column("origin", sa.String(1024), nullable=False),
+    sa.Column("stage", sa.String(16), nullable=False),
+    sa.Column("stage_seq", sa.BigInteger, nullable=False),  # event that set the stage: orders two in one stage
+    sa.Column("run_id", sa.String(64), nullable=True),
+    sa.Column("training_set_id", sa.String(64), nullable=True),
+    sa.Column("bundle_digest", sa.String(80), nullable=True),
+    sa.Column("environment_digest", sa.String(80), nullable=True),
+    sa.Column("code_commit", sa.String(80), nullable=True),
+    sa.Column("author", sa.String(256), nullable=False),
+    sa.Column("created_by", sa.String(256), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("document", Document, nullable=False),  # the fields of Version that nobody searches by
+    sa.UniqueConstraint("workspace", "model", "origin", "digest"),
+    sa.Index("ix_registry_versions_run_id", "workspace", "run_id"),
+    sa.Index("ix_registry_versions_stage", "workspace", "model", "stage", "stage_seq"),
+)
+
+_VERSION_COLUMNS = frozenset(column.name for column in versions.columns)
+
+aliases = sa.Table(
+    "registry_aliases",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("alias", sa.String(256), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
+stage_history = sa.Table(
+    "registry_stage_history",
+    metadata,
+    sa.Column("event_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    workspace_column(),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("before", sa.String(16), nullable=False),
+    sa.Column("after", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq"),
+)
+
+approvals = sa.Table(
+    "registry_approvals",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(80), nullable=False),
+    sa.Column("release_id", sa.String(64), nullable=True),
+    sa.Column("role", sa.String(32), nullable=False),
+    sa.Column("four_eyes", sa.Boolean, nullable=False),
+    sa.Column("excluded", Document, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("requested_by", sa.String(256), nullable=False),
+    sa.Column("requested_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("decided_by", sa.String(256), nullable=True),
+    sa.Column("decided_at", Instant, nullable=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("ix_registry_approvals_status", "status", "expires_at"),
+    sa.Index(
+        "uq_registry_approvals_open_release",
+        "workspace",
+        "release_id",
+        unique=True,
+        sqlite_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
+        postgresql_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
+    ),
+)
+
+evidence = sa.Table(
+    "registry_evidence",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("release_id", sa.String(64), nullable=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("document", Document, nullable=False),
+    sa.Index("ix_registry_evidence_version", "workspace", "model", "number", "id"),
+)
+
+
+def _columns(record: msgspec.Struct) -> dict[str, Any]:
+    """A record as values for its columns: enums as text, moments as they are."""
+    return dict(msgspec.to_builtins(record, builtin_types=(datetime,)))
+
+
+def _plain(row: sa.RowMapping) -> dict[str, Any]:
+    """A row under plain strings: SQLAlchemy's names are a subclass, which msgspec refuses."""
+    return {str(name): value for name, value in row.items()}
+
+
+def _record(row: sa.RowMapping, kind: type[T]) -> T:
+    return msgspec.convert(_plain(row), kind)
+
+
+# -- models -------------------------------------------------------------------------------------------------
+
+
+def add_model(tx: Tx, model: Model) -> bool:
+    """Insert a model; False when the name exists."""
+    statement = (
+        insert(tx, models)
+        .values(workspace=tx.workspace, **_columns(model))
+        .on_conflict_do_nothing(index_elements=["workspace", "name"])
+    )
+    return tx.execute(statement).rowcount == 1
+
+
+def find_model(tx: Tx, name: str) -> Model | None:
+    """The model of this name."""
+    query = sa.select(models).where(models.c.workspace == tx.workspace, models.c.name == name)
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _record(row, Model)
+
+
+def list_models(tx: Tx, *, contains: str = "", limit: int, after: str = "") -> tuple[Model, ...]:
+    """Models by name, those whose name contains the text, from after the given name on."""
+    query = (
+        sa.select(models)
+        .where(models.c.workspace == tx.workspace, models.c.name > after)
+        .order_by(models.c.name)
+        .limit(limit)
+    )
+    if contains:
+        query = query.where(models.c.name.contains(contains, autoescape=True))
+    return tuple(_record(row, Model) for row in tx.execute(query).mappings())
+
+
+def change_model(tx: Tx, name: str, **values: Any) -> None:
+    """Set columns of a model."""
+    tx.execute(sa.update(models).where(models.c.workspace == tx.workspace, models.c.name == name).values(**values))
+
+
+def take_number(tx: Tx, name: str) -> int:
+    """The model's next version number; the row lock makes numbers dense, a rollback gives it back."""
+    statement = (
+        sa.update(models)
+        .where(models.c.workspace == tx.workspace, models.c.name == name)
+        .values(latest_number=models.c.latest_number + 1, updated_at=tx.now)
+        .returning(models.c.latest_number)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+# -- versions -----------------------------------------------------------------------------------------------
+
+
+def add_version(tx: Tx, version: Version, *, origin: str) -> None:
+    """Insert a version under its number."""
+    fields = _columns(version)
+    columns = {name: value for name, value in fields.items() if name in _VERSION_COLUMNS}
+    document = {name: value for name, value in fields.items() if name not in _VERSION_COLUMNS}
+    tx.execute(
+        sa.insert(versions).values(workspace=tx.workspace, origin=origin, stage_seq=0, document=document, **columns)
+    )
+
+
+def _version(row: sa.RowMapping) -> Version:
+    return msgspec.convert({**row["document"], **_plain(row)}, Version)
+
+
+def find_version(tx: Tx, model: str, number: int) -> Version | None:
+    """One version."""
+    query = sa.select(versions).where(
+        versions.c.workspace == tx.workspace, versions.c.model == model, versions.c.number == number
+    )
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
+def find_registered(tx: Tx, model: str, origin: str, digest: str) -> Version | None:
+    """The version that was registered from this origin with these bytes."""
+    query = sa.select(versions).where(
+        versions.c.workspace == tx.workspace,
+        versions.c.model == model,
+        versions.c.origin == origin,
+        versions.c.digest == digest,
+    )
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
+def list_versions(
+    tx: Tx,
+    *,
+    model: str | None = None,
+    run_id: str | None = None,
+    stages: tuple[Stage, ...] = (),
+    limit: int,
+    offset: int = 0,
+) -> tuple[Version, ...]:
+    """Versions by model name, newest first."""
+    query = (
+        sa.select(versions)
+        .where(versions.c.workspace == tx.workspace)
+        .order_by(versions.c.model, versions.c.number.desc())
+        .limit(limit)
+        .offset(offset)
+    )
+    if model is not None:
+        query = query.where(versions.c.model == model)
+    if run_id is not None:
+        query = query.where(versions.c.run_id == run_id)
+    if stages:
+        query = query.where(versions.c.stage.in_([stage.value for stage in stages]))
+    return tuple(_version(row) for row in tx.execute(query).mappings())
+
+
+def versions_in_stage(tx: Tx, model: str, stage: Stage) -> tuple[Version, ...]:
+    """The versions in one stage, the one that entered it last first."""
+    query = (
+        sa.select(versions)
+        .where(
+            versions.c.workspace == tx.workspace,
+            versions.c.model == model,
+            versions.c.stage == stage.value,
+        )
+        .order_by(versions.c.stage_seq.desc())
+    )
+    return tuple(_version(row) for row in tx.execute(query).mappings())
+
+
+def set_stage(tx: Tx, model: str, number: int, stage: Stage, event_seq: int) -> None:
+    """Move a version to a stage."""
+    tx.execute(
+        sa.update(versions)
+        .where(versions.c.workspace == tx.workspace, versions.c.model == model, versions.c.number == number)
+        .values(stage=stage.value, stage_seq=event_seq, updated_at=tx.now)
+    )
+
+
+def change_version(tx: Tx, version: Version) -> None:
+    """Write back description and tags, the only fields of the document that change."""
+    fields = _columns(version)
+    document = {name: value for name, value in fields.items() if name not in _VERSION_COLUMNS}
+    tx.execute(
+        sa.update(versions)
+        .where(
+            versions.c.workspace == tx.workspace,
+            versions.c.model == version.model,
+            versions.c.number == version.number,
+        )
+        .values(document=document, updated_at=tx.now)
+    )
+
+
+# -- aliases and stage history ------------------------------------------------------------------------------
+
+
+def put_alias(tx: Tx, alias: Alias) -> None:
+    """Point an alias at a version."""
+    statement = insert(tx, aliases).values(workspace=tx.workspace, **_columns(alias))
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["workspace", "model", "alias"], set_={"number": alias.number}
+        )
+    )
+
+
+def list_aliases(tx: Tx, model: str) -> tuple[Alias, ...]:
+    """The aliases of a model by name."""
+    query = (
+        sa.select(aliases)
+        .where(aliases.c.workspace == tx.workspace, aliases.c.model == model)
+        .order_by(aliases.c.alias)
+    )
+    return tuple(_record(row, Alias) for row in tx.execute(query).mappings())
+
+
+def drop_alias(tx: Tx, model: str, alias: str) -> None:
+    """Remove an alias."""
+    tx.execute(
+        sa.delete(aliases).where(
+            aliases.c.workspace == tx.workspace, aliases.c.model == model, aliases.c.alias == alias
+        )
+    )
+
+
+def add_stage_change(tx: Tx, change: StageChange) -> None:
+    """Append to the stage history, which is never edited."""
+    tx.execute(sa.insert(stage_history).values(workspace=tx.workspace, **_columns(change)))
+
+
+def list_stage_changes(
+    tx: Tx, model: str, *, until: datetime | None = None, limit: int = 1_000
+) -> tuple[StageChange, ...]:
+    """A model's stage history, oldest first, up to and with a moment of wall time."""
+    query = (
+        sa.select(stage_history)
+        .where(stage_history.c.workspace == tx.workspace, stage_history.c.model == model)
+        .order_by(stage_history.c.event_seq)
+        .limit(limit)
+    )
+    if until is not None:
+        query = query.where(stage_history.c.at <= until)
+    return tuple(_record(row, StageChange) for row in tx.execute(query).mappings())
+
+
+# -- approvals and evidence ---------------------------------------------------------------------------------
+
+
+def add_approval(tx: Tx, approval: Approval) -> None:
+    """Insert a request for approval."""
+    tx.execute(sa.insert(approvals).values(workspace=tx.workspace, **_columns(approval)))
+
+
+def find_approval(tx: Tx, approval_id: str) -> Approval | None:
+    """One approval."""
+    query = sa.select(approvals).where(approvals.c.workspace == tx.workspace, approvals.c.id == approval_id)
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _record(row, Approval)
+
+
+def list_approvals(
+    tx: Tx,
+    *,
+    status: ApprovalStatus | None = None,
+    model: str | None = None,
+    release_id: str | None = None,
+    expired_at: datetime | None = None,
+    limit: int = 200,
+) -> tuple[Approval, ...]:
+    """Approvals, newest first; `expired_at` keeps those whose time is over then."""
+    query = (
+        sa.select(approvals)
+        .where(approvals.c.workspace == tx.workspace)
+        .order_by(approvals.c.requested_at.desc(), approvals.c.id.desc())
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(approvals.c.status == status.value)
+    if model is not None:
+        query = query.where(approvals.c.model == model)
+    if release_id is not None:
+        query = query.where(approvals.c.release_id == release_id)
+    if expired_at is not None:
+        query = query.where(approvals.c.expires_at <= expired_at)
+    return tuple(_record(row, Approval) for row in tx.execute(query).mappings())
+
+
+def close_approval(tx: Tx, approval: Approval) -> None:
+    """Write the final state of a request that is open; the WHERE guards against a second decision."""
+    changed = tx.execute(
+        sa.update(approvals)
+        .where(
+            approvals.c.workspace == tx.workspace,
+            approvals.c.id == approval.id,
+            approvals.c.status == ApprovalStatus.REQUESTED.value,
+        )
+        .values(
+            status=approval.status.value,
+            decided_by=approval.decided_by,
+            decided_at=approval.decided_at,
+            reason=approval.reason,
+        )
+    ).rowcount
+    if changed != 1:
+        raise InternalError("the approval is no longer open", where=f"approval/{approval.id}")
+
+
+def add_evidence(tx: Tx, found: Evidence) -> None:
+    """Append a piece of evidence, which is never edited."""
+    tx.execute(
+        sa.insert(evidence).values(
+            workspace=tx.workspace,
+            id=found.id,
+            model=found.model,
+            number=found.number,
+            release_id=found.release_id,
+            kind=found.kind,
+            verdict=found.verdict.value,
+            recorded_at=found.recorded_at,
+            document=found,
+        )
+    )
+
+
+def list_evidence(
+    tx: Tx, model: str, number: int, *, release_id: str | None = None, limit: int = 1_000
+) -> tuple[Evidence, ...]:
+    """The evidence on a version, oldest first."""
+    query = (
+        sa.select(evidence.c.document)
+        .where(evidence.c.workspace == tx.workspace, evidence.c.model == model, evidence.c.number == number)
+        .order_by(evidence.c.recorded_at, evidence.c.id)
+        .limit(limit)
+    )
+    if release_id is not None:
+        query = query.where(evidence.c.release_id == release_id)
+    return tuple(msgspec.convert(document, Evidence) for document in tx.execute(query).scalars())

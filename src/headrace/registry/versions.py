@@ -1,0 +1,55 @@
+"""Reading versions, and the two fields of them that may change: description and tags."""
+
+import msgspec
+
+from headrace.errors import NotFound
+from headrace.kernel import events
+from headrace.kernel.database import Tx
+from headrace.registry import tables
+from headrace.registry.nouns import Stage, Version
+
+
+def get(tx: Tx, model: str, number: int) -> Version:
+    """One version.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    version = tables.find_version(tx, model, number)
+    if version is None:
+        raise NotFound(f"model {model!r} has no version {number}", where=f"version/{model}/{number}")
+    return version
+
+
+def search(
+    tx: Tx,
+    *,
+    model: str | None = None,
+    run_id: str | None = None,
+    stages: tuple[Stage, ...] = (),
+    limit: int = 100,
+    offset: int = 0,
+) -> tuple[Version, ...]:
+    """Versions by model name, newest first, of one model, one run or some stages."""
+    return tables.list_versions(tx, model=model, run_id=run_id, stages=stages, limit=limit, offset=offset)
+
+
+def describe(
+    tx: Tx, model: str, number: int, *, description: str | None = None, tags: dict[str, str] | None = None
+) -> Version:
+    """Set the description, or replace the tags, of a version."""
+    version = get(tx, model, number)
+    changed = msgspec.structs.replace(
+        version,
+        description=version.description if description is None else description,
+        tags=version.tags if tags is None else tags,
+    )
+    if changed != version:
+        tables.change_version(tx, changed)
+        events.append(
+            tx,
+            "registry.version_described",
+            f"version/{model}/{number}",
+            {"model": model, "number": number, "description": changed.description, "tags": changed.tags},
+        )
+    return get(tx, model, number)
