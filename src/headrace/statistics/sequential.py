@@ -1,0 +1,296 @@
+"""Anytime-valid tests of fault rates, so that a release may be judged after every request.
+
+A fixed-sample test that is repeated until it fires gives a false alarm sooner or later. The tests here are
+e-processes: under the null hypothesis the expected e-value never exceeds one, so by Ville's inequality the
+chance that it *ever* reaches 1/alpha is at most alpha, however often it is looked at.
+
+Every function takes counts and returns a number or a verdict; there is no state to keep or to lose. Faults
+should be counted once for each unit (the first one of a customer, say): retries of one bad payload are not
+independent.
+
+This module imports the standard library alone, because the control process uses it and stays small.
+
+Sources: Ville (1939); Wald (1945) for the likelihood ratios and the expected sample sizes; Lindon and Malek,
+"Anytime-Valid Inference for Multinomial Count Data" (NeurIPS 2022), for conditioning on the arm of each
+fault; Ramdas, Grünwald, Vovk and Shafer, "Game-Theoretic Statistics and Safe Anytime-Valid Inference" (2023).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+RATIO_GRID = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
+"""How many times the tolerated ratio the alternatives of `ratio_e_value` are; each has the same weight."""
+
+ODDS_GRID = (2.0, 4.0, 10.0, 30.0, 100.0, 1000.0)
+"""How many times the tolerated odds the alternatives of `excess_e_value` are; each has the same weight."""
+
+RATE_GRID = (0.5, 0.25, 0.1)
+"""Which parts of the tolerated rate the alternatives of `within_e_value` are, beside the rate of zero."""
+
+
+class Verdict(StrEnum):
+    """What the evidence allows: to wait, to go on, or to go back."""
+
+    HOLD = "HOLD"
+    ADVANCE = "ADVANCE"
+    ROLL_BACK = "ROLL_BACK"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """What was seen in one period with a constant split of the traffic.
+
+    Attributes:
+        share: probability in [0, 1] that a unit of traffic goes to the challenger.
+        challenger_requests: requests that the challenger answered.
+        challenger_faults: those of them that failed by the model's fault.
+        champion_requests: requests that the champion answered.
+        champion_faults: those of them that failed by the model's fault.
+    """
+
+    share: float
+    challenger_requests: int
+    challenger_faults: int
+    champion_requests: int = 0
+    champion_faults: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A verdict with the evidence that it rests on; `needed` is what an e-value must reach."""
+
+    verdict: Verdict
+    reason: str
+    needed: float
+    worse_than_champion: float
+    above_tolerance: float
+    within_tolerance: float
+
+
+def ratio_e_value(periods: Iterable[Exposure], *, ratio_tolerance: float = 0.0) -> float:
+    """Evidence against "the challenger's fault rate is at most (1 + tolerance) times the champion's".
+
+    Given that a fault occurs, the null puts it on the challenger with probability at most
+    share * (1 + tolerance) / (share * (1 + tolerance) + 1 - share), whatever the level of faults or of
+    traffic is at the time. The e-value is the mean over `RATIO_GRID` of the binomial likelihood ratios; the
+    factors of periods multiply, so the split may change between them. A period with all traffic on one side
+    says nothing here.
+
+    Args:
+        periods: counts of periods with a constant split, in any order.
+        ratio_tolerance: how much higher the rate may be, as a part of the champion's; 0.25 is a quarter.
+
+    Returns:
+        The e-value, at least 0; 1 before any fault, infinity when it exceeds the range of a float.
+    """
+    log_factors = [0.0] * len(RATIO_GRID)
+    tolerated = 1.0 + ratio_tolerance
+    for period in periods:
+        if not 0.0 < period.share < 1.0:
+            continue
+        null = _arm_probability(period.share, tolerated)
+        for index, multiple in enumerate(RATIO_GRID):
+            alternative = _arm_probability(period.share, tolerated * multiple)
+            log_factors[index] += _log_ratio(
+                period.challenger_faults, period.champion_faults, alternative, null
+            )
+    return _mixture([1.0] * len(RATIO_GRID), log_factors)
+
+
+def excess_e_value(requests: int, faults: int, *, tolerance: float) -> float:
+    """Evidence against "the fault rate is at most the tolerance", for a version without a champion.
+
+    Args:
+        requests: requests answered.
+        faults: those that failed by the model's fault.
+        tolerance: tolerated fault rate, in (0, 1).
+
+    Returns:
+        The e-value: mean of the binomial likelihood ratios over `ODDS_GRID`.
+    """
+    odds = tolerance / (1.0 - tolerance)
+    alternatives = [odds * multiple / (1.0 + odds * multiple) for multiple in ODDS_GRID]
+    logs = [_log_ratio(faults, requests - faults, alternative, tolerance) for alternative in alternatives]
+    return _mixture([1.0] * len(logs), logs)
+
+
+def within_e_value(requests: int, faults: int, *, tolerance: float, alpha: float) -> float:
+    """Evidence against "the fault rate is at least the tolerance": what it takes to go on.
+
+    Nearly all weight lies on the alternative of no faults at all, as much as lets `clean_requests_needed`
+    clean requests suffice; the rest lies on `RATE_GRID`, so that a fault delays the evidence and does not
+    rule it out for ever.
+
+    Args:
+        requests: requests answered.
+        faults: those that failed by the model's fault.
+        tolerance: tolerated fault rate, in (0, 1).
+        alpha: error rate that the evidence is meant for; it sets the weights only.
+
+    Returns:
+        The e-value.
+    """
+    needed = clean_requests_needed(tolerance=tolerance, alpha=alpha)
+    rest = max(1.0 - math.exp(needed * math.log1p(-tolerance)) / alpha, tolerance / 10.0)
+    weights = [1.0 - rest] + [rest / len(RATE_GRID)] * len(RATE_GRID)
+    rates = [0.0] + [tolerance * part for part in RATE_GRID]
+    logs = [_log_ratio(faults, requests - faults, rate, tolerance) for rate in rates]
+    return _mixture(weights, logs)
+
+
+def clean_requests_needed(*, tolerance: float, alpha: float) -> int:
+    """Requests without a fault after which the rate is shown to be below the tolerance; 299 for 1 %, 0.05."""
+    return math.ceil(math.log(alpha) / math.log1p(-tolerance))
+
+
+def judge(
+    periods: Sequence[Exposure],
+    *,
+    tolerance: float,
+    alpha: float,
+    ratio_tolerance: float = 0.0,
+    has_champion: bool = True,
+) -> Judgement:
+    """The verdict on the latest period of a release, with the evidence of all of them.
+
+    Harm is judged on the whole release: against the champion where there is one, and against the absolute
+    tolerance in periods where the challenger stands alone. To advance takes evidence, from the latest period
+    alone, that the rate is within the tolerance; the absence of an alarm is not enough.
+
+    Args:
+        periods: the counts of the release's steps so far, oldest first; the last one is judged.
+        tolerance: tolerated absolute fault rate, in (0, 1).
+        alpha: bound on the probability of a false roll-back over the whole release, and of a false advance
+            at this step, each.
+        ratio_tolerance: tolerated excess over the champion's rate, as a part of it.
+        has_champion: false for a first version, which is judged by the absolute tolerance only.
+
+    Returns:
+        The judgement. With a champion and periods at full weight both alarms run, each at alpha / 2.
+    """
+    alone = [period for period in periods if not has_champion or period.share >= 1.0]
+    shared = [period for period in periods if has_champion and period.share < 1.0]
+    tests = (1 if alone else 0) + (1 if shared else 0)
+    harm_needed = max(tests, 1) / alpha
+    worse = ratio_e_value(shared, ratio_tolerance=ratio_tolerance)
+    above = excess_e_value(
+        sum(period.challenger_requests for period in alone),
+        sum(period.challenger_faults for period in alone),
+        tolerance=tolerance,
+    )
+    latest = periods[-1] if periods else Exposure(share=0.0, challenger_requests=0, challenger_faults=0)
+    within = within_e_value(
+        latest.challenger_requests, latest.challenger_faults, tolerance=tolerance, alpha=alpha
+    )
+    if worse >= harm_needed:
+        verdict, reason = (
+            Verdict.ROLL_BACK,
+            "faults fall on the challenger more often than the split explains",
+        )
+    elif above >= harm_needed:
+        verdict, reason = Verdict.ROLL_BACK, f"the fault rate exceeds the tolerance of {tolerance:.2%}"
+    elif within * alpha >= 1.0:
+        verdict, reason = Verdict.ADVANCE, f"the fault rate is within the tolerance of {tolerance:.2%}"
+    else:
+        verdict, reason = Verdict.HOLD, "the evidence is not sufficient either way"
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        needed=1.0 / alpha,
+        worse_than_champion=worse,
+        above_tolerance=above,
+        within_tolerance=within,
+    )
+
+
+def requests_to_detect(
+    challenger_rate: float,
+    champion_rate: float,
+    *,
+    share: float,
+    alpha: float,
+    ratio_tolerance: float = 0.0,
+) -> float:
+    """About how many requests in all, of both arms, pass before `ratio_e_value` reaches 1/alpha.
+
+    Wald's approximation with the best alternative of the grid: (log(1/alpha) + log(grid size)) over the
+    growth for each fault, over the rate of faults.
+
+    Returns:
+        The number of requests; infinity when no alternative of the grid grows.
+    """
+    faults_for_each_request = share * challenger_rate + (1.0 - share) * champion_rate
+    if faults_for_each_request <= 0.0 or not 0.0 < share < 1.0:
+        return math.inf
+    truth = share * challenger_rate / faults_for_each_request
+    tolerated = 1.0 + ratio_tolerance
+    null = _arm_probability(share, tolerated)
+    growth = max(
+        truth * math.log(alternative / null) + (1.0 - truth) * math.log((1.0 - alternative) / (1.0 - null))
+        for alternative in (_arm_probability(share, tolerated * multiple) for multiple in RATIO_GRID)
+    )
+    if growth <= 0.0:
+        return math.inf
+    faults = max(1.0, (math.log(1.0 / alpha) + math.log(len(RATIO_GRID))) / growth)
+    return faults / faults_for_each_request
+
+
+def detectable_rate(
+    requests: int, champion_rate: float, *, share: float, alpha: float, ratio_tolerance: float = 0.0
+) -> float | None:
+    """The smallest challenger's fault rate that so many requests of both arms are expected to show.
+
+    Returns:
+        The rate in (0, 1], to three digits, or None when even a version that always fails would not be seen.
+    """
+
+    def is_seen(rate: float) -> bool:
+        needed = requests_to_detect(
+            rate, champion_rate, share=share, alpha=alpha, ratio_tolerance=ratio_tolerance
+        )
+        return needed <= requests
+
+    if not is_seen(1.0):
+        return None
+    low, high = math.log(1e-9), 0.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if is_seen(math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def power_statement(
+    requests: int, champion_rate: float, *, share: float, alpha: float, ratio_tolerance: float = 0.0
+) -> str:
+    """One sentence on what a canary step of this length can and cannot see."""
+    rate = detectable_rate(requests, champion_rate, share=share, alpha=alpha, ratio_tolerance=ratio_tolerance)
+    if rate is None:
+        return f"At {share:.0%} this step is too short: {requests} requests detect no fault rate at all."
+    return f"At {share:.0%} this step detects a fault rate of {rate:.2%} within {requests} requests."
+
+
+def _arm_probability(share: float, ratio: float) -> float:
+    """Probability that a fault is the challenger's when its rate is `ratio` times the champion's."""
+    return share * ratio / (share * ratio + 1.0 - share)
+
+
+def _log_ratio(successes: int, failures: int, alternative: float, null: float) -> float:
+    """Log likelihood ratio of Bernoulli counts; a term with a count of zero is zero."""
+    total = 0.0
+    if successes:
+        total += successes * math.log(alternative / null) if alternative > 0.0 else -math.inf
+    if failures:
+        total += failures * (math.log1p(-alternative) - math.log1p(-null))
+    return total
+
+
+def _mixture(weights: Sequence[float], logs: Sequence[float]) -> float:
+    """Weighted mean of exp(logs); infinity instead of an overflow."""
+    highest = max(logs)
+    if highest == -math.inf:
+        return 0.0
+    total = sum(weight * math.exp(log - highest) for weight, log in zip(weights, logs, strict=True))
+    exponent = highest + math.log(total / sum(weights))
+    return math.exp(exponent) if exponent < 700.0 else math.inf
