@@ -91,3 +91,26 @@ schedules = sa.Table(
     sa.Column("actor", sa.String(256), nullable=False),
     sa.Index("ix_schedules_next_at", "next_at"),
 )
+
+principals = sa.Table(
+    "principals",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("roles", Document, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("disabled_at", Instant, nullable=True),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    workspace_column(),
+    sa.Column("principal_id", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # SHA-256; the token itself is never stored
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=True),
+    sa.Column("revoked_at", Instant, nullable=True),
+    sa.Index("ix_tokens_principal_id", "workspace", "principal_id"),
+)
