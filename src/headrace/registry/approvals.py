@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.errors import Conflict, InvalidInput, NotFound, PermissionRefused, PolicyRefused
 from headrace.kernel import events
-from headrace.kernel.access import Principal, Role
+from headrace.kernel.access import Principal, Role, permits
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
 from headrace.registry import tables, versions
@@ -131,7 +131,7 @@ def withdraw(tx: Tx, release_id: str, reason: str) -> None:
 
 def _may_decide(approval: Approval, principal: Principal) -> None:
     where = f"approval/{approval.id}"
-    if Role(approval.role) not in principal.roles and Role.ADMIN not in principal.roles:
+    if not permits(principal, Role(approval.role)):
         raise PermissionRefused(
             f"deciding needs the role {approval.role!r}",
             where=where,
