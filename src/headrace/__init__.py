@@ -1,0 +1,94 @@
+"""Headrace: the channel from notebook to production.
+
+What users import: `import headrace as hr`. Names are resolved on first use, so that the import costs nothing
+that a project file does not need; editors and type checkers see the real definitions below.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.project.approval import Approval as Approval
+    from headrace.project.checks import completeness as completeness
+    from headrace.project.checks import schema as schema
+    from headrace.project.checks import stable_distribution as stable_distribution
+    from headrace.project.entity import Entity as Entity
+    from headrace.project.feature import age_of_first as age_of_first
+    from headrace.project.feature import age_of_last as age_of_last
+    from headrace.project.feature import count as count
+    from headrace.project.feature import maximum as maximum
+    from headrace.project.feature import mean as mean
+    from headrace.project.feature import minimum as minimum
+    from headrace.project.feature import sum as sum  # noqa: A004 - the word of the trade; used as hr.sum
+    from headrace.project.feature_view import FeatureView as FeatureView
+    from headrace.project.fitted import Fitted as Fitted
+    from headrace.project.gates import at_least as at_least
+    from headrace.project.gates import not_worse_than_production as not_worse_than_production
+    from headrace.project.label import Label as Label
+    from headrace.project.label import none_within as none_within
+    from headrace.project.model import model as model
+    from headrace.project.monitors import drift as drift
+    from headrace.project.monitors import performance as performance
+    from headrace.project.monitors import quality as quality
+    from headrace.project.params import Params as Params
+    from headrace.project.retrain import Retrain as Retrain
+    from headrace.project.rollout import Canary as Canary
+    from headrace.project.search import Search as Search
+    from headrace.project.search import choice as choice
+    from headrace.project.search import integers as integers
+    from headrace.project.search import log_uniform as log_uniform
+    from headrace.project.search import uniform as uniform
+    from headrace.project.source import Source as Source
+    from headrace.project.staging import replay as replay
+    from headrace.project.training_set import TrainingSet as TrainingSet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Approval": "project.approval",
+    "Canary": "project.rollout",
+    "Entity": "project.entity",
+    "FeatureView": "project.feature_view",
+    "Fitted": "project.fitted",
+    "Label": "project.label",
+    "Params": "project.params",
+    "Retrain": "project.retrain",
+    "Search": "project.search",
+    "Source": "project.source",
+    "TrainingSet": "project.training_set",
+    "age_of_first": "project.feature",
+    "age_of_last": "project.feature",
+    "at_least": "project.gates",
+    "choice": "project.search",
+    "completeness": "project.checks",
+    "count": "project.feature",
+    "drift": "project.monitors",
+    "integers": "project.search",
+    "log_uniform": "project.search",
+    "maximum": "project.feature",
+    "mean": "project.feature",
+    "minimum": "project.feature",
+    "model": "project.model",
+    "none_within": "project.label",
+    "not_worse_than_production": "project.gates",
+    "performance": "project.monitors",
+    "quality": "project.monitors",
+    "replay": "project.staging",
+    "schema": "project.checks",
+    "stable_distribution": "project.checks",
+    "sum": "project.feature",
+    "uniform": "project.search",
+}
+"""The module, below this package, that defines each public name."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"headrace.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

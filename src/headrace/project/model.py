@@ -1,0 +1,184 @@
+"""A model: a function that trains one, with the features, the label and the delivery that belong to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from msgspec import structs
+
+from headrace.errors import ProjectError
+from headrace.project.approval import Approval
+from headrace.project.checks import Check
+from headrace.project.declaration import Declaration, callers_line
+from headrace.project.feature_view import FeatureView
+from headrace.project.fitted import Fitted
+from headrace.project.gates import Gate
+from headrace.project.label import Label
+from headrace.project.monitors import Monitor
+from headrace.project.params import Params
+from headrace.project.policy import DeliveryPolicy
+from headrace.project.retrain import Retrain
+from headrace.project.rollout import Canary
+from headrace.project.search import ParameterValue, Search
+from headrace.project.staging import Replay
+from headrace.project.training_set import TrainingSet
+
+TrainFunction = Callable[[TrainingSet, Params], Fitted]
+
+
+class ModelDeclaration(Declaration, frozen=True):
+    """A model as it is declared: all but the code, which the project's bundle carries.
+
+    Args:
+        name: the model's name, such as "churn".
+        features: the views that give the columns, in order.
+        label: what is foretold.
+        task: "binary": the model answers with the probability of class 1.
+        params: default parameters by name.
+        policy: how versions reach production.
+        function: the name of the training function in the project file.
+    """
+
+    name: str
+    features: Sequence[FeatureView]
+    label: Label
+    task: Literal["binary"] = "binary"
+    params: Mapping[str, ParameterValue] = {}
+    policy: DeliveryPolicy = DeliveryPolicy(declared_at="default")
+    function: str = ""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns of the model's input, in order."""
+        return tuple(name for view in self.features for name in view.features)
+
+    def _check(self) -> None:
+        self._check_name("a model", self.name)
+        if not isinstance(self.features, list | tuple) or not self.features:
+            self._refuse("a model needs a list of feature views", fix="Write features=[customer_activity].")
+        self._replace("features", tuple(self.features))
+        self._check_kind("label", Label, "hr.Label")
+        if self.task != "binary":
+            self._refuse(f"the task {self.task!r} is not known", fix='Use task="binary".')
+        seen: dict[str, str] = {}
+        for view in self.features:
+            if not isinstance(view, FeatureView):
+                self._refuse(
+                    f"{view!r} is not a feature view", fix="Pass the hr.FeatureView objects of the project."
+                )
+            if view.entity.name != self.label.entity.name:
+                self._refuse(
+                    f"feature view {view.name} is about {view.entity.name}, label {self.label.name} about "
+                    f"{self.label.entity.name}",
+                    fix="Use views and a label of one entity.",
+                )
+            for name in view.features:
+                if name in seen:
+                    self._refuse(
+                        f"feature {name} comes from both {seen[name]} and {view.name}", fix="Rename one of the two."
+                    )
+                seen[name] = view.name
+        for name, value in self.params.items():
+            self._check_name("a parameter", name)
+            if value is not None and not isinstance(value, str | int | float | bool):
+                self._refuse(
+                    f"the default of {name} cannot be logged", fix="Use a string, a number, a boolean or None."
+                )
+
+
+class Model:
+    """A training function with its declaration; what `@hr.model` makes of a function.
+
+    Calling it trains, as the function itself would.
+    """
+
+    def __init__(self, function: TrainFunction, declaration: ModelDeclaration) -> None:
+        self._function = function
+        self._declaration = declaration
+        self.__doc__ = function.__doc__
+        self.__name__ = declaration.function
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._declaration.name
+
+    @property
+    def declaration(self) -> ModelDeclaration:
+        """The model as it is declared, with its policy."""
+        return self._declaration
+
+    def __call__(self, data: TrainingSet, params: Params) -> Fitted:
+        """Trains on the data with the parameters."""
+        return self._function(data, params)
+
+    def delivered_by(
+        self,
+        *,
+        checks: Sequence[Check] = (),
+        search: Search | None = None,
+        gates: Sequence[Gate] = (),
+        staging: Replay | None = None,
+        approval: Approval | None = None,
+        rollout: Canary | None = None,
+        monitors: Sequence[Monitor] = (),
+        retrain: Retrain | None = None,
+        alerts: Sequence[str] = (),
+    ) -> None:
+        """Declares how versions of the model reach production and what watches them there."""
+        declared_at = callers_line()
+        if self._declaration.policy.declared_at != "default":
+            raise ProjectError(
+                f"model {self.name} is delivered twice, first at {self._declaration.policy.declared_at}",
+                where=declared_at,
+                fix="Keep one delivered_by.",
+            )
+        policy = DeliveryPolicy(
+            checks=checks,
+            search=search,
+            gates=gates,
+            staging=staging,
+            approval=approval,
+            rollout=rollout or Canary(declared_at="default"),
+            monitors=monitors,
+            retrain=retrain,
+            alerts=alerts,
+            declared_at=declared_at,
+        )
+        self._declaration = structs.replace(self._declaration, policy=policy)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, declared at {self._declaration.declared_at})"
+
+
+def model(
+    name: str,
+    *,
+    features: Sequence[FeatureView],
+    label: Label,
+    task: Literal["binary"] = "binary",
+    params: Mapping[str, ParameterValue] | None = None,
+) -> Callable[[TrainFunction], Model]:
+    """Declares that the decorated function trains a model.
+
+    The function takes a `TrainingSet` and `Params` and returns `Fitted`.
+
+    Args:
+        name: the model's name.
+        features: the views that give the columns, in order.
+        label: what is foretold.
+        task: "binary".
+        params: default parameters by name.
+
+    Raises:
+        ProjectError: the declaration cannot be meant; names file and line.
+    """
+    declared_at = callers_line()
+    declaration = ModelDeclaration(name, features, label, task, dict(params or {}), declared_at=declared_at)
+
+    def decorate(function: TrainFunction) -> Model:
+        function_name: object = getattr(function, "__name__", None)
+        if not isinstance(function_name, str):
+            raise ProjectError("@hr.model decorates a function", where=declared_at, fix="Put it above a def.")
+        return Model(function, structs.replace(declaration, function=function_name))
+
+    return decorate

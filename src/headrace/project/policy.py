@@ -1,0 +1,95 @@
+"""The delivery policy of a model: everything between a trained model and a watched one in production."""
+
+from collections.abc import Sequence
+
+from headrace.project.approval import Approval
+from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
+from headrace.project.declaration import Declaration
+from headrace.project.gates import AtLeast, Gate, NotWorseThanProduction
+from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
+from headrace.project.retrain import Retrain
+from headrace.project.rollout import Canary
+from headrace.project.search import Search
+from headrace.project.staging import Replay
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "checks": (SchemaCheck, CompletenessCheck, StableDistributionCheck),
+    "gates": (AtLeast, NotWorseThanProduction),
+    "monitors": (DriftMonitor, QualityMonitor, PerformanceMonitor),
+}
+"""What each list may hold."""
+
+OPTIONS: dict[str, type] = {
+    "search": Search,
+    "staging": Replay,
+    "approval": Approval,
+    "rollout": Canary,
+    "retrain": Retrain,
+}
+"""What each single setting may be, when it is not None."""
+
+
+class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
+    """How versions of a model reach production and what watches them there.
+
+    Args:
+        checks: of the training set, before a model is trained.
+        search: of the parameters; None trains once with the defaults.
+        gates: what a version must prove.
+        staging: what is tried through the serving path; None tries nothing.
+        approval: who must agree; None asks nobody.
+        rollout: how the traffic moves.
+        monitors: what is watched in production.
+        retrain: which alarms start a new training; None starts none.
+        alerts: names of channels in the platform's settings; addresses are secrets and stay there.
+    """
+
+    checks: Sequence[Check] = ()
+    search: Search | None = None
+    gates: Sequence[Gate] = ()
+    staging: Replay | None = None
+    approval: Approval | None = None
+    rollout: Canary = Canary(declared_at="default")
+    monitors: Sequence[Monitor] = ()
+    retrain: Retrain | None = None
+    alerts: Sequence[str] = ()
+
+    def _check(self) -> None:
+        for field, kinds in KINDS.items():
+            self._check_list(field, kinds)
+        for field, kind in OPTIONS.items():
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, kind):
+                self._refuse(f"{field} must be a hr.{kind.__name__}", fix=f"It is a {type(value).__name__}.")
+        if self.rollout is None:
+            self._refuse("a model needs a rollout", fix="Leave rollout out to get the default, hr.Canary().")
+        self._check_alerts()
+        watched = {monitor.__struct_config__.tag for monitor in self.monitors}
+        for trigger in self.retrain.on if self.retrain else ():
+            if trigger not in watched:
+                self._refuse(
+                    f"retraining on {trigger} without a {trigger} monitor never happens",
+                    fix=f"Add hr.{trigger}(...) to monitors, or take {trigger!r} out of hr.Retrain(on=...).",
+                )
+
+    def _check_list(self, field: str, kinds: tuple[type, ...]) -> None:
+        items = getattr(self, field)
+        if not isinstance(items, list | tuple):
+            self._refuse(f"{field} must be a list", fix=f"Write {field}=[...].")
+        self._replace(field, tuple(items))
+        for item in items:
+            if not isinstance(item, kinds):
+                known = ", ".join(str(kind.__struct_config__.tag) for kind in kinds)  # type: ignore[attr-defined]
+                self._refuse(f"{item!r} does not belong in {field}", fix=f"Use one of: {known}.")
+
+    def _check_alerts(self) -> None:
+        if not isinstance(self.alerts, list | tuple):
+            self._refuse("alerts must be a list", fix='Write alerts=["ops"].')
+        self._replace("alerts", tuple(self.alerts))
+        for channel in self.alerts:
+            if isinstance(channel, str) and "://" in channel:
+                self._refuse(
+                    "an alert names a channel, not an address, because addresses hold secrets",
+                    fix='Put the address into the platform\'s settings under a name and write alerts=["ops"].',
+                )
+            self._check_name("an alert channel", channel)
