@@ -93,9 +93,7 @@ def ratio_e_value(periods: Iterable[Exposure], *, ratio_tolerance: float = 0.0) 
         null = _arm_probability(period.share, tolerated)
         for index, multiple in enumerate(RATIO_GRID):
             alternative = _arm_probability(period.share, tolerated * multiple)
-            log_factors[index] += _log_ratio(
-                period.challenger_faults, period.champion_faults, alternative, null
-            )
+            log_factors[index] += _log_ratio(period.challenger_faults, period.champion_faults, alternative, null)
     return _mixture([1.0] * len(RATIO_GRID), log_factors)
 
 
@@ -181,9 +179,7 @@ def judge(
         tolerance=tolerance,
     )
     latest = periods[-1] if periods else Exposure(share=0.0, challenger_requests=0, challenger_faults=0)
-    within = within_e_value(
-        latest.challenger_requests, latest.challenger_faults, tolerance=tolerance, alpha=alpha
-    )
+    within = within_e_value(latest.challenger_requests, latest.challenger_faults, tolerance=tolerance, alpha=alpha)
     if worse >= harm_needed:
         verdict, reason = (
             Verdict.ROLL_BACK,
@@ -247,9 +243,7 @@ def detectable_rate(
     """
 
     def is_seen(rate: float) -> bool:
-        needed = requests_to_detect(
-            rate, champion_rate, share=share, alpha=alpha, ratio_tolerance=ratio_tolerance
-        )
+        needed = requests_to_detect(rate, champion_rate, share=share, alpha=alpha, ratio_tolerance=ratio_tolerance)
         return needed <= requests
 
     if not is_seen(1.0):

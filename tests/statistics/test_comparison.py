@@ -1,0 +1,184 @@
+"""Verdicts keep their error rate, and say so when the rows do not tell."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from headrace.errors import InvalidInput
+from headrace.statistics import comparison, ranking
+from headrace.statistics.comparison import Verdict, at_least, attains, bootstrap, compare, non_inferiority
+from headrace.statistics.ranking import Interval
+
+Array = npt.NDArray[Any]
+
+
+def pair(seed: int, rows: int, loss: float = 0.0) -> tuple[Array, Array, Array]:
+    """Labels, scores of a new model and of an old one; `loss` weakens the new one's signal."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.random(rows) < 0.4).astype(int)
+    shared, own = generator.normal(size=rows), generator.normal(size=(2, rows))
+    logits = [
+        signal * labels + 0.9 * shared + 0.3 * noise for signal, noise in zip((1.2 - loss, 1.2), own, strict=True)
+    ]
+    new, old = (1 / (1 + np.exp(-(logit - 0.6))) for logit in logits)
+    return labels, new, old
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "verdict"),
+    [
+        (0.001, 0.02, 0.005, Verdict.BETTER),
+        (-0.004, 0.02, 0.005, Verdict.PASS),
+        (-0.004, -0.001, 0.005, Verdict.PASS),
+        (-0.006, 0.02, 0.005, Verdict.INCONCLUSIVE),
+        (-0.005, 0.02, 0.005, Verdict.INCONCLUSIVE),
+        (-0.02, -0.006, 0.005, Verdict.WORSE),
+        (0.0, 0.0, 0.0, Verdict.PASS),
+        (-0.1, 0.1, 0.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_non_inferiority(low: float, high: float, margin: float, verdict: Verdict) -> None:
+    assert non_inferiority(low, high, margin) is verdict
+    assert verdict.is_good == (verdict in {Verdict.PASS, Verdict.BETTER})
+
+
+@pytest.mark.parametrize("metric", comparison.METRICS)
+def test_every_metric_sees_a_clearly_worse_model_and_a_clearly_better_one(metric: str) -> None:
+    labels, new, old = pair(1, 3000, loss=1.0)
+    worse = compare(metric, labels, new, old, margin=0.005)
+    better = compare(metric, labels, old, new, margin=0.005)
+    assert (worse.verdict, better.verdict) == (Verdict.WORSE, Verdict.BETTER)
+    assert worse.difference.value < 0 < better.difference.value
+    assert abs(worse.new - worse.old) == pytest.approx(abs(worse.difference.value))
+
+
+def test_few_rows_are_inconclusive_and_say_what_they_could_show() -> None:
+    labels, new, old = pair(2, 150)
+    found = compare("roc_auc", labels, new, old, margin=0.005)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.detectable > 0.005
+    assert found.difference.rows == 150
+    assert compare("accuracy", labels[:20], new[:20], new[:20], margin=0.5).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_model_at_the_margin_passes_at_most_alpha_of_the_time() -> None:
+    generator = np.random.default_rng(3)
+    margin, runs, passed = 0.05, 400, 0
+    for _ in range(runs):
+        labels = np.ones(400, dtype=int)
+        old = np.full(400, 0.9)
+        new = np.where(generator.random(400) < margin, 0.1, 0.9)  # wrong on `margin` more of the rows
+        passed += compare("accuracy", labels, new, old, margin=margin).verdict.is_good
+    assert stats.binomtest(passed, runs, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_detectable_is_the_margin_that_an_equal_model_passes_four_times_in_five() -> None:
+    passed, runs = 0, 200
+    margin = compare("roc_auc", *pair(0, 600), margin=0.0).detectable
+    for seed in range(runs):
+        passed += compare("roc_auc", *pair(seed, 600), margin=margin).verdict.is_good
+    assert 0.7 < passed / runs < 0.9
+
+
+def test_paired_rows_tell_more_than_two_separate_intervals() -> None:
+    labels, new, old = pair(4, 1000)
+    found = compare("roc_auc", labels, new, old, margin=0.01).difference
+    alone = [ranking.roc_auc(labels, scores).standard_error for scores in (new, old)]
+    independent = math.hypot(*(error for error in alone if error is not None))
+    assert found.standard_error is not None
+    assert found.standard_error < 0.6 * independent
+
+
+def test_repeated_groups_widen_the_interval() -> None:
+    labels, new, old = pair(5, 300)
+    copies = [np.repeat(column, 5) for column in (labels, new, old)]
+    groups = np.repeat(np.arange(300), 5)
+    naive = compare("brier", copies[0], copies[1], copies[2], margin=0.01).difference
+    grouped = compare("brier", copies[0], copies[1], copies[2], margin=0.01, groups=groups).difference
+    once = compare("brier", labels, new, old, margin=0.01).difference
+    assert naive.standard_error is not None
+    assert once.standard_error is not None
+    assert grouped.standard_error is not None
+    assert grouped.standard_error == pytest.approx(once.standard_error, rel=0.15)
+    assert grouped.standard_error > 1.8 * naive.standard_error
+
+
+def test_groups_without_repeats_use_the_closed_form() -> None:
+    labels, new, old = pair(6, 200)
+    plain = compare("roc_auc", labels, new, old, margin=0.01)
+    assert compare("roc_auc", labels, new, old, margin=0.01, groups=np.arange(200)) == plain
+
+
+def test_bootstrap_agrees_with_students_interval_and_with_its_seed() -> None:
+    values = np.random.default_rng(7).normal(size=400)
+    drawn = bootstrap(lambda rows: float(values[rows].mean()), 400, seed=1)
+    closed = ranking.mean_interval(values)
+    assert drawn.low == pytest.approx(closed.low, abs=0.02)
+    assert drawn.high == pytest.approx(closed.high, abs=0.02)
+    assert drawn == bootstrap(lambda rows: float(values[rows].mean()), 400, seed=1)
+    assert drawn != bootstrap(lambda rows: float(values[rows].mean()), 400, seed=2)
+
+
+def test_stratified_draws_keep_a_rare_outcome() -> None:
+    labels = np.array([1] * 2 + [0] * 98)
+    found = bootstrap(lambda rows: float(labels[rows].sum()), 100, strata=labels)
+    assert (found.low, found.high) == (2.0, 2.0)
+
+
+def test_a_bootstrap_without_values_is_refused() -> None:
+    labels, scores = np.array([1, 1, 0, 0]), np.array([0.9, 0.8, 0.1, 0.2])
+    with pytest.raises(InvalidInput, match="too few draws"):
+        bootstrap(
+            lambda rows: comparison.value("roc_auc", labels[rows], scores[rows]),
+            4,
+            groups=labels,
+            resamples=101,
+            seed=8,
+        )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower_is_better", "verdict"),
+    [
+        (0.71, 0.75, False, Verdict.PASS),
+        (0.69, 0.75, False, Verdict.INCONCLUSIVE),
+        (0.60, 0.69, False, Verdict.WORSE),
+        (0.60, 0.69, True, Verdict.PASS),
+        (0.69, 0.75, True, Verdict.INCONCLUSIVE),
+        (0.71, 0.75, True, Verdict.WORSE),
+    ],
+)
+def test_attains(low: float, high: float, lower_is_better: bool, verdict: Verdict) -> None:
+    estimate = Interval(value=(low + high) / 2, low=low, high=high, confidence=0.9, rows=100)
+    assert attains(estimate, 0.70, lower_is_better=lower_is_better) is verdict
+
+
+def test_at_least_rests_on_the_bound_not_on_the_estimate() -> None:
+    labels, new, _ = pair(9, 300)
+    area = comparison.value("roc_auc", labels, new)
+    assert at_least("roc_auc", labels, new, threshold=area - 0.001).verdict is Verdict.INCONCLUSIVE
+    assert at_least("roc_auc", labels, new, threshold=area - 0.1).verdict is Verdict.PASS
+    assert at_least("roc_auc", labels[:20], new[:20], threshold=0.1).verdict is Verdict.INCONCLUSIVE
+
+
+def test_all_metrics_come_with_an_interval_around_the_value() -> None:
+    labels, new, _ = pair(10, 500)
+    found = comparison.classification_metrics(labels, new)
+    assert tuple(found) == comparison.METRICS
+    assert all(each.low < each.value < each.high for each in found.values())
+    assert set(comparison.classification_metrics(np.ones(50), new[:50])) == {"accuracy", "brier", "log_loss"}
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match="not a known metric") as refused:
+        compare("auc", np.ones(2), np.ones(2), np.ones(2), margin=0.0)
+    assert refused.value.fix is not None
+    assert "roc_auc" in refused.value.fix
+
+
+def test_without_a_standard_error_nothing_is_detectable() -> None:
+    assert comparison.detectable(Interval(value=0, low=0, high=0, confidence=0.9, rows=1)) == math.inf
