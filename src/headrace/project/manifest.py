@@ -37,7 +37,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         data_files: the files that sources name by a relative path.
         bundle: the code.
         environment: the packages that the code was written against.
-        code_commit: the commit of the project's folder, "+changed" when files differ from it; None without git.
+        code_commit: the commit that the project folder is at; None without git.
     """
 
     project: str

@@ -1,12 +1,13 @@
 """The data that a training function receives."""
 
-from typing import TYPE_CHECKING, Any
+import random
+from collections.abc import Sequence
+from typing import Any
 
 from headrace.errors import InvalidInput
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Array = Any
+"""A numpy array. What project files import stays light, so numpy's own types cannot be named here."""
 
 
 class TrainingSet:
@@ -21,14 +22,7 @@ class TrainingSet:
 
     __slots__ = ("entities", "features", "label", "names")
 
-    def __init__(
-        self,
-        *,
-        features: "NDArray[np.float64]",
-        names: tuple[str, ...],
-        label: "NDArray[np.int64]",
-        entities: "NDArray[Any]",
-    ) -> None:
+    def __init__(self, *, features: Array, names: Sequence[str], label: Array, entities: Array) -> None:
         rows = len(label)
         if features.shape != (rows, len(names)) or len(entities) != rows:
             raise InvalidInput(
@@ -37,7 +31,7 @@ class TrainingSet:
                 fix="Pass arrays of the same rows, and one name for each column.",
             )
         self.features = features
-        self.names = names
+        self.names = tuple(names)
         self.label = label
         self.entities = entities
 
@@ -65,18 +59,27 @@ class TrainingSet:
             seed: the same seed gives the same parts.
 
         Returns:
-            The larger rest first, the drawn part second; rows keep their order.
+            The rest first, the drawn part second; rows keep their order.
+
+        Raises:
+            InvalidInput: the fraction is outside its bounds, or there are fewer than two entities.
         """
-        import numpy as np
+        keys = self.entities.tolist()
+        entities = sorted(set(keys))
+        if not 0 < fraction < 1 or len(entities) < 2:
+            raise InvalidInput(
+                f"cannot split {fraction} off {len(entities)} entities",
+                fix="Use a fraction between 0 and 1, such as 0.25, and at least two entities.",
+            )
+        size = min(max(1, round(len(entities) * fraction)), len(entities) - 1)
+        drawn = set(random.Random(seed).sample(entities, size))  # noqa: S311 - a split, not a secret
+        rest = [row for row, key in enumerate(keys) if key not in drawn]
+        return self._rows(rest), self._rows([row for row, key in enumerate(keys) if key in drawn])
 
-        if not 0 < fraction < 1:
-            raise InvalidInput(f"cannot split off {fraction}", fix="Use a fraction between 0 and 1: 0.25.")
-        entities = np.unique(self.entities)
-        drawn = np.random.default_rng(seed).permutation(entities)[: max(1, round(len(entities) * fraction))]
-        second = np.isin(self.entities, drawn)
-        return self._rows(~second), self._rows(second)
-
-    def _rows(self, mask: "NDArray[np.bool_]") -> "TrainingSet":
+    def _rows(self, rows: list[int]) -> "TrainingSet":
         return TrainingSet(
-            features=self.features[mask], names=self.names, label=self.label[mask], entities=self.entities[mask]
+            features=self.features[rows],
+            names=self.names,
+            label=self.label[rows],
+            entities=self.entities[rows],
         )
