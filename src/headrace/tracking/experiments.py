@@ -1,0 +1,127 @@
+"""Experiments: named collections of runs."""
+
+from headrace.errors import AlreadyExists, InvalidInput, NotFound
+from headrace.kernel import events
+from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
+from headrace.tracking import keys, tables_experiments
+from headrace.tracking.nouns import (
+    DEFAULT_EXPERIMENT_ID,
+    DEFAULT_EXPERIMENT_NAME,
+    CreateExperiment,
+    Experiment,
+)
+
+NAME_LIMIT = 500
+PAGE_LIMIT = 50_000
+
+
+def create(tx: Tx, request: CreateExperiment) -> Experiment:
+    """Create an experiment under the next number.
+
+    Raises:
+        InvalidInput: the name is empty or too long, or a tag is.
+        AlreadyExists: the name is taken, perhaps by a deleted experiment.
+    """
+    if not request.name.strip() or len(request.name) > NAME_LIMIT:
+        raise InvalidInput(f"an experiment's name has 1 to {NAME_LIMIT} characters", where="name")
+    keys.check_tags(request.tags)
+    ensure_default(tx)
+    experiment = tables_experiments.add_experiment(tx, request.name, request.tags)
+    if experiment is None:
+        raise AlreadyExists(
+            f"Experiment(name={request.name}) already exists",
+            where="name",
+            fix="Use the existing experiment, or another name.",
+        )
+    return _created(tx, experiment)
+
+
+def ensure(tx: Tx, name: str) -> Experiment:
+    """The experiment of this name, created when there is none."""
+    return tables_experiments.find_experiment(tx, name=name) or create(tx, CreateExperiment(name=name))
+
+
+def ensure_default(tx: Tx) -> None:
+    """Create the experiment 0, in which runs land that name none; once is enough, again is no change."""
+    if tx.workspace != DEFAULT_WORKSPACE:
+        return
+    number = int(DEFAULT_EXPERIMENT_ID)
+    if tables_experiments.find_experiment(tx, number=number) is None:
+        experiment = tables_experiments.add_experiment(tx, DEFAULT_EXPERIMENT_NAME, {}, number=number)
+        if experiment is not None:
+            _created(tx, experiment)
+
+
+def get(tx: Tx, experiment_id: str) -> Experiment:
+    """One experiment, deleted or not.
+
+    Raises:
+        InvalidInput: the id is not a number.
+        NotFound: there is none of this id.
+    """
+    experiment = tables_experiments.find_experiment(tx, number=number_of(experiment_id))
+    if experiment is None:
+        raise NotFound(f"No Experiment with id={experiment_id} exists", where=f"experiment/{experiment_id}")
+    return experiment
+
+
+def get_by_name(tx: Tx, name: str) -> Experiment:
+    """One experiment, deleted or not.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    experiment = tables_experiments.find_experiment(tx, name=name)
+    if experiment is None:
+        raise NotFound(f"Could not find experiment with name '{name}'", where="experiment_name")
+    return experiment
+
+
+def search(
+    tx: Tx, *, deleted: bool | None = False, limit: int = 1000, cursor: str = ""
+) -> tuple[tuple[Experiment, ...], str]:
+    """Experiments, newest first, and the cursor of the next page, empty when there is none.
+
+    Raises:
+        InvalidInput: the limit or the cursor is not one.
+    """
+    keys.check_limit(limit, PAGE_LIMIT)
+    before = keys.read_cursor(cursor, keys.TimeAndNumber) if cursor else None
+    found = tables_experiments.list_experiments(
+        tx, deleted=deleted, limit=limit + 1, before=(before.at, before.number) if before else None
+    )
+    page = found[:limit]
+    following = ""
+    if len(found) > limit:
+        following = keys.write_cursor(keys.TimeAndNumber(at=page[-1].created_at, number=int(page[-1].id)))
+    return page, following
+
+
+def set_tag(tx: Tx, experiment_id: str, key: str, value: str) -> None:
+    """Set a tag of a live experiment."""
+    keys.check_tags({key: value})
+    experiment = require_live(tx, experiment_id)
+    tables_experiments.set_experiment_tags(tx, int(experiment.id), {**experiment.tags, key: value})
+
+
+def require_live(tx: Tx, experiment_id: str) -> Experiment:
+    """One experiment that is not deleted."""
+    experiment = get(tx, experiment_id)
+    if experiment.deleted:
+        raise InvalidInput(
+            f"The experiment {experiment_id} must be in the 'active' state. Current state is deleted.",
+            where=f"experiment/{experiment_id}",
+        )
+    return experiment
+
+
+def number_of(experiment_id: str) -> int:
+    """The number that an experiment's id spells."""
+    if not (experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) < 19):
+        raise InvalidInput("Experiment ID must be a valid integer", where=f"experiment_id {experiment_id[:50]!r}")
+    return int(experiment_id)
+
+
+def _created(tx: Tx, experiment: Experiment) -> Experiment:
+    events.append(tx, "tracking.experiment_created", f"experiment/{experiment.id}", {"name": experiment.name})
+    return experiment

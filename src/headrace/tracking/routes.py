@@ -1,0 +1,203 @@
+"""Tracking's HTTP door."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
+from litestar.response import Stream
+
+from headrace.kernel.access import Role
+from headrace.kernel.blobs import BlobStore
+from headrace.kernel.database import Transactions
+from headrace.kernel.settings import Settings
+from headrace.tracking import artifacts, experiments, logging, runs
+from headrace.tracking.downloads import download
+from headrace.tracking.nouns import (
+    Artifact,
+    Batch,
+    CreateExperiment,
+    CreateRun,
+    Entry,
+    Experiment,
+    FinishRun,
+    Inputs,
+    MetricPage,
+    Run,
+    RunPage,
+    RunQuery,
+)
+from headrace.tracking.uploads import store
+
+PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
+HistorySize = Annotated[int, QueryParameter(ge=1, le=25_000)]
+
+
+class ExperimentPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of experiments; `next_cursor` is empty on the last one."""
+
+    experiments: tuple[Experiment, ...]
+    next_cursor: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to what leaves nothing to tell."""
+
+    stored: bool = True
+
+
+@post("/api/v1/experiments")
+async def create_experiment(
+    data: JSONBody[CreateExperiment], transactions: NamedDependency[Transactions]
+) -> Experiment:
+    """Create an experiment."""
+    return await transactions.write(lambda tx: experiments.create(tx, data))
+
+
+@get("/api/v1/experiments")
+async def list_experiments(
+    transactions: NamedDependency[Transactions],
+    name: FromQuery[str | None] = None,
+    cursor: FromQuery[str] = "",
+    limit: PageSize = 100,
+) -> ExperimentPage:
+    """Live experiments, newest first, or the one of a name."""
+    if name is not None:
+        found = await transactions.read(lambda tx: experiments.get_by_name(tx, name))
+        return ExperimentPage(experiments=(found,))
+    page, following = await transactions.read(lambda tx: experiments.search(tx, limit=limit, cursor=cursor))
+    return ExperimentPage(experiments=page, next_cursor=following)
+
+
+@post("/api/v1/runs")
+async def create_run(data: JSONBody[CreateRun], transactions: NamedDependency[Transactions]) -> Run:
+    """Begin a run."""
+    return await transactions.write(lambda tx: runs.create(tx, data))
+
+
+@get("/api/v1/runs")
+async def list_runs(
+    transactions: NamedDependency[Transactions],
+    experiment_id: FromQuery[str | None] = None,
+    cursor: FromQuery[str] = "",
+    limit: PageSize = 100,
+) -> RunPage:
+    """Live runs of one experiment or of all, newest first."""
+    query = RunQuery(experiment_ids=None if experiment_id is None else (experiment_id,), limit=limit, cursor=cursor)
+    return await transactions.read(lambda tx: runs.search(tx, query))
+
+
+@get("/api/v1/runs/{run_id:str}")
+async def get_run(run_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Run:
+    """A run with what it logged: params, tags, latest metrics, inputs, outputs."""
+    return await transactions.read(lambda tx: runs.get(tx, run_id))
+
+
+@post("/api/v1/runs/{run_id:str}/batch", status_code=200)
+async def log_batch(
+    run_id: FromPath[str], data: JSONBody[Batch], transactions: NamedDependency[Transactions]
+) -> Stored:
+    """Log points, params and tags, all or nothing; safe to repeat."""
+    await transactions.write(lambda tx: logging.log_batch(tx, run_id, data))
+    return Stored()
+
+
+@post("/api/v1/runs/{run_id:str}/inputs", status_code=200)
+async def log_inputs(
+    run_id: FromPath[str], data: JSONBody[Inputs], transactions: NamedDependency[Transactions]
+) -> Stored:
+    """Record what a run read; safe to repeat."""
+    await transactions.write(lambda tx: logging.log_inputs(tx, run_id, data))
+    return Stored()
+
+
+@post("/api/v1/runs/{run_id:str}/finish", status_code=200)
+async def finish_run(
+    run_id: FromPath[str], data: JSONBody[FinishRun], transactions: NamedDependency[Transactions]
+) -> Run:
+    """End a run."""
+    return await transactions.write(lambda tx: runs.finish(tx, run_id, data))
+
+
+@get("/api/v1/runs/{run_id:str}/metrics/{key:path}")
+async def metric_history(
+    run_id: FromPath[str],
+    key: FromPath[str],
+    transactions: NamedDependency[Transactions],
+    cursor: FromQuery[str] = "",
+    limit: HistorySize = 25_000,
+) -> MetricPage:
+    """The points of one metric by step, time and value."""
+    name = key.removeprefix("/")
+    return await transactions.read(lambda tx: logging.metric_history(tx, run_id, name, limit=limit, cursor=cursor))
+
+
+@get("/api/v1/runs/{run_id:str}/artifacts")
+async def list_artifacts(
+    run_id: FromPath[str], transactions: NamedDependency[Transactions], folder: FromQuery[str] = ""
+) -> tuple[Entry, ...]:
+    """The files and folders directly in a folder of a run."""
+    owner = artifacts.run_owner(run_id)
+
+    return await transactions.read(lambda tx: artifacts.listing(tx, owner, folder))
+
+
+@put("/api/v1/runs/{run_id:str}/artifacts/{path:path}", media_type="application/json", request_max_body_size=None)
+async def put_artifact(
+    run_id: FromPath[str],
+    path: FromPath[str],
+    request: Request[Any, Any, Any],
+    transactions: NamedDependency[Transactions],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+    settings: NamedDependency[Settings],
+) -> Artifact:
+    """Store the body as a file of a run."""
+    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
+    await transactions.read(lambda tx: artifacts.require_writable(tx, owner, name))
+    blob = await store(request, blobs, settings)
+    return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob))
+
+
+@get("/api/v1/runs/{run_id:str}/artifacts/{path:path}")
+async def get_artifact(
+    run_id: FromPath[str],
+    path: FromPath[str],
+    transactions: NamedDependency[Transactions],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+) -> Stream:
+    """A file of a run."""
+    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
+    found = await transactions.read(lambda tx: artifacts.get(tx, owner, name))
+    return download(blobs, path=found.path, digest=found.digest, size_bytes=found.size_bytes)
+
+
+HANDLERS = [
+    create_experiment,
+    list_experiments,
+    create_run,
+    list_runs,
+    get_run,
+    log_batch,
+    log_inputs,
+    finish_run,
+    metric_history,
+    list_artifacts,
+    put_artifact,
+    get_artifact,
+]
+
+AUTHORIZATION = {
+    "POST /api/v1/experiments": Role.DEVELOPER,
+    "GET /api/v1/experiments": Role.VIEWER,
+    "POST /api/v1/runs": Role.DEVELOPER,
+    "GET /api/v1/runs": Role.VIEWER,
+    "GET /api/v1/runs/{run_id}": Role.VIEWER,
+    "POST /api/v1/runs/{run_id}/batch": Role.DEVELOPER,
+    "POST /api/v1/runs/{run_id}/inputs": Role.DEVELOPER,
+    "POST /api/v1/runs/{run_id}/finish": Role.DEVELOPER,
+    "GET /api/v1/runs/{run_id}/metrics/{key}": Role.VIEWER,
+    "GET /api/v1/runs/{run_id}/artifacts": Role.VIEWER,
+    "PUT /api/v1/runs/{run_id}/artifacts/{path}": Role.DEVELOPER,
+    "GET /api/v1/runs/{run_id}/artifacts/{path}": Role.VIEWER,
+}

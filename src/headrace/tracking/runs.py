@@ -1,0 +1,164 @@
+"""Runs: they begin, they end, they are found again."""
+
+from datetime import datetime
+
+import msgspec
+
+from headrace.errors import InvalidInput, NotFound
+from headrace.kernel import events
+from headrace.kernel.database import Tx
+from headrace.kernel.ids import new_hex
+from headrace.tracking import experiments, keys, tables_runs, tables_search
+from headrace.tracking.names import run_name
+from headrace.tracking.nouns import (
+    DEFAULT_EXPERIMENT_ID,
+    CreateRun,
+    FinishRun,
+    Run,
+    RunPage,
+    RunQuery,
+    RunStatus,
+)
+from headrace.tracking.tables_runs import RunRow
+
+PAGE_LIMIT = 50_000
+NAME_LIMIT = 8_000
+USER_LIMIT = 256
+
+
+class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where a page of runs ended, and the metric that it was sorted by."""
+
+    metric: str | None
+    value: int | None
+    at: datetime
+    number: int
+
+
+def create(tx: Tx, request: CreateRun) -> Run:
+    """Begin a run.
+
+    Raises:
+        NotFound: there is no such experiment.
+        InvalidInput: the experiment is deleted, or a tag or the name is not one.
+    """
+    experiment_id = request.experiment_id
+    if request.experiment is not None:
+        experiment_id = experiments.ensure(tx, request.experiment).id
+    elif experiment_id == DEFAULT_EXPERIMENT_ID:
+        experiments.ensure_default(tx)
+    experiment = experiments.require_live(tx, experiment_id)
+    keys.check_tags(request.tags)
+    run_id = new_hex()
+    name = request.name or run_name(run_id)
+    keys.check_text(name, where="run_name", limit=NAME_LIMIT)
+    user = request.user or tx.actor
+    keys.check_text(user, where="user", limit=USER_LIMIT)
+    number = tables_runs.add_run(
+        tx,
+        id=run_id,
+        experiment=int(experiment.id),
+        name=name,
+        user=user,
+        started_at=request.started_at or tx.now,
+    )
+    tables_runs.put_tags(tx, number, request.tags)
+    events.append(tx, "tracking.run_created", f"run/{run_id}", {"experiment_id": experiment.id, "name": name})
+    return tables_runs.read_run(tx, number)
+
+
+def get(tx: Tx, run_id: str) -> Run:
+    """A run with its params, tags, latest metrics, inputs and outputs.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    return tables_runs.read_run(tx, require(tx, run_id).number)
+
+
+def require(tx: Tx, run_id: str) -> RunRow:
+    """What a verb needs of a run, deleted or not."""
+    row = tables_runs.find_run(tx, run_id)
+    if row is None:
+        raise NotFound(f"Run with id={run_id} not found", where=f"run/{run_id}")
+    return row
+
+
+def require_live(tx: Tx, run_id: str) -> RunRow:
+    """What a verb needs of a run that it is going to write to."""
+    row = require(tx, run_id)
+    if row.deleted:
+        raise InvalidInput(
+            f"The run {run_id} must be in the 'active' state. Current state is deleted.",
+            where=f"run/{run_id}",
+        )
+    return row
+
+
+def finish(tx: Tx, run_id: str, request: FinishRun) -> Run:
+    """End a run; again with the same status is no change.
+
+    Raises:
+        InvalidInput: the status is not one that ends a run.
+    """
+    if not request.status.ended:
+        raise InvalidInput(
+            f"a run does not end as {request.status}",
+            where="status",
+            fix="Use FINISHED, FAILED or KILLED.",
+        )
+    return update(tx, run_id, status=request.status, ended_at=request.ended_at)
+
+
+def update(
+    tx: Tx,
+    run_id: str,
+    *,
+    status: RunStatus | None = None,
+    ended_at: datetime | None = None,
+    name: str | None = None,
+) -> Run:
+    """Change a run's status, end or name; an event tells each kind of change, none tells that nothing changed."""
+    row = require_live(tx, run_id)
+    subject = f"run/{run_id}"
+    if status is not None and (status != row.status or (ended_at is not None and ended_at != row.ended_at)):
+        end = (ended_at or tx.now) if status.ended else None
+        tables_runs.change_run(tx, row.number, status=status.value, ended_at=end)
+        kind = "tracking.run_finished" if status.ended else "tracking.run_resumed"
+        events.append(tx, kind, subject, {"status": status.value})
+    if name and name != row.name:
+        keys.check_text(name, where="run_name", limit=NAME_LIMIT)
+        tables_runs.change_run(tx, row.number, name=name)
+        events.append(tx, "tracking.run_renamed", subject, {"before": row.name, "after": name})
+    return tables_runs.read_run(tx, row.number)
+
+
+def search(tx: Tx, query: RunQuery) -> RunPage:
+    """A page of runs of some experiments, newest first unless the query orders otherwise.
+
+    Raises:
+        InvalidInput: the limit, the cursor or an experiment's id is not one.
+    """
+    keys.check_limit(query.limit, PAGE_LIMIT)
+    everywhere = query.experiment_ids is None
+    numbers = [experiments.number_of(each) for each in query.experiment_ids or ()]
+    after = None
+    if query.cursor:
+        position = keys.read_cursor(query.cursor, _Position)
+        if position.metric != query.order.metric:
+            raise InvalidInput("the cursor is of a search with another order", where="page_token")
+        after = (position.value, position.at, position.number)
+    found, ended = tables_search.list_runs(
+        tx,
+        numbers=None if everywhere else numbers,
+        conditions=query.conditions,
+        order=query.order,
+        deleted=query.deleted,
+        limit=query.limit,
+        after=after,
+    )
+    if ended is None:
+        return RunPage(runs=found)
+    value, at, number = ended
+    position = _Position(metric=query.order.metric, value=value, at=at, number=number)
+    return RunPage(runs=found, next_cursor=keys.write_cursor(position))
