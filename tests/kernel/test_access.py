@@ -13,6 +13,8 @@ from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
 from headrace.kernel.tables import tokens
 
+pytestmark = pytest.mark.both_databases
+
 
 def create(database: Database, name: str = "ana", *roles: Role) -> Principal:
     return database.write(lambda tx: access.create_principal(tx, name, roles or (Role.DEVELOPER,)), actor="local")

@@ -17,6 +17,8 @@ from headrace.kernel.schema import to_microseconds
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.kernel.tables import events as table
 
+pytestmark = pytest.mark.both_databases
+
 
 class Trail:
     """A database with events and a home with checkpoints of them."""

@@ -9,6 +9,8 @@ from headrace.kernel import business_time, events
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
 
+pytestmark = pytest.mark.both_databases
+
 AUGUST = datetime(1997, 8, 1, tzinfo=UTC)
 
 

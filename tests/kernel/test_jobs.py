@@ -11,6 +11,8 @@ from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
 from headrace.kernel.jobs import Handling, Job, JobKind
 
+pytestmark = pytest.mark.both_databases
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     number: int

@@ -7,6 +7,8 @@ from headrace.kernel.database import Database, Tx
 from headrace.kernel.events import Event
 from headrace.kernel.subscriptions import Subscriber
 
+pytestmark = pytest.mark.both_databases
+
 
 def say(database: Database, type: str, subject: str, actor: str = "ana") -> None:  # noqa: A002
     database.write(lambda tx: events.append(tx, type, subject, {}), actor=actor)

@@ -1,35 +1,24 @@
 """The embedded database: SQLite in WAL mode with one writer thread that commits in groups.
 
-Many callers queue small works; the writer runs each in a savepoint and commits them together, so that one
-flush to disk serves the whole group and `database is locked` cannot happen inside the process.
+Since all writes of the process go through one thread, `database is locked` cannot happen inside it.
 """
 
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from headrace.errors import InternalError, Unavailable
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
+from headrace.kernel.writer import GroupWriter
 
 T = TypeVar("T")
 
-GROUP_LIMIT = 256
 BUSY_TIMEOUT_MS = 30_000
-
-
-class _Work(NamedTuple):
-    run: Callable[[Tx], Any]
-    actor: str
-    workspace: str
-    future: "Future[Any]"
 
 
 class SqliteDatabase:
@@ -45,30 +34,19 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, clock: Clock | None = None, synchronous: str = "FULL") -> None:
         self.path = path
         self._clock = clock or SystemClock()
-        self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._closing = threading.Lock()
         self._write_engine = self._engine(synchronous, query_only=False)
         self._read_engine = self._engine(synchronous, query_only=True)
         with self._write_engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        self._writer = threading.Thread(target=self._serve, name="database-writer", daemon=True)
-        self._writer.start()
+        self._writer = GroupWriter(_Connector(self._write_engine), self._clock)
 
     def submit(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> "Future[T]":
         """Queue `work` for the writer thread."""
-        future: Future[T] = Future()
-        with self._closing:
-            if self._closed.is_set():
-                raise Unavailable("the database is closed")
-            self._works.put(_Work(work, actor, workspace, future))
-        return future
+        return self._writer.submit(work, actor, workspace)
 
     def write(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> T:
         """Run `work` and wait until its group is on disk."""
-        if threading.current_thread() is self._writer:
-            raise InternalError("a verb opened a transaction inside a transaction", where="database")
-        return self.submit(work, actor=actor, workspace=workspace).result()
+        return self._writer.write(work, actor, workspace)
 
     def read(self, work: Callable[[Tx], T], *, actor: str = "reader", workspace: str = DEFAULT_WORKSPACE) -> T:
         """Run `work` on a snapshot of the last commit."""
@@ -81,12 +59,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Commit what is queued, then close every connection."""
-        with self._closing:
-            if self._closed.is_set():
-                return
-            self._closed.set()
-            self._works.put(None)
-        self._writer.join()
+        self._writer.close()
         self._write_engine.dispose()
         self._read_engine.dispose()
 
@@ -113,81 +86,22 @@ class SqliteDatabase:
 
         return engine
 
-    def _serve(self) -> None:
-        with self._write_engine.connect() as connection:
-            while (first := self._works.get()) is not None:
-                group = [first]
-                ended = False
-                while len(group) < GROUP_LIMIT and not ended:
-                    try:
-                        following = self._works.get_nowait()
-                    except queue.Empty:
-                        break
-                    if following is None:
-                        ended = True
-                    else:
-                        group.append(following)
-                self._commit(connection, [work for work in group if work.future.set_running_or_notify_cancel()])
-                if ended:
-                    return
 
-    def _commit(self, connection: sa.Connection, group: list[_Work]) -> None:
-        """Run a group in one transaction; resolve its futures only after the commit."""
-        outcomes: list[tuple[_Work, Any, BaseException | None]] = []
-        callbacks: list[Callable[[], None]] = []
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            outcomes.extend([self._run(connection, work, callbacks) for work in group])
-            connection.exec_driver_sql("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - every caller must hear of it, the writer must live on
-            self._abandon(connection)
-            for work in group:
-                work.future.set_exception(_unavailable(error))
-            return
-        for work, result, failure in outcomes:
-            if failure is None:
-                work.future.set_result(result)
-            else:
-                work.future.set_exception(failure)
-        for callback in callbacks:
-            callback()
+class _Connector:
+    """How the writer talks to SQLite."""
 
-    def _run(
-        self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]
-    ) -> tuple[_Work, Any, BaseException | None]:
-        """Run one work in a savepoint, so that its failure does not touch the rest of the group."""
-        own: list[Callable[[], None]] = []
-        tx = Tx(connection, now=self._clock.now(), actor=work.actor, workspace=work.workspace, callbacks=own)
-        connection.exec_driver_sql("SAVEPOINT work")
-        try:
-            result = work.run(tx)
-        except BaseException as failure:
-            if not _in_transaction(connection):  # a full disk makes SQLite roll back everything
-                raise
-            connection.exec_driver_sql("ROLLBACK TO work")
-            connection.exec_driver_sql("RELEASE work")
-            return work, None, failure
-        connection.exec_driver_sql("RELEASE work")
-        callbacks.extend(own)
-        return work, result, None
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
 
-    def _abandon(self, connection: sa.Connection) -> None:
-        if _in_transaction(connection):
-            connection.exec_driver_sql("ROLLBACK")
+    def connect(self) -> sa.Connection:
+        return self._engine.connect()
 
+    def begin(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-def _in_transaction(connection: sa.Connection) -> bool:
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.in_transaction)
+    def commit(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("COMMIT")
 
-
-def _unavailable(error: BaseException) -> BaseException:
-    if isinstance(error, sa.exc.DBAPIError):
-        problem = Unavailable(
-            f"the database could not write: {error.orig}",
-            where="database",
-            fix="Free disk space or check the disk; nothing of this request was kept, send it again.",
-        )
-        problem.__cause__ = error
-        return problem
-    return error
+    def in_transaction(self, connection: sa.Connection) -> bool:
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.in_transaction)
