@@ -27,6 +27,10 @@ class Control(Protocol):
         """
         ...
 
+    def upload(self, path: str, content: bytes, *, returns: type[T]) -> T:
+        """PUT raw bytes and decode the answer; safe to repeat."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkContext:
