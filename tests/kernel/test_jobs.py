@@ -55,7 +55,7 @@ def claimed(database: Database, worker: str = "worker-1") -> tuple[Job, str]:
 
 
 def finish(database: Database, job: Job, lease: str, total: int = 7) -> None:
-    body = msgspec.json.encode(Receipt(total=total))
+    body = msgspec.to_builtins(Receipt(total=total))
     database.write(lambda tx: jobs.settle(tx, HANDLING, job.id, lease, body), actor="system")
 
 

@@ -38,6 +38,7 @@ class Transport:
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = 60.0, patience_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
+        self.token = token
         self.patience_s = patience_s
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
@@ -161,12 +162,14 @@ def decode(content: bytes, returns: type[T]) -> T:
 
 def problem_of(response: httpx.Response) -> HeadraceError:
     """Our error for an answer of 400 or more: the class that its code names."""
+    return problem_from(response.status_code, response.content, str(response.request.url))
+
+
+def problem_from(status: int, content: bytes, where: str) -> HeadraceError:
+    """Our error for a status and a body, whichever client they came through."""
     try:
-        body = msgspec.json.decode(response.content)
-        error = body["error"]
+        error = msgspec.json.decode(content)["error"]
         kind = every_error().get(error["code"], HeadraceError)
         return kind(error["message"], where=error.get("where"), fix=error.get("fix"))
     except (msgspec.DecodeError, KeyError, TypeError):
-        return InternalError(
-            f"the server answered {response.status_code} without saying why", where=str(response.request.url)
-        )
+        return InternalError(f"the server answered {status} without saying why", where=where)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import msgspec
 import obstore
@@ -35,6 +35,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+@runtime_checkable  # Litestar checks what it injects
 class BlobStore(Protocol):
     """Content-addressed storage.
 

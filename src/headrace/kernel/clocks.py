@@ -2,9 +2,10 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable  # Litestar checks what it injects
 class Clock(Protocol):
     """Tells wall time. Thread-safe."""
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from headrace.errors import LeaseLost, NotFound
+from headrace.errors import InvalidInput, LeaseLost, NotFound
 from headrace.kernel import business_time, events
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.ids import new_hex, new_id
@@ -162,7 +162,7 @@ def _enqueue(tx: Tx, kind: str, payload: str, *, key: str | None, **columns: Any
     )
     if key is not None:
         statement = statement.on_conflict_do_nothing(index_elements=["workspace", "key"])
-    if tx.execute(statement).rowcount == 1:
+    if tx.execute(statement.returning(jobs.c.id)).first() is not None:
         return job_id
     existing = sa.select(jobs.c.id).where(jobs.c.workspace == tx.workspace, jobs.c.key == key)
     return str(tx.execute(existing).scalar_one())
@@ -176,25 +176,10 @@ def claim(tx: Tx, worker: str, kinds: Sequence[str]) -> Job | None:
         worker: who will do it; names the process, for the record and for `abandon`.
         kinds: names of the kinds that the worker can do.
     """
-    earlier = jobs.alias("earlier")
-    blocked = sa.exists().where(
-        earlier.c.workspace == jobs.c.workspace,
-        earlier.c.lane == jobs.c.lane,
-        earlier.c.state.in_([QUEUED, LEASED]),
-        earlier.c.seq < jobs.c.seq,
-    )
-    due = sa.and_(
-        sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= tx.now),
-        sa.or_(jobs.c.not_before_business.is_(None), jobs.c.not_before_business <= business_time.business_now(tx)),
-        sa.or_(jobs.c.lane.is_(None), sa.not_(blocked)),
-    )
-    lapsed = sa.and_(jobs.c.state == LEASED, jobs.c.leased_until < tx.now, jobs.c.attempt < jobs.c.max_attempts)
     statement = (
         sa.select(jobs.c.seq, jobs.c.lease_s, jobs.c.attempt)
         .where(
-            jobs.c.workspace == tx.workspace,
-            jobs.c.kind.in_(kinds),
-            sa.or_(sa.and_(jobs.c.state == QUEUED, due), lapsed),
+            _claimable(tx, kinds)
         )
         .order_by(jobs.c.seq)
         .limit(1)
@@ -217,6 +202,11 @@ def claim(tx: Tx, worker: str, kinds: Sequence[str]) -> Job | None:
     return _one(tx, jobs.c.seq == found.seq)
 
 
+def available(tx: Tx, kinds: Sequence[str]) -> bool:
+    """Whether `claim` would find a job; a cheap look before a transaction is opened."""
+    return tx.execute(sa.select(jobs.c.seq).where(_claimable(tx, kinds)).limit(1)).first() is not None
+
+
 def heartbeat(tx: Tx, job_id: str, lease: str, progress: Mapping[str, Any] | None = None) -> None:
     """Renew the lease, and tell how far the work is.
 
@@ -230,14 +220,21 @@ def heartbeat(tx: Tx, job_id: str, lease: str, progress: Mapping[str, Any] | Non
     tx.execute(jobs.update().where(jobs.c.id == job_id).values(values))
 
 
-def settle(tx: Tx, handling: Handling, job_id: str, lease: str, result: bytes) -> None:
+def settle(tx: Tx, handling: Handling, job_id: str, lease: str, result: Any) -> None:
     """Take the worker's result and end the job, in one transaction and only under the lease.
+
+    Args:
+        result: builtins, as decoded from the worker's JSON.
 
     Raises:
         LeaseLost: another worker has the job, or it has ended; the result is not taken.
+        InvalidInput: the result is not of the kind's type.
     """
     job = _held(tx, job_id, lease)
-    decoded = msgspec.json.decode(result, type=handling.kind.result)
+    try:
+        decoded = msgspec.convert(result, handling.kind.result)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"not a result of {job.kind}: {error}", where=f"job/{job_id}") from error
     handling.settle(tx.acting_as(job.actor), job, decoded)
     _end(tx, job_id, DONE, None)
 
@@ -266,19 +263,18 @@ def fail(tx: Tx, handling: Handling, job_id: str, lease: str, error: str, *, ret
     _give_up(tx, handling, job, error)
 
 
+def lapsed(tx: Tx) -> bool:
+    """Whether `expire` would find a job; a cheap look before a transaction is opened."""
+    return tx.execute(sa.select(jobs.c.id).where(_spent(tx)).limit(1)).first() is not None
+
+
 def expire(tx: Tx, handlings: Mapping[str, Handling]) -> int:
     """End the jobs whose lease lapsed on their last attempt; returns how many."""
-    statement = sa.select(jobs.c.id).where(
-        jobs.c.workspace == tx.workspace,
-        jobs.c.state == LEASED,
-        jobs.c.leased_until < tx.now,
-        jobs.c.attempt >= jobs.c.max_attempts,
-    )
-    lapsed = [row.id for row in tx.execute(statement)]
-    for job_id in lapsed:
+    spent = [row.id for row in tx.execute(sa.select(jobs.c.id).where(_spent(tx)))]
+    for job_id in spent:
         job = get(tx, job_id)
         _give_up(tx, handlings[job.kind], job, f"the worker {job.leased_by} did not answer any more")
-    return len(lapsed)
+    return len(spent)
 
 
 def abandon(tx: Tx, worker: str) -> int:
@@ -327,6 +323,38 @@ def unfinished(tx: Tx) -> int:
         )
     )
     return tx.execute(statement).scalar_one()
+
+
+def _claimable(tx: Tx, kinds: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Due on both clocks and first of its lane, or leased by a worker that fell silent."""
+    earlier = jobs.alias("earlier")
+    blocked = sa.exists().where(
+        earlier.c.workspace == jobs.c.workspace,
+        earlier.c.lane == jobs.c.lane,
+        earlier.c.state.in_([QUEUED, LEASED]),
+        earlier.c.seq < jobs.c.seq,
+    )
+    due = sa.and_(
+        sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= tx.now),
+        sa.or_(jobs.c.not_before_business.is_(None), jobs.c.not_before_business <= business_time.business_now(tx)),
+        sa.or_(jobs.c.lane.is_(None), sa.not_(blocked)),
+    )
+    lapsed = sa.and_(jobs.c.state == LEASED, jobs.c.leased_until < tx.now, jobs.c.attempt < jobs.c.max_attempts)
+    return sa.and_(
+        jobs.c.workspace == tx.workspace,
+        jobs.c.kind.in_(kinds),
+        sa.or_(sa.and_(jobs.c.state == QUEUED, due), lapsed),
+    )
+
+
+def _spent(tx: Tx) -> sa.ColumnElement[bool]:
+    """Leased for the last time, by a worker that fell silent."""
+    return sa.and_(
+        jobs.c.workspace == tx.workspace,
+        jobs.c.state == LEASED,
+        jobs.c.leased_until < tx.now,
+        jobs.c.attempt >= jobs.c.max_attempts,
+    )
 
 
 def _held(tx: Tx, job_id: str, lease: str) -> Job:

@@ -1,5 +1,6 @@
 """Settings: the only place that reads the environment, so that what a process obeys can be read in one file."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         home: folder that holds the platform's state.
         url: where control answers, for clients and child processes; empty means: look into the home.
         token: bearer token of the caller; never logged.
+        system_token: token of the platform's own processes, made anew by each `headrace up`; never logged.
         host: address that control and gateways bind to; anything but loopback needs logins.
         port: control's port, 0 picks a free one.
         gateway_port: the first gateway's port, 0 picks free ones.
@@ -35,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     home: Path = Path(".headrace")
     url: str = ""
     token: str = ""
+    system_token: str = ""
     host: str = "127.0.0.1"
     port: int = 8470
     gateway_port: int = 8471
@@ -49,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
 
     def __repr__(self) -> str:
-        secrets = {"token", "alert_channels", "database"}
+        secrets = {"token", "system_token", "alert_channels", "database"}
         shown = ", ".join(
             f"{name}={'…' if name in secrets and getattr(self, name) else getattr(self, name)!r}"
             for name in self.__struct_fields__
@@ -68,16 +71,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return {name: url for name, _, url in pairs if url}
 
 
-def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
+def inherited_environment() -> dict[str, str]:
+    """This process's environment, for the children that it starts."""
+    return dict(os.environ)
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from `HEADRACE_*` variables, with `overrides` (None means: not given) on top.
 
     Args:
-        environment: usually `os.environ`; a test passes its own.
+        environment: None for this process's own; a test passes another.
         overrides: fields given on the command line.
 
     Raises:
         InvalidInput: a value is not of its field's type; names the variable.
     """
+    environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         variable = f"HEADRACE_{field.name.upper()}"

@@ -1,0 +1,77 @@
+"""`headrace access`: principals, their roles and their tokens."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Who may do what: principals, roles, tokens.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the principal, for example ana or ci@build.")]
+Roles = Annotated[
+    list[str], typer.Option("--role", help="viewer, developer, approver, operator or admin; may be repeated.")
+]
+
+
+@app.command("add")
+def add(name: Name, role: Roles) -> None:
+    """Make a principal and its first token, which is shown this once."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    made = platform.access.add(name, role)
+    token = platform.access.issue_token(name)
+    screen = console()
+    screen.print(f"{made.name} may act as {', '.join(made.roles)}")
+    screen.print("  token, shown only now:", style="dim")
+    print(token.secret)
+
+
+@app.command("list")
+def show() -> None:
+    """Every principal and its roles."""
+    from headrace.cli.screen import console, table
+    from headrace.sdk.connect import connect
+
+    shown = table("principal", "roles", "state")
+    for principal in connect().access.list():
+        shown.add_row(principal.name, ", ".join(principal.roles), "disabled" if principal.disabled else "")
+    console().print(shown)
+
+
+@app.command("token")
+def token(name: Name) -> None:
+    """Make one more token for a principal; it is shown this once."""
+    from headrace.sdk.connect import connect
+
+    print(connect().access.issue_token(name).secret)
+
+
+@app.command("grant")
+def grant(name: Name, role: Annotated[str, typer.Argument(help="The role to give.")]) -> None:
+    """Give a role."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    made = connect().access.grant(name, role)
+    console().print(f"{made.name} may act as {', '.join(made.roles)}")
+
+
+@app.command("revoke")
+def revoke(name: Name, role: Annotated[str, typer.Argument(help="The role to take away.")]) -> None:
+    """Take a role away, at once for every token."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    made = connect().access.revoke(name, role)
+    console().print(f"{made.name} may act as {', '.join(made.roles) or 'nobody'}")
+
+
+@app.command("disable")
+def disable(name: Name) -> None:
+    """Refuse a principal and all its tokens from now on."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    connect().access.disable(name)
+    console().print(f"{name} is disabled")

@@ -1,0 +1,107 @@
+"""The first acts: people get tokens, the project is applied, and a first version is trained."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from headrace.cli.demonstration.receiver import Receiver
+from headrace.cli.demonstration.shop import kill, person
+from headrace.cli.demonstration.stage import Stage
+from headrace.cli.demonstration.world import MODEL, World, date
+from headrace.cli.project import follow, show_plan
+from headrace.delivery.nouns import Pipeline, PipelineStatus
+from headrace.errors import LabelsNotMature
+from headrace.sdk.platform import Platform
+
+AUGUST = date(1997, 8)
+
+
+def people(
+    stage: Stage,
+    local: Platform,
+    home: Path,
+    project: Path,
+    commit: str | None,
+    supervisor: int,
+    receiver: Receiver,
+) -> World:
+    """Dana writes models, Ravi is the second pair of eyes."""
+    with stage.act("Two people"):
+        dana = person(local, home, "dana", ["developer", "approver"])
+        ravi = person(local, home, "ravi", ["approver"])
+        roles = {principal.name: set(principal.roles) for principal in local.access.list()}
+        stage.confirm(
+            "dana may develop and approve, ravi may approve; their tokens are stored as hashes",
+            holds=roles["dana"] == {"developer", "approver"} and roles["ravi"] == {"approver"},
+        )
+    table = pq.read_table(project / "data" / "cdnow.parquet", columns=["customer_id"])
+    customers = sorted(set(table.column("customer_id").to_pylist()))
+    return World(
+        local=local, dana=dana, ravi=ravi, home=home, project=project, commit=commit, supervisor=supervisor,
+        receiver=receiver, customers=customers,
+    )  # fmt: skip
+
+
+def apply(stage: Stage, world: World) -> None:
+    """The project becomes known, and its features are computed as of the business clock."""
+    with stage.act("Apply the project", f"{AUGUST:%Y-%m-%d}"):
+        world.local.move_clock(AUGUST)
+        packed, plan = world.dana.plan(world.project)
+        show_plan(stage.screen, plan)
+        world.dana.apply(packed, plan)
+        _, again = world.dana.plan(world.project)
+        stage.confirm(
+            "applied in one transaction; a second plan finds nothing to change",
+            holds=all(change.action == "unchanged" for change in again.changes),
+        )
+        with stage.bar("purchases → lake → online store", None):
+            world.local.settle()
+        catalog = world.local.features()
+        (source,), (view,) = catalog.sources, catalog.views
+        stage.confirm(
+            f"{source.rows:,} purchases up to {AUGUST:%Y-%m-%d} are in the lake and {view.view} is online",
+            holds=source.rows > 0 and view.materialized_through == AUGUST,
+        )
+
+
+def train(stage: Stage, world: World) -> None:
+    """An immature training set is refused; a mature one becomes version 1."""
+    with stage.act("Train", f"{AUGUST:%Y-%m-%d}"):
+        try:
+            world.dana.train(MODEL, as_of=date(1997, 6))
+        except LabelsNotMature as refusal:
+            stage.confirm(f"labels as of 1997-06-01 are refused: {refusal.message}", holds=True)
+        else:
+            stage.confirm("labels as of 1997-06-01 are refused", holds=False)
+        pipeline = world.dana.train(MODEL, as_of=date(1997, 5), release=False)
+        world.dana.wait_for(
+            lambda: world.dana.pipeline(pipeline.id), lambda now: now.status is PipelineStatus.RUNNING, "a worker"
+        )
+        kill(world.supervisor, "worker-1")
+        stage.say("kill -9 of the worker in the middle of it; the supervisor starts another, and the job goes on")
+        ended = follow(stage.screen, world.dana, pipeline)
+        confirm_training(stage, world, ended)
+
+
+def confirm_training(stage: Stage, world: World, pipeline: Pipeline) -> None:
+    """Read back what a pipeline left: the version, its data, its runs."""
+    stage.confirm(f"the pipeline ended: {pipeline.status} {pipeline.note}", holds=pipeline.number is not None)
+    version = world.dana.version(MODEL, pipeline.number or 0)
+    auc = version.metrics["roc_auc"]
+    low, high = auc.low or 0.0, auc.high or 1.0
+    stage.confirm(
+        f"{MODEL}@{version.number} is registered: AUC {auc.value:.3f} [{low:.3f}, {high:.3f}] on customers held out",
+        holds=low < auc.value < high,
+    )
+    stage.confirm(
+        f"it names its data ({version.training_set_id}), code {(version.code_commit or '')[:12]}, "
+        f"packages {(version.environment_digest or '')[7:19]}, signature and reference profile",
+        holds=bool(version.training_set_id and version.environment_digest and version.signature and version.profile)
+        and (world.commit is None or (version.code_commit or "").startswith(world.commit)),
+    )
+    runs = world.dana.runs(limit=100)
+    mine = [run for run in runs if run.id == version.run_id or run.tags.get("mlflow.parentRunId") == version.run_id]
+    stage.confirm(
+        f"{len(mine)} runs of it are tracked, with params and metrics",
+        holds=len(mine) > 1 and all(run.params and run.metrics for run in mine),
+    )

@@ -1,0 +1,46 @@
+"""The terminal door: each command calls the SDK and shows what came back.
+
+Command modules import what they need inside their functions, so that `headrace --help` answers at once.
+"""
+
+import sys
+
+import typer
+
+from headrace.cli import access, audit, delivery, demo, overview, project, up
+from headrace.cli.screen import show_problem
+from headrace.errors import HeadraceError
+
+app = typer.Typer(
+    name="headrace",
+    help="The channel from notebook to production: tracking, registry, features, delivery, serving, monitoring.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("up", rich_help_panel="Platform")(up.up)
+app.command("demo", rich_help_panel="Platform")(demo.demo)
+app.command("status", rich_help_panel="Platform")(overview.status)
+app.command("clock", rich_help_panel="Platform")(overview.clock)
+app.command("apply", rich_help_panel="Project")(project.apply)
+app.command("train", rich_help_panel="Project")(project.train)
+app.command("release", rich_help_panel="Delivery")(delivery.release)
+app.command("approve", rich_help_panel="Delivery")(delivery.approve)
+app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
+app.command("runs", rich_help_panel="Look")(overview.runs)
+app.command("models", rich_help_panel="Look")(overview.models)
+app.command("features", rich_help_panel="Look")(overview.features)
+app.command("alerts", rich_help_panel="Look")(overview.alerts)
+app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
+app.add_typer(access.app, name="access", rich_help_panel="Govern")
+
+
+def run() -> None:
+    """Run the command line; one of our errors becomes one message and exit code 1."""
+    try:
+        app()
+    except HeadraceError as problem:
+        show_problem(problem)
+        sys.exit(1)

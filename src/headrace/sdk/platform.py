@@ -1,0 +1,274 @@
+"""A connection to one platform: what the command line calls, and what a script or notebook may call too."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from headrace.client.transport import Transport
+from headrace.delivery.nouns import (
+    OpenRelease,
+    Pipeline,
+    Plan,
+    Release,
+    ReleaseAction,
+    ReleaseCommand,
+    Rollback,
+    RollbackRequest,
+    Train,
+)
+from headrace.errors import Unavailable
+from headrace.features.nouns import Catalog
+from headrace.kernel.activity import Activity
+from headrace.kernel.business_time import BusinessClock
+from headrace.kernel.events import Event
+from headrace.kernel.jobs import Job
+from headrace.monitoring.nouns import Alert, Window
+from headrace.project.loading import load_project
+from headrace.project.manifest import PackedProject, pack
+from headrace.project.search import ParameterValue
+from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
+from headrace.sdk.access import Access
+from headrace.sdk.predictions import Predictor
+from headrace.serving.nouns import Gateway
+from headrace.tracking.nouns import Run, RunPage
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.1
+
+
+class Platform:
+    """Everything that one caller may ask of one platform; thread-safe.
+
+    Attributes:
+        access: principals, roles and tokens.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.access = Access(transport)
+
+    @property
+    def url(self) -> str:
+        """The platform's address."""
+        return self._transport.url
+
+    # -- the clock and the work -----------------------------------------------------------------------------
+
+    def clock(self) -> BusinessClock:
+        """Business time."""
+        return self._transport.call("GET", "/api/v1/clock", returns=BusinessClock)
+
+    def move_clock(self, to: datetime) -> BusinessClock:
+        """Move business time forward, as a replay does.
+
+        Raises:
+            InvalidInput: it lies before the present business time.
+        """
+        return self._transport.call("PUT", "/api/v1/clock", {"now": to}, returns=BusinessClock, repeatable=True)
+
+    def activity(self) -> Activity:
+        """What is left to do at the present business time."""
+        return self._transport.call("GET", "/api/v1/activity", returns=Activity)
+
+    def settle(self, timeout_s: float = 120.0) -> None:
+        """Wait until nothing is left to do.
+
+        Raises:
+            Unavailable: work is still under way after `timeout_s` seconds.
+        """
+        self.wait_for(self.activity, lambda activity: activity.settled, "all work to be done", timeout_s=timeout_s)
+
+    def wait_for(
+        self, read: Callable[[], T], enough: Callable[[T], bool], what: str, *, timeout_s: float = 120.0
+    ) -> T:
+        """Read until `enough` holds.
+
+        Raises:
+            Unavailable: it does not hold after `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not enough(found := read()):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"waited {timeout_s:.0f} s for {what}", where=self.url)
+            time.sleep(LOOK_EVERY_S)
+        return found
+
+    def jobs(self, limit: int = 50) -> list[Job]:
+        """Jobs, newest first."""
+        return self._transport.call("GET", "/api/v1/jobs", returns=list[Job], query={"limit": limit})
+
+    def job(self, job_id: str) -> Job:
+        """One job, with its progress."""
+        return self._transport.call("GET", f"/api/v1/jobs/{job_id}", returns=Job)
+
+    def events(self, *, subject: str | None = None, limit: int = 50) -> list[Event]:
+        """Events, newest first; those of one subject oldest first."""
+        query = {"subject": subject, "limit": limit}
+        return self._transport.call("GET", "/api/v1/events", returns=list[Event], query=query)
+
+    # -- project --------------------------------------------------------------------------------------------
+
+    def plan(self, path: Path) -> tuple[PackedProject, Plan]:
+        """Load a project in this process and say what applying it would change.
+
+        Raises:
+            ProjectError: the project has an error; names file and line.
+        """
+        packed = pack(load_project(path))
+        plan = self._transport.call("POST", "/api/v1/plan", packed.manifest, returns=Plan, repeatable=True)
+        return packed, plan
+
+    def apply(self, packed: PackedProject, plan: Plan) -> Plan:
+        """Upload what is missing and apply the whole project, or nothing of it."""
+        for digest in plan.missing:
+            path = f"/api/v1/blobs/{digest}"
+            if digest in packed.data:
+                self._transport.upload(path, _chunks(packed.data[digest]), returns=dict)
+            else:
+                self._transport.upload(path, packed.bundle, returns=dict)
+        return self._transport.call("POST", "/api/v1/apply", packed.manifest, returns=Plan, repeatable=True)
+
+    def train(
+        self,
+        model: str,
+        *,
+        as_of: datetime | None = None,
+        params: Mapping[str, ParameterValue] | None = None,
+        release: bool = True,
+    ) -> Pipeline:
+        """Start a pipeline: training set, checks, search, fit, registration.
+
+        Args:
+            model: its name.
+            as_of: business time of the features; None takes the newest month start whose labels are mature.
+            params: override the declared defaults.
+            release: open a release when the version is registered.
+
+        Raises:
+            LabelsNotMature: the labels as of then are not yet known.
+        """
+        body = Train(model=model, as_of=as_of, params=dict(params or {}), release=release)
+        return self._transport.call("POST", "/api/v1/train", body, returns=Pipeline)
+
+    def pipeline(self, pipeline_id: str) -> Pipeline:
+        """One pipeline with its stages."""
+        return self._transport.call("GET", f"/api/v1/pipelines/{pipeline_id}", returns=Pipeline)
+
+    def pipelines(self, model: str | None = None) -> list[Pipeline]:
+        """Pipelines, newest first."""
+        return self._transport.call("GET", "/api/v1/pipelines", returns=list[Pipeline], query={"model": model})
+
+    # -- models and releases --------------------------------------------------------------------------------
+
+    def models(self) -> list[Model]:
+        """Models by name."""
+        return self._transport.call("GET", "/api/v1/models", returns=list[Model])
+
+    def model(self, name: str) -> ModelDetails:
+        """A model with its versions and what is in production."""
+        return self._transport.call("GET", f"/api/v1/models/{name}", returns=ModelDetails)
+
+    def version(self, model: str, number: int) -> Version:
+        """One version."""
+        return self._transport.call("GET", f"/api/v1/models/{model}/versions/{number}", returns=Version)
+
+    def evidence(self, model: str, number: int) -> list[Evidence]:
+        """What gates, checks and staging found about a version."""
+        return self._transport.call(
+            "GET", f"/api/v1/models/{model}/versions/{number}/evidence", returns=list[Evidence]
+        )
+
+    def open_release(self, model: str, number: int) -> Release:
+        """Send a version on its way into production.
+
+        Raises:
+            Conflict: another release of the model is open.
+        """
+        return self._transport.call(
+            "POST", "/api/v1/releases", OpenRelease(model=model, number=number), returns=Release
+        )
+
+    def releases(self, model: str | None = None) -> list[Release]:
+        """Releases, newest first."""
+        return self._transport.call("GET", "/api/v1/releases", returns=list[Release], query={"model": model})
+
+    def release(self, release_id: str) -> Release:
+        """One release with its evidence."""
+        return self._transport.call("GET", f"/api/v1/releases/{release_id}", returns=Release)
+
+    def command_release(self, release_id: str, command: ReleaseAction, reason: str = "") -> Release:
+        """Pause, resume, abort, promote or roll back a release; repeating a command changes nothing."""
+        body = ReleaseCommand(command=command, reason=reason)
+        path = f"/api/v1/releases/{release_id}/commands"
+        return self._transport.call("POST", path, body, returns=Release, repeatable=True)
+
+    def roll_back(self, model: str, *, to: int | None = None, reason: str = "") -> Rollback:
+        """Back to a version, or to the last one whose release completed."""
+        body = RollbackRequest(to=to, reason=reason)
+        return self._transport.call("POST", f"/api/v1/models/{model}/rollback", body, returns=Rollback)
+
+    def approvals(self, status: str | None = None) -> list[Approval]:
+        """Requests for approval, newest first."""
+        return self._transport.call("GET", "/api/v1/approvals", returns=list[Approval], query={"status": status})
+
+    def decide(self, approval_id: str, *, grant: bool, reason: str = "") -> Approval:
+        """Grant or refuse a request.
+
+        Raises:
+            PolicyRefused: four eyes, or the role, forbid it to this caller.
+        """
+        body = Decision(grant=grant, reason=reason)
+        return self._transport.call("POST", f"/api/v1/approvals/{approval_id}/decision", body, returns=Approval)
+
+    # -- what is there --------------------------------------------------------------------------------------
+
+    def runs(self, *, experiment: str | None = None, limit: int = 50) -> list[Run]:
+        """Runs, newest first."""
+        query = {"experiment": experiment, "limit": limit}
+        return list(self._transport.call("GET", "/api/v1/runs", returns=RunPage, query=query).runs)
+
+    def run(self, run_id: str) -> Run:
+        """One run."""
+        return self._transport.call("GET", f"/api/v1/runs/{run_id}", returns=Run)
+
+    def features(self) -> Catalog:
+        """Entities, sources, feature views and labels, and where their data stand."""
+        return self._transport.call("GET", "/api/v1/features", returns=Catalog)
+
+    def windows(self, model: str) -> list[Window]:
+        """What the monitors saw, window by window, newest first."""
+        return self._transport.call(
+            "GET", "/api/v1/monitoring/windows", returns=list[Window], query={"model": model}
+        )
+
+    def alerts(self) -> list[Alert]:
+        """Alerts, newest first."""
+        return self._transport.call("GET", "/api/v1/alerts", returns=list[Alert])
+
+    def gateways(self) -> list[Gateway]:
+        """Where predictions are served."""
+        return self._transport.call("GET", "/api/v1/gateways", returns=list[Gateway])
+
+    def predictor(self, model: str) -> Predictor:
+        """A connection that asks for predictions.
+
+        Raises:
+            Unavailable: no gateway is up.
+        """
+        found = self.gateways()
+        if not found:
+            raise Unavailable("no gateway is up", where=self.url, fix="Look at the logs in the home.")
+        return Predictor(found[0].url, model, token=self._transport.token)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._transport.close()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            yield chunk

@@ -1,0 +1,87 @@
+"""Which role each route needs: one table, composed from the rooms' own, that denies what it does not name."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+
+from headrace.errors import InternalError, NotAuthenticated, PermissionRefused
+from headrace.kernel.access import Principal, Role, permits
+
+TYPED = re.compile(r"\{(\w+):\w+\}")
+IMPLIED = frozenset({"HEAD", "OPTIONS"})
+
+Table = Mapping[str, Role | None]
+
+
+def compose(tables: Iterable[Table]) -> dict[str, Role | None]:
+    """One table from those of the rooms, keyed `METHOD /path/{parameter}`; None means: open to everyone.
+
+    Raises:
+        InternalError: two rooms name the same route.
+    """
+    composed: dict[str, Role | None] = {}
+    for table in tables:
+        for route, role in table.items():
+            key = plain(route)
+            if key in composed:
+                raise InternalError("two rooms authorize the same route", where=key)
+            composed[key] = role
+    return composed
+
+
+def plain(route: str) -> str:
+    """A route without the types of its parameters."""
+    return TYPED.sub(r"{\1}", route)
+
+
+def registered(app: Litestar) -> list[str]:
+    """Every route of an application as the table writes it; a test holds the two against each other."""
+    found = set()
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", []):
+            if isinstance(handler, HTTPRouteHandler):
+                found |= {
+                    plain(f"{method} {route.path}") for method in handler.http_methods if method not in IMPLIED
+                }
+    return sorted(found)
+
+
+class Authorize:
+    """The guard on every route."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __call__(
+        self, connection: ASGIConnection[BaseRouteHandler, object, object, object], _: BaseRouteHandler
+    ) -> None:
+        """Let the request pass, or refuse it.
+
+        Raises:
+            NotAuthenticated: the route needs a role and nobody is logged in.
+            PermissionRefused: the principal has not got the role, or the route is not in the table.
+        """
+        route = plain(f"{connection.scope['method']} {connection.scope['path_template']}")
+        if connection.scope["method"] in IMPLIED:
+            return
+        if route not in self._table:
+            raise PermissionRefused("this route is not open to anyone", where=route)
+        needed = self._table[route]
+        if needed is None:
+            return
+        principal = connection.scope["state"].get("principal")
+        if not isinstance(principal, Principal):
+            raise NotAuthenticated(
+                "this platform asks for a login",
+                where=route,
+                fix="Send a token: set HEADRACE_TOKEN, or the header Authorization: Bearer <token>.",
+            )
+        if not permits(principal, needed):
+            raise PermissionRefused(
+                f"{principal.name} has not got the role {needed.value}",
+                where=route,
+                fix=f"Ask an admin: headrace access grant {principal.name} {needed.value}",
+            )

@@ -1,0 +1,82 @@
+"""Errors on the wire: one JSON shape for every route, and no traceback or input data in it."""
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Scope, Send
+
+from headrace.errors import HeadraceError, InternalError, InvalidInput, NotFound, TooLarge
+
+log = structlog.get_logger()
+
+IN_OPENAPI = "Routes and fields are described in /api/openapi.json."
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, where, and what to do."""
+
+    code: str
+    message: str
+    where: str | None = None
+    fix: str | None = None
+
+
+class ProblemBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every answer of 400 or more."""
+
+    error: Problem
+
+
+def body_of(problem: HeadraceError) -> ProblemBody:
+    """The wire form of one of our errors."""
+    return ProblemBody(
+        error=Problem(code=problem.code, message=problem.message, where=problem.where, fix=problem.fix)
+    )
+
+
+async def send_problem(problem: HeadraceError, scope: Scope, send: Send) -> None:
+    """Answer with a problem from outside Litestar's routing."""
+    content = msgspec.json.encode(body_of(problem))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send(
+        {"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b"", "more_body": False}
+    )
+
+
+def on_headrace_error(_request: Request[object, object, object], problem: HeadraceError) -> Response[ProblemBody]:
+    """One of our errors, as it is."""
+    return Response(body_of(problem), status_code=problem.status, media_type="application/json")
+
+
+def on_http_exception(request: Request[object, object, object], error: HTTPException) -> Response[ProblemBody]:
+    """What the HTTP library raised: no route, a bad parameter, a body that does not decode."""
+    problem: HeadraceError
+    if error.status_code >= 500:
+        return on_defect(request, error)
+    if isinstance(error, ValidationException):
+        found = [item for item in error.extra or [] if isinstance(item, dict)]
+        where = ", ".join(str(item.get("key", "")) for item in found)
+        detail = "; ".join(str(item.get("message", "")) for item in found)
+        problem = InvalidInput(detail or error.detail, where=where or "body", fix=IN_OPENAPI)
+    elif error.status_code in {404, 405}:
+        problem = NotFound(f"there is nothing at {request.method} {request.url.path}", fix=IN_OPENAPI)
+    elif error.status_code == 413:
+        problem = TooLarge("the body is larger than this route takes")
+    else:
+        problem = InvalidInput(error.detail, where="request")
+    return on_headrace_error(request, problem)
+
+
+def on_defect(request: Request[object, object, object], error: Exception) -> Response[ProblemBody]:
+    """Anything else is ours: the log has the traceback, the caller a reference."""
+    reference = request.headers.get("x-request-id", "")
+    log.error("request failed", path=request.url.path, request_id=reference, exc_info=error)
+    problem: HeadraceError
+    if isinstance(error, sa.exc.OperationalError):
+        problem = InternalError("the database refused a statement", fix="The log of control says more.")
+    else:
+        problem = InternalError("a defect of the platform; the log of control says more")
+    return on_headrace_error(request, problem)

@@ -1,0 +1,78 @@
+"""Child processes that never outlive their parent, and ports that are really free."""
+
+import contextlib
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headrace.errors import PortInUse
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies; elsewhere the parent must do it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def spawn(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a process that writes to `log` and ends with its parent.
+
+    Args:
+        command: program and arguments.
+        environment: the whole environment of the child.
+        log: file that its output is appended to.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is the supervisor's to handle
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+        )
+
+
+def stop(process: "subprocess.Popen[bytes]", patience_s: float) -> None:
+    """Ask a process to end, and make it end when `patience_s` seconds have passed."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def choose_port(host: str, port: int, *, taken: frozenset[int] = frozenset()) -> int:
+    """`port` if it is free, or a free one for 0.
+
+    The probe binds without SO_REUSEPORT, because a server that sets it would share a busy port in silence.
+
+    Raises:
+        PortInUse: another program listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            if port in taken:
+                raise OSError("chosen already")
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            raise PortInUse(
+                f"port {port} on {host} is in use",
+                where=f"{host}:{port}",
+                fix="Stop the program that listens there, or choose another with --port or --gateway-port (0 picks a free one).",
+            ) from error
+        return int(probe.getsockname()[1])

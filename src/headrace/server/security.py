@@ -1,0 +1,99 @@
+"""Who is calling, and whether a browser was tricked into it: checked before any route is looked at."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+from urllib.parse import urlsplit
+
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from headrace.errors import HeadraceError, InvalidInput, PermissionRefused
+from headrace.kernel import access
+from headrace.kernel.access import Principal, Role
+from headrace.kernel.database import Database
+from headrace.kernel.settings import Settings
+from headrace.server.problems import send_problem
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+
+SYSTEM = Principal(id="system", name="system", roles=(Role.SYSTEM, Role.DEVELOPER))
+
+
+class Security(ASGIMiddleware):
+    """Checks Host, Origin and content type, and names the principal.
+
+    A page on another site can make a browser send simple requests here; so a request that changes something is
+    refused when it comes from another origin or carries a body that a form could have sent.
+    """
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._system_token = settings.system_token
+        self._loopback = settings.host in LOOPBACK
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Refuse the request, or pass it on with `principal` in its state."""
+        headers = Headers.from_scope(scope)
+        try:
+            self._check_origin(scope["method"], headers)
+            scope["state"]["principal"] = await self._identify(headers)
+        except HeadraceError as problem:
+            await send_problem(problem, scope, send)
+            return
+        await next_app(scope, receive, send)
+
+    def _check_origin(self, method: str, headers: Headers) -> None:
+        host = headers.get("host", "")
+        name = (urlsplit(f"//{host}").hostname or "").lower()
+        if self._loopback and name not in LOOPBACK:
+            raise PermissionRefused(
+                "this platform is bound to this machine and answers to no other name",
+                where="Host",
+                fix="Call it as 127.0.0.1 or localhost.",
+            )
+        if method in READING:
+            return
+        origin = headers.get("origin")
+        if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or headers.get(
+            "sec-fetch-site", "none"
+        ) not in {"none", "same-origin"}:
+            raise PermissionRefused("a page of another site sent this request", where="Origin")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in FORMS:
+            raise InvalidInput(
+                f"a body of type {kind} is not taken", where="Content-Type", fix="Send application/json."
+            )
+
+    async def _identify(self, headers: Headers) -> Principal | None:
+        token = _token(headers.get("authorization", ""))
+        if token is None:
+            return access.LOCAL if self._loopback else None
+        if self._system_token and hmac.compare_digest(token.encode(), self._system_token.encode()):
+            return SYSTEM
+        return await asyncio.to_thread(self._database.read, lambda tx: access.authenticate(tx, token))
+
+
+def _token(authorization: str) -> str | None:
+    """The token of a Bearer header, or the password of a Basic one, as MLflow's clients send it.
+
+    None without a header; a header that cannot be read is a token that nobody has.
+    """
+    if not authorization:
+        return None
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""

@@ -1,0 +1,87 @@
+"""What the status page shows, read on one snapshot."""
+
+from datetime import datetime
+
+import msgspec
+
+from headrace.delivery import releases
+from headrace.kernel import business_time, events, jobs
+from headrace.kernel.business_time import BusinessClock
+from headrace.kernel.database import Tx
+from headrace.kernel.events import Event
+from headrace.monitoring import alerts
+from headrace.monitoring.nouns import Alert
+from headrace.registry import models, stages
+from headrace.serving import reports
+from headrace.serving.nouns import Gateway
+
+MODELS_SHOWN = 50
+EVENTS_SHOWN = 15
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at a glance."""
+
+    name: str
+    description: str
+    latest_number: int
+    production: int | None
+    updated_at: datetime
+
+
+class ReleaseLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One open release at a glance."""
+
+    model: str
+    number: int
+    phase: str
+    reason: str
+    weight_percent: int
+    updated_at: datetime
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform at a glance."""
+
+    clock: BusinessClock
+    jobs: int
+    gateways: tuple[Gateway, ...]
+    models: tuple[ModelLine, ...]
+    releases: tuple[ReleaseLine, ...]
+    alerts: tuple[Alert, ...]
+    events: tuple[Event, ...]
+
+
+def read_status(tx: Tx) -> Status:
+    """Read it."""
+    return Status(
+        clock=business_time.read(tx),
+        jobs=jobs.unfinished(tx),
+        gateways=tuple(reports.gateways(tx, alive_only=True)),
+        models=tuple(_model(tx, model.name) for model in models.search(tx, limit=MODELS_SHOWN)),
+        releases=tuple(
+            ReleaseLine(
+                model=release.model,
+                number=release.number,
+                phase=release.phase,
+                reason=release.reason,
+                weight_percent=release.state.weight_percent,
+                updated_at=release.updated_at,
+            )
+            for release in releases.search(tx, open_only=True)
+        ),
+        alerts=tuple(alerts.search(tx, open_only=True)),
+        events=tuple(events.recent(tx, limit=EVENTS_SHOWN)),
+    )
+
+
+def _model(tx: Tx, name: str) -> ModelLine:
+    model = models.get(tx, name)
+    production = stages.production(tx, name)
+    return ModelLine(
+        name=name,
+        description=model.description,
+        latest_number=model.latest_number,
+        production=production.number if production else None,
+        updated_at=model.updated_at,
+    )

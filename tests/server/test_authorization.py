@@ -1,0 +1,59 @@
+"""Every registered route has its line in the table, and the table is obeyed."""
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from headrace.errors import InternalError
+from headrace.kernel.access import Role
+from headrace.server import composition
+from headrace.server.authorization import compose, plain, registered
+
+
+def test_every_route_is_in_the_table_and_every_line_is_a_route(app: Litestar) -> None:
+    assert sorted(composition.authorization()) == registered(app)
+
+
+def test_no_route_but_the_probes_is_open_to_everyone() -> None:
+    open_routes = {route for route, role in composition.authorization().items() if role is None}
+    assert open_routes <= {"GET /health", "GET /version", "GET /api/3.0/mlflow/server-info"}
+
+
+def test_two_rooms_cannot_name_one_route() -> None:
+    with pytest.raises(InternalError, match="two rooms"):
+        compose([{"GET /a/{b}": Role.VIEWER}, {"GET /a/{b:str}": Role.ADMIN}])
+
+
+def test_types_of_parameters_do_not_matter() -> None:
+    assert (
+        plain("GET /api/v1/runs/{run_id:str}/artifacts/{path:path}") == "GET /api/v1/runs/{run_id}/artifacts/{path}"
+    )
+
+
+def token(client: TestClient[Litestar], name: str, *roles: str) -> dict[str, str]:
+    made = client.post("/api/v1/access/principals", json={"name": name, "roles": list(roles)})
+    assert made.status_code == 201, made.text
+    secret = client.post(f"/api/v1/access/principals/{name}/tokens").json()["secret"]
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def test_roles_open_their_doors_and_no_others(client: TestClient[Litestar]) -> None:
+    viewer, developer = token(client, "vera", "viewer"), token(client, "dana", "developer")
+    assert client.get("/api/v1/models", headers=viewer).status_code == 200
+    refused = client.post("/api/v1/runs", json={}, headers=viewer)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "PERMISSION_REFUSED"
+    assert "developer" in refused.json()["error"]["message"]
+    assert client.post("/api/v1/runs", json={}, headers=developer).status_code == 201
+    assert client.get("/api/v1/access/principals", headers=developer).status_code == 403
+
+
+def test_a_role_taken_away_is_gone_at_once(client: TestClient[Litestar]) -> None:
+    developer = token(client, "dana", "developer", "viewer")
+    assert client.post("/api/v1/runs", json={}, headers=developer).status_code == 201
+    assert client.delete("/api/v1/access/principals/dana/roles/developer").status_code == 200
+    assert client.post("/api/v1/runs", json={}, headers=developer).status_code == 403
+
+
+def test_the_local_caller_may_not_act_as_the_platform(client: TestClient[Litestar]) -> None:
+    assert client.post("/api/v1/jobs/claim", json={"worker": "w", "kinds": []}).status_code == 403
