@@ -114,6 +114,11 @@ def record_refused_attempt(
     events.append(tx, "registry.approval_attempt_refused", _subject(approval), {**facts, **attempt})
 
 
+def workspaces_due(tx: Tx) -> tuple[str, ...]:
+    """The workspaces in which an open request's time is over."""
+    return tables.workspaces_with_expired(tx)
+
+
 def expire_due(tx: Tx) -> tuple[Approval, ...]:
     """Close every open request whose time is over; returns them."""
     due = tables.list_approvals(tx, status=ApprovalStatus.REQUESTED, expired_at=tx.now)

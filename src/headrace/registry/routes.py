@@ -5,7 +5,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from headrace.errors import PermissionRefused
 from headrace.kernel.access import Principal, Role
@@ -23,7 +24,7 @@ from headrace.registry.nouns import (
     Version,
 )
 
-PageSize = Annotated[int, Parameter(ge=1, le=1_000)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
 
 
 class CreateModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +45,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/api/v1/models")
 async def list_models(
-    transactions: Transactions, contains: str = "", after: str = "", limit: PageSize = 100
+    transactions: NamedDependency[Transactions],
+    contains: FromQuery[str] = "",
+    after: FromQuery[str] = "",
+    limit: PageSize = 100,
 ) -> tuple[Model, ...]:
     """Models by name."""
     return await transactions.read(lambda tx: models.search(tx, contains=contains, after=after, limit=limit))
 
 
 @post("/api/v1/models")
-async def create_model(data: CreateModel, transactions: Transactions) -> Model:
+async def create_model(data: JSONBody[CreateModel], transactions: NamedDependency[Transactions]) -> Model:
     """Create a model without a project."""
     return await transactions.write(
         lambda tx: models.create(tx, data.name, description=data.description, tags=data.tags)
@@ -59,13 +63,15 @@ async def create_model(data: CreateModel, transactions: Transactions) -> Model:
 
 
 @get("/api/v1/models/{name:str}")
-async def get_model(name: str, transactions: Transactions) -> ModelDetails:
+async def get_model(name: FromPath[str], transactions: NamedDependency[Transactions]) -> ModelDetails:
     """A model with its versions."""
     return await transactions.read(lambda tx: models.details(tx, name))
 
 
 @post("/api/v1/models/{name:str}/versions")
-async def register_version(name: str, data: RegisterVersion, transactions: Transactions) -> Version:
+async def register_version(
+    name: FromPath[str], data: JSONBody[RegisterVersion], transactions: NamedDependency[Transactions]
+) -> Version:
     """Register a version, and its model when it is the first."""
     request = msgspec.structs.replace(data, model=name)
 
@@ -77,19 +83,25 @@ async def register_version(name: str, data: RegisterVersion, transactions: Trans
 
 
 @get("/api/v1/models/{name:str}/versions/{number:int}")
-async def get_version(name: str, number: int, transactions: Transactions) -> Version:
+async def get_version(
+    name: FromPath[str], number: FromPath[int], transactions: NamedDependency[Transactions]
+) -> Version:
     """One version."""
     return await transactions.read(lambda tx: versions.get(tx, name, number))
 
 
 @get("/api/v1/models/{name:str}/versions/{number:int}/evidence")
-async def get_evidence(name: str, number: int, transactions: Transactions) -> tuple[Evidence, ...]:
+async def get_evidence(
+    name: FromPath[str], number: FromPath[int], transactions: NamedDependency[Transactions]
+) -> tuple[Evidence, ...]:
     """What gates and checks found on a version, oldest first."""
     return await transactions.read(lambda tx: evidence.of_version(tx, name, number))
 
 
 @get("/api/v1/models/{name:str}/history")
-async def get_history(name: str, transactions: Transactions, at: datetime | None = None) -> History:
+async def get_history(
+    name: FromPath[str], transactions: NamedDependency[Transactions], at: FromQuery[datetime | None] = None
+) -> History:
     """The stage moves up to a moment of wall time, and what was in production then."""
 
     def work(tx: Tx) -> History:
@@ -104,9 +116,9 @@ async def get_history(name: str, transactions: Transactions, at: datetime | None
 
 @get("/api/v1/approvals")
 async def list_approvals(
-    transactions: Transactions,
-    status: ApprovalStatus | None = None,
-    model: str | None = None,
+    transactions: NamedDependency[Transactions],
+    status: FromQuery[ApprovalStatus | None] = None,
+    model: FromQuery[str | None] = None,
     limit: PageSize = 200,
 ) -> tuple[Approval, ...]:
     """Requests for approval, newest first."""
@@ -114,14 +126,17 @@ async def list_approvals(
 
 
 @get("/api/v1/approvals/{approval_id:str}")
-async def get_approval(approval_id: str, transactions: Transactions) -> Approval:
+async def get_approval(approval_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Approval:
     """One request for approval."""
     return await transactions.read(lambda tx: approvals.get(tx, approval_id))
 
 
 @post("/api/v1/approvals/{approval_id:str}/decision", status_code=200)
 async def decide_approval(
-    approval_id: str, data: Decision, transactions: Transactions, principal: Principal
+    approval_id: FromPath[str],
+    data: JSONBody[Decision],
+    transactions: NamedDependency[Transactions],
+    principal: NamedDependency[Principal],
 ) -> Approval:
     """Grant or refuse; an attempt that is not allowed is recorded before it is refused."""
     try:

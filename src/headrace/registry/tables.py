@@ -393,6 +393,14 @@ def list_approvals(
     return tuple(_record(row, Approval) for row in tx.execute(query).mappings())
 
 
+def workspaces_with_expired(tx: Tx) -> tuple[str, ...]:
+    """The workspaces that hold an open request whose time is over now."""
+    query = sa.select(approvals.c.workspace.distinct()).where(
+        approvals.c.status == ApprovalStatus.REQUESTED.value, approvals.c.expires_at <= tx.now
+    )
+    return tuple(tx.execute(query).scalars())
+
+
 def close_approval(tx: Tx, approval: Approval) -> None:
     """Write the final state of a request that is open; the WHERE guards against a second decision."""
     changed = tx.execute(

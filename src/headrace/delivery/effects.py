@@ -1,0 +1,148 @@
+"""What a release does to the rest of the platform when it enters a phase: jobs, approvals, routes and stages.
+
+Everything is a row written in the transaction of the release's own event, and each is idempotent by itself.
+"""
+
+from collections.abc import Callable
+
+from headrace.delivery import policies, tables
+from headrace.delivery.kinds import GATES, STAGING
+from headrace.delivery.machine import Phase, ReleaseState
+from headrace.delivery.nouns import GatesRequest, Release, StagingRequest
+from headrace.kernel import jobs
+from headrace.kernel.database import Tx
+from headrace.registry import approvals, stages, versions
+from headrace.registry.nouns import RequestApproval, Stage
+from headrace.serving import routing, served
+from headrace.serving.nouns import RouteChange
+
+
+def carry_out(tx: Tx, release: Release, before: ReleaseState | None, after: ReleaseState) -> None:
+    """Write what follows from the step between two states; a mere pause has no effect."""
+    moved = before is None or (before.phase, before.step) != (after.phase, after.step)
+    asks_again = before is not None and after.approval_open and not before.approval_open
+    if moved or asks_again:
+        _EFFECTS[after.phase](tx, release)
+
+
+def _gate(tx: Tx, release: Release) -> None:
+    request = GatesRequest(
+        release_id=release.id,
+        attempt=release.state.attempt,
+        declaration=policies.declaration_of(tx, release.model),
+        candidate=served.describe(tx, release.model, release.number),
+        training_set_id=versions.get(tx, release.model, release.number).training_set_id,
+        production=None if release.champion is None else served.describe(tx, release.model, release.champion),
+        gates=tuple(release.policy.gates),
+        cohort=release.cohort,
+    )
+    jobs.enqueue(tx, GATES, request, key=f"{GATES.name}/{release.id}/{release.state.attempt}")
+
+
+def _stage(tx: Tx, release: Release) -> None:
+    _move(tx, release, Stage.STAGING, "its release entered staging")
+    routing.set_route(tx, RouteChange(model=release.model, champion=release.champion, resident=(release.number,)))
+    request = StagingRequest(
+        release_id=release.id,
+        attempt=release.state.attempt,
+        version=served.describe(tx, release.model, release.number),
+        training_set_id=versions.get(tx, release.model, release.number).training_set_id,
+        rows=release.policy.staging.rows if release.policy.staging else 0,
+    )
+    jobs.enqueue(tx, STAGING, request, key=f"{STAGING.name}/{release.id}/{release.state.attempt}")
+
+
+def _ask(tx: Tx, release: Release) -> None:
+    approval = release.policy.approval
+    if approval is None:
+        return
+    project = tables.project_of_model(tx, release.model)
+    approvals.request(
+        tx.acting_as(release.opened_by),
+        RequestApproval(
+            model=release.model,
+            number=release.number,
+            release_id=release.id,
+            role=approval.role,
+            four_eyes=approval.four_eyes,
+            expires_s=approval.expires_after.total_seconds(),
+            excluded=() if project is None else (project.applied_by,),
+        ),
+    )
+
+
+def _roll_out(tx: Tx, release: Release) -> None:
+    routing.set_route(
+        tx,
+        RouteChange(
+            model=release.model,
+            champion=release.champion,
+            challenger=release.number,
+            weight_percent=float(release.state.weight_percent),
+            release_id=release.id,
+            step=release.state.step,
+        ),
+    )
+
+
+def _promote(tx: Tx, release: Release) -> None:
+    stages.transition(
+        tx,
+        release.model,
+        release.number,
+        Stage.PRODUCTION,
+        f"release {release.id} promoted it",
+        archive_existing=True,
+    )
+    routing.set_route(
+        tx,
+        RouteChange(
+            model=release.model,
+            champion=release.number,
+            release_id=release.id,
+            step=release.state.step,
+            resident=() if release.champion is None else (release.champion,),
+        ),
+    )
+
+
+def _complete(tx: Tx, release: Release) -> None:
+    routing.set_route(tx, RouteChange(model=release.model, champion=release.number))
+
+
+def _give_up(tx: Tx, release: Release) -> None:
+    """Leave things as they were before the release."""
+    approvals.withdraw(tx, release.id, f"the release is {release.phase.value}")
+    back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
+    if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
+        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}")
+    if release.champion is None:
+        routing.remove(tx, release.model)
+        return
+    stages.transition(
+        tx, release.model, release.champion, Stage.PRODUCTION, f"release {release.id} is {release.phase.value}"
+    )
+    routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
+
+
+def _nothing(tx: Tx, release: Release) -> None:
+    """Being ready is only a moment, or a pause."""
+
+
+def _move(tx: Tx, release: Release, stage: Stage, reason: str) -> None:
+    stages.transition(tx, release.model, release.number, stage, reason)
+
+
+_EFFECTS: dict[Phase, Callable[[Tx, Release], None]] = {
+    Phase.GATING: _gate,
+    Phase.STAGING: _stage,
+    Phase.AWAITING_APPROVAL: _ask,
+    Phase.READY: _nothing,
+    Phase.ROLLING_OUT: _roll_out,
+    Phase.COOLING: _promote,
+    Phase.COMPLETED: _complete,
+    Phase.BLOCKED: _give_up,
+    Phase.REFUSED: _give_up,
+    Phase.ABORTED: _give_up,
+    Phase.ROLLED_BACK: _give_up,
+}

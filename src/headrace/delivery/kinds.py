@@ -1,0 +1,15 @@
+"""The kinds of work that delivery asks workers for; both sides of the queue name them from here."""
+
+from headrace.delivery.nouns import (
+    GatesRequest,
+    GatesResult,
+    StagingRequest,
+    StagingResult,
+    TrainRequest,
+    TrainResult,
+)
+from headrace.kernel.jobs import JobKind
+
+GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult, max_attempts=3)
+STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=3)
+TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=3)

@@ -1,0 +1,323 @@
+"""Delivery's records: releases with their evidence, pipelines with their stages, and the plan of an apply."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from headrace.delivery.machine import Phase, ReleaseState
+from headrace.project.gates import Gate
+from headrace.project.model import ModelDeclaration
+from headrace.project.policy import DeliveryPolicy
+from headrace.registry.nouns import Evidence, FeatureUse, RegisterVersion
+from headrace.serving.nouns import Counts, ServedVersion
+
+# -- releases -----------------------------------------------------------------------------------------------
+
+
+class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What the canary saw at one step, and what the sequential test makes of it.
+
+    Counts are of distinct units, each with its first fault only.
+    """
+
+    step: int
+    weight_percent: int
+    started_at: datetime
+    judged_at: datetime
+    challenger: Counts
+    champion: Counts
+    verdict: str
+    """HOLD, ADVANCE or ROLL_BACK."""
+    reason: str
+    needed: float
+    """What an e-value must reach."""
+    worse_than_champion: float
+    above_tolerance: float
+    within_tolerance: float
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """A version on its way into production."""
+
+    id: str
+    model: str
+    number: int
+    digest: str
+    """Of the version's files; what was gated and approved is what goes live."""
+    champion: int | None = None
+    """The version in production when the release was opened; None for a first version."""
+    cohort: datetime | None = None
+    """Business time as of which the gates score; None means the version's own hold-out."""
+    state: ReleaseState
+    policy: DeliveryPolicy
+    """As it was when the release was opened; a later apply does not change it."""
+    canary: tuple[StepEvidence, ...] = ()
+    pipeline_id: str | None = None
+    opened_by: str
+    opened_at: datetime
+    step_started_at: datetime | None = None
+    """Wall time at which the present step, or the cooling, began."""
+    updated_at: datetime
+    ended_at: datetime | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        return self.state.phase
+
+    @property
+    def reason(self) -> str:
+        """Why it stands there."""
+        return self.state.reason
+
+
+class OpenRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to open a release."""
+
+    model: str
+    number: int
+    cohort: datetime | None = None
+
+
+class ReleaseAction(StrEnum):
+    """What a person can do to a release."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+
+
+class ReleaseCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's command to a release."""
+
+    command: ReleaseAction
+    reason: str = ""
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to go back: to a version, or to the last one whose release completed.
+
+    Attributes:
+        to: the version to go back to; None finds it.
+        expected: the version that the caller believes is in production; another one refuses the request.
+    """
+
+    to: int | None = None
+    expected: int | None = None
+    reason: str = ""
+
+
+class Rollback(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rollback did; `left` and `now` are equal when there was nothing to do."""
+
+    model: str
+    left: int | None
+    now: int | None
+    release_id: str | None = None
+    """The release that it ended, if one was open."""
+
+
+# -- gates and staging --------------------------------------------------------------------------------------
+
+
+class GatesRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gates job computes, complete in itself.
+
+    Attributes:
+        declaration: the model as its project declares it; None for one that came through another door.
+        training_set_id: of the candidate; its hold-out is judged on when there is no cohort.
+        production: what the candidate is compared with; None for a first version.
+        cohort: business time as of which the rows are taken; None means the hold-out.
+    """
+
+    release_id: str
+    attempt: int
+    declaration: ModelDeclaration | None
+    candidate: ServedVersion
+    training_set_id: str | None
+    production: ServedVersion | None
+    gates: tuple[Gate, ...]
+    cohort: datetime | None
+
+
+class GatesResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence for each gate, in order."""
+
+    evidence: tuple[Evidence, ...]
+
+
+class StagingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the staging job replays: rows of the version's own hold-out."""
+
+    release_id: str
+    attempt: int
+    version: ServedVersion
+    training_set_id: str | None
+    rows: int
+
+
+class StagingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the staging check found; its verdict is PASS or WORSE."""
+
+    evidence: Evidence
+
+
+# -- pipelines ----------------------------------------------------------------------------------------------
+
+
+class PipelineStatus(StrEnum):
+    """The life of a pipeline; a waiting one has its data ahead of the business clock."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    BLOCKED = "blocked"
+    """A data check did not pass."""
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self not in {PipelineStatus.WAITING, PipelineStatus.RUNNING}
+
+
+class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a pipeline: what it does, and what came of it."""
+
+    name: str
+    status: str
+    """`running`, `done` or `failed`."""
+    note: str = ""
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
+class ReportStage(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's word on a stage."""
+
+    name: str
+    status: str
+    note: str = ""
+    attempt: int
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """One way from data to a registered version."""
+
+    id: str
+    model: str
+    status: PipelineStatus
+    trigger: str
+    """`manual`, or the monitor whose alarm began it."""
+    as_of: datetime
+    """Business time of the training set's features; labels look ahead from here."""
+    cohort: datetime | None = None
+    """Business time of the verdict cohort; None judges on the training set's hold-out."""
+    ready_at: datetime
+    """Business time at which all labels that it needs are mature."""
+    release: bool
+    """Whether a release opens by itself when the version is registered."""
+    stages: tuple[StageProgress, ...] = ()
+    checks: tuple[Evidence, ...] = ()
+    training_set_id: str | None = None
+    run_id: str | None = None
+    number: int | None = None
+    release_id: str | None = None
+    job_id: str | None = None
+    note: str = ""
+    """How it ended, or what it waits for."""
+    requested_by: str
+    requested_at: datetime
+    ended_at: datetime | None = None
+
+
+class Train(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to train a model; None takes the newest month start whose labels are mature."""
+
+    model: str
+    as_of: datetime | None = None
+    release: bool = True
+
+
+class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs to run a pipeline, complete in itself."""
+
+    pipeline_id: str
+    declaration: ModelDeclaration
+    feature_views: tuple[FeatureUse, ...]
+    """The declared views at their registered versions."""
+    bundle_digest: str
+    environment_digest: str
+    code_commit: str | None
+    as_of: datetime
+    cohort: datetime | None
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pipeline made; without `register` when a data check did not pass."""
+
+    training_set_id: str
+    run_id: str | None = None
+    checks: tuple[Evidence, ...] = ()
+    register: RegisterVersion | None = None
+    note: str = ""
+
+
+# -- apply --------------------------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """What an apply does to one object."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    ARCHIVED = "archived"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a plan."""
+
+    kind: str
+    """`entity`, `source`, `feature_view`, `label`, `model`, `policy` or `bundle`."""
+    name: str
+    action: Action
+    details: str = ""
+    """What changes, or what archiving means."""
+    declared_at: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying a project changes, or changed."""
+
+    project: str
+    changes: tuple[Change, ...]
+    missing: tuple[str, ...] = ()
+    """Digests of the bundle and data files that still have to be uploaded."""
+    applied: bool = False
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as it was last applied."""
+
+    name: str
+    bundle_digest: str
+    project_file: str
+    environment_digest: str
+    code_commit: str | None
+    objects: dict[str, tuple[str, ...]]
+    """Names by kind, so that the next apply knows what is no longer declared."""
+    applied_by: str
+    applied_at: datetime
+    digest: str
+    """Of the whole manifest."""
+
+
+class ModelProject(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's declaration with the project whose code trains it."""
+
+    declaration: ModelDeclaration
+    project: Project

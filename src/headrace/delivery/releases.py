@@ -1,0 +1,185 @@
+"""Releases on the control side: load the state, decide, evolve, and write the effects in the same transaction.
+
+Each event of the machine is one event of the platform. Effects are rows: a job for the workers, a request for
+approval, a route for the gateways, a stage in the registry. A crash therefore loses nothing and does nothing
+twice.
+"""
+
+import msgspec
+
+from headrace.delivery import effects, policies, tables
+from headrace.delivery.machine import (
+    Abort,
+    AnswerApproval,
+    Command,
+    Happening,
+    Open,
+    Pause,
+    Phase,
+    Promote,
+    Promoted,
+    ReleasePlan,
+    ReleaseState,
+    Resume,
+    RollBack,
+    StepStarted,
+    decide,
+    evolve,
+)
+from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
+from headrace.errors import Conflict, InternalError, NotFound
+from headrace.kernel import events
+from headrace.kernel.database import Tx
+from headrace.kernel.events import Event
+from headrace.kernel.ids import new_id
+from headrace.project.policy import DeliveryPolicy
+from headrace.registry import models, stages, versions
+from headrace.registry.nouns import Stage
+
+APPROVAL_EVENTS = ("registry.approval_granted", "registry.approval_refused")
+
+
+def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) -> Release:
+    """Open the release of a version; asked again for the same version, it is the one that is open.
+
+    Raises:
+        NotFound: there is no such version.
+        Conflict: another version of the model is on its way, or this one is in production.
+    """
+    version = versions.get(tx, asked.model, asked.number)
+    present = tables.open_release(tx, asked.model, lock=True)
+    if present is not None:
+        if present.number == asked.number:
+            return present
+        raise Conflict(
+            f"version {present.number} of {asked.model!r} is on its way (release {present.id})",
+            where=f"model/{asked.model}",
+            fix="Wait until that release is over, or abort it.",
+        )
+    if version.stage is Stage.PRODUCTION:
+        raise Conflict(
+            f"version {asked.number} is in production already", where=f"version/{asked.model}/{asked.number}"
+        )
+    models.get(tx, asked.model)
+    champion = stages.production(tx, asked.model)
+    policy = policies.of_model(tx, asked.model)
+    opening = Open(plan=plan_of(policy, first=champion is None))
+    happened = decide(None, opening)
+    release = Release(
+        id=new_id("rel"),
+        model=asked.model,
+        number=asked.number,
+        digest=version.digest,
+        champion=None if champion is None else champion.number,
+        cohort=asked.cohort,
+        state=evolve(None, happened[0]),
+        policy=policy,
+        pipeline_id=pipeline_id,
+        opened_by=tx.actor,
+        opened_at=tx.now,
+        updated_at=tx.now,
+    )
+    tables.add_release(tx, release)
+    return _carry_out(tx, release, None, happened)
+
+
+def plan_of(policy: DeliveryPolicy, *, first: bool) -> ReleasePlan:
+    """What a policy asks of a release; a first version has nobody to share the traffic with."""
+    return ReleasePlan(
+        gates=bool(policy.gates),
+        staging=policy.staging is not None,
+        approval=policy.approval is not None,
+        steps=(100,) if first else tuple(policy.rollout.steps),
+    )
+
+
+def execute(tx: Tx, release_id: str, command: Command) -> Release:
+    """Apply a command to a release, with all its effects; one that changes nothing is no error.
+
+    Raises:
+        NotFound: there is no such release.
+        Conflict: the release is in a phase in which the command makes no sense.
+    """
+    release = get(tx, release_id, lock=True)
+    return _carry_out(tx, release, release.state, decide(release.state, command))
+
+
+def command(tx: Tx, release_id: str, asked: ReleaseCommand) -> Release:
+    """Apply a person's command."""
+    commands: dict[ReleaseAction, Command] = {
+        ReleaseAction.PAUSE: Pause(reason=asked.reason),
+        ReleaseAction.RESUME: Resume(),
+        ReleaseAction.ABORT: Abort(reason=asked.reason),
+        ReleaseAction.PROMOTE: Promote(reason=asked.reason),
+        ReleaseAction.ROLL_BACK: RollBack(reason=asked.reason),
+    }
+    return execute(tx, release_id, commands[asked.command])
+
+
+def get(tx: Tx, release_id: str, *, lock: bool = False) -> Release:
+    """One release.
+
+    Raises:
+        NotFound: there is none.
+    """
+    release = tables.find_release(tx, release_id, lock=lock)
+    if release is None:
+        raise NotFound("there is no such release", where=f"release/{release_id}")
+    return release
+
+
+def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: int = 100) -> tuple[Release, ...]:
+    """Releases, newest first."""
+    return tables.list_releases(tx, model=model, open_only=open_only, limit=limit)
+
+
+def on_approval_decided(tx: Tx, event: Event) -> None:
+    """Take the answer to a release's request for approval."""
+    release_id = event.payload.get("release_id")
+    if not release_id:
+        return
+    granted = event.type == "registry.approval_granted"
+    reason = str(event.payload.get("reason", ""))
+    execute(tx, release_id, AnswerApproval(granted=granted, reason=reason))
+
+
+def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: list[Happening]) -> Release:
+    """Write the events, the state after each, and their effects."""
+    for happening in happened:
+        after = evolve(before, happening)
+        timed = isinstance(happening, StepStarted | Promoted)
+        release = msgspec.structs.replace(
+            release,
+            state=after,
+            step_started_at=tx.now if timed else release.step_started_at,
+            updated_at=tx.now,
+            ended_at=tx.now if after.final else None,
+        )
+        event = events.append(
+            tx, f"delivery.{_kind(happening)}", f"release/{release.id}", _facts(release, happening)
+        )
+        completed = after.phase is Phase.COMPLETED
+        tables.put_release(tx, release, completed_seq=event.seq if completed else None)
+        effects.carry_out(tx, release, before, after)
+        before = after
+    return release
+
+
+def _kind(happening: Happening) -> str:
+    tag = happening.__struct_config__.tag
+    if not isinstance(tag, str):
+        raise InternalError("an event of a release has no name", where=type(happening).__name__)
+    return tag
+
+
+def _facts(release: Release, happening: Happening) -> dict[str, object]:
+    return {
+        "release_id": release.id,
+        "model": release.model,
+        "number": release.number,
+        "champion": release.champion,
+        "phase": release.phase,
+        "weight_percent": release.state.weight_percent,
+        "happening": happening,
+        "evidence": release.canary[-1] if release.canary else None,
+    }

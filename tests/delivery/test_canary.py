@@ -1,0 +1,176 @@
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from tests.delivery.conftest import Traffic
+
+from headrace.delivery import canary, releases
+from headrace.delivery.machine import Phase
+from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
+from headrace.kernel import events
+from headrace.kernel.clocks import ManualClock
+from headrace.kernel.database import Tx
+from headrace.kernel.sqlite import SqliteDatabase
+from headrace.registry import approvals, stages
+from headrace.registry.nouns import ApprovalStatus
+from headrace.serving import reports, routing
+from headrace.serving.nouns import GatewayReport, Trip
+
+OpenTo = Callable[[int], Release]
+
+
+def look(database: SqliteDatabase, release: Release) -> Release:
+    """One pass of the loop: only when it says that it is needed."""
+    if database.read(canary.is_needed):
+        database.write(canary.evaluate_open, actor="system")
+    assert not database.read(canary.is_needed)
+    return database.read(lambda tx: releases.get(tx, release.id))
+
+
+def test_a_first_version_needs_299_clean_units_and_the_minimum_time(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    traffic.report(release, 1, units=298)
+    clock.advance(timedelta(minutes=5))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+    traffic.report(release, 1, units=299)
+    release = look(churn, release)
+    assert release.phase is Phase.COOLING
+    production = churn.read(lambda tx: stages.production(tx, "churn"))
+    assert production is not None
+    assert production.number == 1
+    clock.advance(timedelta(minutes=59))
+    assert look(churn, release).phase is Phase.COOLING
+    clock.advance(timedelta(minutes=1))
+    assert look(churn, release).phase is Phase.COMPLETED
+
+
+def test_evidence_without_the_minimum_time_holds(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    traffic.report(release, 1, units=5000)
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+    clock.advance(timedelta(seconds=-100))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+    clock.advance(timedelta(seconds=110))
+    assert look(churn, release).phase is Phase.COOLING
+
+
+def test_time_without_evidence_holds(churn: SqliteDatabase, clock: ManualClock, release_to_traffic: OpenTo) -> None:
+    release = release_to_traffic(1)
+    clock.advance(timedelta(days=30))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+
+
+def test_steps_advance_and_the_evidence_is_kept(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    traffic.report(release, 1, units=6000)
+    traffic.report(release, 2, units=320)
+    clock.advance(timedelta(seconds=10))
+    release = look(churn, release)
+    assert (release.state.step, release.state.weight_percent) == (1, 100)
+    (evidence, following) = release.canary
+    assert (evidence.challenger.units, evidence.champion.units, evidence.verdict) == (320, 6000, "ADVANCE")
+    assert evidence.within_tolerance >= evidence.needed
+    assert following.challenger.units == 0
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger, route.weight_percent, route.step) == (1, 2, 100.0, 1)
+
+
+def test_a_faulty_challenger_goes_back_by_itself(
+    churn: SqliteDatabase, traffic: Traffic, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    traffic.report(release, 1, units=60)
+    traffic.report(release, 2, units=4, failed=4)
+    release = look(churn, release)
+    assert release.phase is Phase.ROLLED_BACK
+    assert "more often than the split explains" in release.reason
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger) == (1, None)
+
+
+def test_faults_while_cooling_go_back_too(
+    churn: SqliteDatabase, traffic: Traffic, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE)
+    release = churn.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    traffic.report(release, 2, units=100, failed=50)
+    assert look(churn, release).phase is Phase.ROLLED_BACK
+    production = churn.read(lambda tx: stages.production(tx, "churn"))
+    assert production is not None
+    assert production.number == 1
+
+
+def test_looking_again_changes_nothing_and_writes_no_event(
+    churn: SqliteDatabase, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    traffic.report(release, 1, units=100)
+    once = look(churn, release)
+    head = churn.read(events.head)
+    for _ in range(5):
+        churn.write(canary.evaluate_open, actor="system")
+    assert churn.read(events.head) == head
+    assert churn.read(lambda tx: releases.get(tx, release.id)) == once
+
+
+def test_a_paused_release_does_not_advance_until_resumed(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    pause, resume = (ReleaseCommand(command=action) for action in (ReleaseAction.PAUSE, ReleaseAction.RESUME))
+    churn.write(lambda tx: releases.command(tx, release.id, pause), actor="op")
+    traffic.report(release, 1, units=400)
+    clock.advance(timedelta(minutes=5))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+    churn.write(lambda tx: releases.command(tx, release.id, resume), actor="op")
+    assert look(churn, release).phase is Phase.COOLING
+
+
+def test_a_gateways_breaker_is_a_verdict(
+    churn: SqliteDatabase, clock: ManualClock, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    report = GatewayReport(
+        gateway="g1",
+        boot="b2",
+        booted_at=clock.now(),
+        url="http://127.0.0.1:1",
+        applied_sequence=9,
+        trips=(
+            Trip(model="churn", version=2, release_id=release.id, step=0, consecutive_faults=5, at=clock.now()),
+        ),
+    )
+    churn.write(lambda tx: reports.record(tx, report), actor="system")
+    release = look(churn, release)
+    assert (release.phase, release.reason) == (Phase.ROLLED_BACK, "gateway g1 saw 5 faults in a row")
+
+
+def test_a_lapsed_request_holds_the_release(
+    churn: SqliteDatabase, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.delivery.machine import ReportGates, ReportStaging
+
+    def work(tx: Tx) -> Release:
+        release = releases.open_release(tx, OpenRelease(model="churn", number=1))
+        releases.execute(tx, release.id, ReportGates(attempt=1, passed=True))
+        return releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True))
+
+    release = churn.write(work, actor="cy")
+    clock.advance(timedelta(days=8))
+    release = look(churn, release)
+    assert (release.phase, release.state.paused) == (Phase.AWAITING_APPROVAL, True)
+    resume = ReleaseCommand(command=ReleaseAction.RESUME)
+    churn.write(lambda tx: releases.command(tx, release.id, resume), actor="cy")
+    (request,) = churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED))
+    assert request.release_id == release.id

@@ -1,0 +1,199 @@
+from collections.abc import Callable
+
+import pytest
+from tests.delivery.conftest import add_version, declaration, declare
+
+from headrace.delivery import releases
+from headrace.delivery.kinds import GATES, STAGING
+from headrace.delivery.machine import (
+    AnswerApproval,
+    Happening,
+    Phase,
+    ReportGates,
+    ReportStaging,
+    replay,
+)
+from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
+from headrace.errors import Conflict, NotFound
+from headrace.kernel import events, jobs
+from headrace.kernel.access import Principal, Role
+from headrace.kernel.events import Event
+from headrace.kernel.sqlite import SqliteDatabase
+from headrace.registry import approvals, stages, versions
+from headrace.registry.nouns import ApprovalStatus, Decision, Stage
+from headrace.serving import routing
+
+OpenTo = Callable[[int], Release]
+
+
+def open_release(database: SqliteDatabase, number: int = 1, actor: str = "cy") -> Release:
+    return database.write(
+        lambda tx: releases.open_release(tx, OpenRelease(model="churn", number=number)), actor=actor
+    )
+
+
+def kinds_of(database: SqliteDatabase, release: Release) -> list[str]:
+    found = database.read(lambda tx: events.of_subject(tx, f"release/{release.id}"))
+    return [event.type for event in found]
+
+
+def test_opening_asks_for_the_gates(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    assert (release.phase, release.champion, release.state.plan.steps) == (Phase.GATING, None, (100,))
+    job = churn.write(lambda tx: jobs.claim(tx, "w", [GATES.name]), actor="system")
+    assert job is not None
+    assert job.key == f"delivery.gates/{release.id}/1"
+    assert kinds_of(churn, release) == ["delivery.release_opened"]
+
+
+def test_one_release_of_a_model_at_a_time(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    assert open_release(churn) == release
+    with pytest.raises(Conflict, match="on its way"):
+        open_release(churn, 2)
+    with pytest.raises(NotFound):
+        open_release(churn, 9)
+
+
+def test_each_phase_leaves_its_effects(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportGates(attempt=1, passed=True)), actor="cy")
+    assert churn.read(lambda tx: versions.get(tx, "churn", 1)).stage is Stage.STAGING
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger, [v.number for v in route.versions]) == (None, None, [1])
+    assert churn.write(lambda tx: jobs.claim(tx, "w", [STAGING.name]), actor="system") is not None
+
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True)), actor="cy")
+    (request,) = churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED))
+    assert (request.release_id, request.requested_by) == (release.id, "cy")
+    assert set(request.excluded) == {"ana", "cy"}
+
+    bo = Principal(id="bo", name="bo", roles=(Role.APPROVER,))
+    churn.write(lambda tx: approvals.decide(tx, request.id, Decision(grant=True, reason="good"), bo), actor="bo")
+    decided = churn.read(lambda tx: events.of_subject(tx, f"approval/{request.id}"))[-1]
+    churn.write(lambda tx: releases.on_approval_decided(tx, decided), actor="bo")
+    churn.write(lambda tx: releases.on_approval_decided(tx, decided), actor="bo")
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger, route.weight_percent, route.step) == (None, 1, 100.0, 0)
+    assert kinds_of(churn, release) == [
+        "delivery.release_opened",
+        "delivery.release_gates_passed",
+        "delivery.release_staging_passed",
+        "delivery.release_approved",
+        "delivery.release_step_started",
+    ]
+
+
+def test_the_events_tell_the_state(churn: SqliteDatabase, release_to_traffic: OpenTo) -> None:
+    release = release_to_traffic(1)
+
+    def happening(event: Event) -> Happening:
+        from headrace.delivery import machine  # the union of all events, built from the module
+
+        union = tuple(kind for kind in vars(machine).values() if is_happening(kind))
+        import msgspec
+
+        found: Happening = msgspec.convert(event.payload["happening"], type=_union(union))
+        return found
+
+    found = churn.read(lambda tx: events.of_subject(tx, f"release/{release.id}"))
+    assert replay([happening(event) for event in found]) == release.state
+
+
+def is_happening(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Happening) and kind is not Happening
+
+
+def _union(kinds: tuple[type, ...]) -> object:
+    union: object = kinds[0]
+    for kind in kinds[1:]:
+        union = union | kind  # type: ignore[operator]
+    return union
+
+
+def test_blocked_gates_archive_the_version_and_serve_nothing(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    blocked = churn.write(
+        lambda tx: releases.execute(tx, release.id, ReportGates(attempt=1, passed=False, reason="WORSE")),
+        actor="cy",
+    )
+    assert (blocked.phase, blocked.reason, blocked.ended_at is not None) == (Phase.BLOCKED, "WORSE", True)
+    assert churn.read(lambda tx: versions.get(tx, "churn", 1)).stage is Stage.ARCHIVED
+    with pytest.raises(NotFound):
+        churn.read(lambda tx: routing.get(tx, "churn"))
+    assert open_release(churn, 2).phase is Phase.GATING
+
+
+def test_a_refusal_ends_the_release(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportGates(attempt=1, passed=True)), actor="cy")
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True)), actor="cy")
+    refused = churn.write(
+        lambda tx: releases.execute(tx, release.id, AnswerApproval(granted=False, reason="not now")), actor="bo"
+    )
+    assert (refused.phase, refused.reason) == (Phase.REFUSED, "not now")
+
+
+def test_aborting_withdraws_the_request_and_frees_the_model(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportGates(attempt=1, passed=True)), actor="cy")
+    churn.write(lambda tx: releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True)), actor="cy")
+    abort = ReleaseCommand(command=ReleaseAction.ABORT, reason="wrong data")
+    aborted = churn.write(lambda tx: releases.command(tx, release.id, abort), actor="di")
+    assert aborted.phase is Phase.ABORTED
+    assert churn.write(lambda tx: releases.command(tx, release.id, abort), actor="di") == aborted
+    assert churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED)) == ()
+    assert churn.read(lambda tx: versions.get(tx, "churn", 1)).stage is Stage.NONE
+
+
+def test_a_policy_changed_meanwhile_does_not_change_an_open_release(churn: SqliteDatabase) -> None:
+    release = open_release(churn)
+    declare(churn, declaration(approval=None, gates=[]))
+    assert churn.read(lambda tx: releases.get(tx, release.id)).policy.approval is not None
+
+
+def test_rolling_back_a_challenger_returns_to_the_champion(
+    churn: SqliteDatabase, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    assert (release.champion, release.state.weight_percent) == (1, 5)
+    back = ReleaseCommand(command=ReleaseAction.ROLL_BACK)
+    churn.write(lambda tx: releases.command(tx, release.id, back), actor="op")
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger, route.weight_percent) == (1, None, 0.0)
+    production = churn.read(lambda tx: stages.production(tx, "churn"))
+    assert production is not None
+    assert production.number == 1
+
+
+def test_promoting_now_ends_in_production(
+    churn: SqliteDatabase, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="urgent")
+    promoted = churn.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    assert promoted.phase is Phase.COOLING
+    route = churn.read(lambda tx: routing.get(tx, "churn"))
+    assert (route.champion, route.challenger, {v.number for v in route.versions}) == (2, None, {1, 2})
+    assert churn.read(lambda tx: versions.get(tx, "churn", 1)).stage is Stage.ARCHIVED
+
+
+def test_a_version_in_production_cannot_be_released_again(churn: SqliteDatabase, complete: OpenTo) -> None:
+    complete(1)
+    with pytest.raises(Conflict, match="in production already"):
+        open_release(churn, 1)
+
+
+def test_a_model_without_a_project_has_the_open_policy(database: SqliteDatabase) -> None:
+    from headrace.registry import models
+
+    database.write(lambda tx: models.create(tx, "churn"), actor="ana")
+    add_version(database, "r1")
+    release = open_release(database)
+    assert (release.phase, release.state.plan.gates, release.state.plan.approval) == (
+        Phase.ROLLING_OUT,
+        False,
+        False,
+    )
