@@ -20,7 +20,7 @@ STARTS_THREADS_OR_PROCESSES = {
     "testing/": "starts a temporary platform",
     "kernel/writer.py": "the one way in for changes of the database",
     "training/executor.py": "the executor seam",
-    "serving/host.py": "a model host is a subprocess",
+    "serving/": "a gateway's own followers and log; model hosts, which are subprocesses",
     "cli/": "starts `up` in a process of its own for the demo",
 }
 STARTERS = {
@@ -44,7 +44,7 @@ STARTERS = {
 }
 READS_ENVIRONMENT = {"kernel/settings.py"}
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.putenv"}
-TELLS_TIME = ("kernel/clocks.py", "server/", "cli/", "client/", "sdk/", "testing/")
+TELLS_TIME = ("kernel/clocks.py", "server/", "cli/", "client/", "sdk/", "testing/", "serving/prediction_log.py")
 TIME = {"datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today", "time.time", "time.time_ns"}
 
 # written in halves, so that this file does not name what no file may name
