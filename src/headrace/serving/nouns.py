@@ -1,0 +1,314 @@
+"""Serving's records: what control tells the gateways, what they report back, and what a prediction leaves behind.
+
+Frozen and light: control, gateways and workers share them, and their JSON is the wire.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from headrace.registry.nouns import ModelFile
+
+
+class Arm(StrEnum):
+    """Why a version answered."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+    PINNED = "pinned"
+    """The caller named the version; such requests bypass the rollout and are no evidence for it."""
+
+
+class Purpose(StrEnum):
+    """What a prediction was asked for."""
+
+    LIVE = "live"
+    STAGING = "staging"
+    """A check before production; monitoring leaves it out."""
+
+
+class ServedView(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature view as a version was trained on it, complete enough to compute its values without control."""
+
+    name: str
+    version: int
+    spec: dict[str, Any]
+    """The view's declaration as JSON."""
+
+
+class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a gateway needs to load a version and to answer with it."""
+
+    model: str
+    number: int
+    digest: str
+    """Digest of the canonical file listing."""
+    files: tuple[ModelFile, ...]
+    signature: dict[str, Any] | None = None
+    """MLflow's signature; None means the one in the model directory."""
+    entity_key: str | None = None
+    """Name of the entity's key column; None when callers send the features themselves."""
+    views: tuple[ServedView, ...] = ()
+
+
+class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release wants for one model."""
+
+    model: str
+    champion: int | None
+    challenger: int | None = None
+    weight_percent: float = 0.0
+    """Share of units that the challenger answers, 0 to 100. Without a champion it answers all."""
+    release_id: str | None = None
+    step: int | None = None
+    """The rollout step that requests count for."""
+    resident: tuple[int, ...] = ()
+    """Versions to keep loaded besides champion and challenger: a staged one, the way back."""
+
+
+class RouteInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """A route as a gateway applies it now, without the files of its versions."""
+
+    model: str
+    champion: int | None
+    challenger: int | None
+    weight_percent: float
+    release_id: str | None
+    step: int | None
+    sequence: int
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The routing of one model as gateways apply it."""
+
+    model: str
+    champion: int | None
+    challenger: int | None = None
+    weight_percent: float = 0.0
+    salt: str
+    """Constant within a release, so that units stay where they are while the weight rises."""
+    release_id: str | None = None
+    step: int | None = None
+    versions: tuple[ServedVersion, ...]
+    """Champion, challenger and every other resident version, each once."""
+    sequence: int
+    """Position in the one order of all route changes."""
+
+    def version(self, number: int) -> ServedVersion | None:
+        """The resident version with this number."""
+        return next((version for version in self.versions if version.number == number), None)
+
+    def summary(self) -> RouteInForce:
+        """The same without the files of its versions."""
+        return RouteInForce(
+            model=self.model,
+            champion=self.champion,
+            challenger=self.challenger,
+            weight_percent=self.weight_percent,
+            release_id=self.release_id,
+            step=self.step,
+            sequence=self.sequence,
+        )
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call a gateway, known by the hash of a token so that control need not be asked."""
+
+    token_hash: str
+    principal_id: str
+    expires_at: datetime | None = None
+
+
+class BusinessTime(msgspec.Struct, frozen=True, kw_only=True):
+    """What the business clock says; a gateway lets it follow wall time unless a replay moves it."""
+
+    now: datetime
+    replayed: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot", tag_field="type"):
+    """First line of the stream: everything."""
+
+    sequence: int
+    routes: tuple[Route, ...]
+    time: BusinessTime
+    callers: tuple[Caller, ...] | None = None
+    """None when no login is required."""
+
+
+class RouteSet(msgspec.Struct, frozen=True, kw_only=True, tag="route_set", tag_field="type"):
+    """A model's route is now this one."""
+
+    sequence: int
+    route: Route
+
+
+class RouteRemoved(msgspec.Struct, frozen=True, kw_only=True, tag="route_removed", tag_field="type"):
+    """A model is not served any more."""
+
+    sequence: int
+    model: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat", tag_field="type"):
+    """Nothing new but the time; sent each second, and at once when a replay moves the clock."""
+
+    sequence: int
+    time: BusinessTime
+
+
+class CallersSet(msgspec.Struct, frozen=True, kw_only=True, tag="callers_set", tag_field="type"):
+    """Tokens were made or revoked."""
+
+    callers: tuple[Caller, ...] | None
+
+
+StreamLine = Snapshot | RouteSet | RouteRemoved | Heartbeat | CallersSet
+
+
+class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gateway has counted since its boot for one version in one step of one release."""
+
+    model: str
+    version: int
+    release_id: str | None = None
+    step: int | None = None
+    requests: int
+    """Rows that the version was asked for; what the caller got wrong (4xx) is not among them."""
+    faults: int
+    """Rows on which the version raised or answered nonsense (5xx)."""
+    units: int
+    """Distinct units; counted within a release only."""
+    failed_units: int
+    """Distinct units that saw at least one fault."""
+    latency_us_sum: int
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """`VersionCounts` summed over gateways and their boots.
+
+    A unit that met several gateways counts once in each, since gateways do not share their units.
+    """
+
+    requests: int = 0
+    faults: int = 0
+    units: int = 0
+    failed_units: int = 0
+    latency_us_sum: int = 0
+
+
+class LoadedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that a gateway holds, or could not load."""
+
+    model: str
+    number: int
+    error: str | None = None
+    """Why loading failed; None when the version is ready to answer."""
+
+
+class Trip(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway stopped routing to a challenger by itself, because control was away."""
+
+    model: str
+    version: int
+    release_id: str | None
+    step: int | None
+    consecutive_faults: int
+    at: datetime
+    """Wall time."""
+
+
+class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway's state and its cumulative counts; sending one twice changes nothing."""
+
+    gateway: str
+    boot: str
+    """Identifies the process; counts restart with it."""
+    booted_at: datetime
+    url: str
+    applied_sequence: int
+    """Every route up to this sequence is in force here, or could not be loaded."""
+    logged_until: datetime | None = None
+    """Predictions with an earlier business time are all in closed segments."""
+    predictions_dropped: int = 0
+    """Predictions that the full log queue did not take."""
+    loaded: tuple[LoadedVersion, ...] = ()
+    trips: tuple[Trip, ...] = ()
+    counts: tuple[VersionCounts, ...] = ()
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway as control last heard of it."""
+
+    name: str
+    boot: str
+    booted_at: datetime
+    url: str
+    last_seen: datetime
+    applied_sequence: int
+    logged_until: datetime | None
+    predictions_dropped: int
+    loaded: tuple[LoadedVersion, ...]
+    trips: tuple[Trip, ...]
+
+    def holds(self, model: str, number: int) -> bool:
+        """Whether the version is loaded there."""
+        return any(
+            loaded.model == model and loaded.number == number and loaded.error is None for loaded in self.loaded
+        )
+
+
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway says of itself at `/api/v1/gateway`."""
+
+    ready: bool
+    control_away: bool
+    business_now: datetime
+    routes: tuple[RouteInForce, ...]
+    report: GatewayReport
+
+
+class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction as the log keeps it."""
+
+    prediction_id: str
+    business_at: datetime
+    at: datetime
+    """Wall time."""
+    model: str
+    version: int
+    arm: Arm
+    propensity: float
+    """Probability with which this arm was chosen for a random unit."""
+    release_id: str | None
+    step: int | None
+    entity: dict[str, str | int] | None
+    names: tuple[str, ...]
+    """Names of the features, in the order of `features`."""
+    features: tuple[float | None, ...]
+    output: float | list[float] | None
+    """None when the version faulted."""
+    latency_us: int
+    fault: str | None
+    """Class of the error, never its text: that may quote the input."""
+    purpose: Purpose
+
+
+class CompactRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Move a model's closed segments into the lake."""
+
+    model: str
+    until: datetime | None = None
+    """Business time whose predictions must all be in; None takes what is closed now."""
+
+
+class Compaction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compaction moved."""
+
+    model: str
+    segments: int
+    rows: int
+    unreadable: int = 0
+    """Lines that a killed gateway left half written."""

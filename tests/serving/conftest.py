@@ -1,0 +1,207 @@
+"""A gateway's parts put together in process, over models that the tests write."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.serving import models
+
+from headrace.kernel.blobs import BlobStore, open_blob_store
+from headrace.serving.answering import Answering, EntityValue, Moment
+from headrace.serving.counters import Breaker, Counters
+from headrace.serving.gateway import Gateway
+from headrace.serving.loading import Array, prepare_thread
+from headrace.serving.model_files import ModelCache
+from headrace.serving.nouns import (
+    BusinessTime,
+    PredictionRecord,
+    Route,
+    RouteInForce,
+    ServedVersion,
+    ServedView,
+)
+from headrace.serving.prediction_log import CLOSED, PredictionLog, read_segment, segments
+from headrace.serving.predictor import load_predictor
+from headrace.serving.residency import Residency
+
+WALL = datetime(2026, 1, 1, tzinfo=UTC)
+BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)
+VIEW = ServedView(name="activity", version=1, spec={})
+
+
+class EveryKeyIsItsFeatures:
+    """Stands in for the online store: entity n has purchases n and spend -n."""
+
+    def read(
+        self, version: ServedVersion, names: Sequence[str], keys: Sequence[EntityValue], at: datetime
+    ) -> Array:
+        assert tuple(names) == models.NAMES
+        assert at == BUSINESS
+        return np.array([[float(key), -float(key)] for key in keys])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop go on until the condition holds."""
+    give_up_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up_s
+        await asyncio.sleep(0.005)
+
+
+class Answered(msgspec.Struct):
+    """An answer of the gateway."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Bench:
+    """A gateway without sockets: routes in, requests in, answers, counts and log out."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs: BlobStore = open_blob_store(root)
+        self.away = False
+        self.changes = 0
+        self.loaders = ThreadPoolExecutor(1, initializer=prepare_thread)
+        self.cache = ModelCache(root / "cache", self.blobs)
+        self.residency = Residency(partial(load_predictor, self.cache), self.loaders, changed=self._changed)
+        self.counters = Counters()
+        self.breaker = Breaker()
+        self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)
+        answering = Answering(
+            residency=self.residency,
+            features=EveryKeyIsItsFeatures(),
+            counters=self.counters,
+            breaker=self.breaker,
+            log=self.log,
+            moment=lambda: Moment(at=WALL, business_at=BUSINESS, control_away=self.away),
+            pool=self.loaders,
+        )
+        self.gateway = Gateway(
+            answering,
+            ready=self.residency.settled,
+            state=self._state,
+            admit=lambda _token: None,
+            hosts=None,
+            version="1.2.3",
+        )
+
+    def version(self, number: int, estimator: Any, *, model: str = "churn", lookup: bool = True) -> ServedVersion:
+        directory = models.write_model(self.root / f"{model}-{number}", estimator)
+        return models.store_version(self.blobs, directory, number, views=(VIEW,) if lookup else (), model=model)
+
+    async def settle(self, route: Route) -> None:
+        self.residency.replace([route], route.sequence)
+        await self.loaded()
+
+    async def loaded(self) -> None:
+        await until(self.residency.settled)
+
+    async def post(self, path: str, body: Any, **headers: str) -> Answered:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        given = {"content-type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        return await self.request("POST", path, content, given)
+
+    async def get(self, path: str) -> Answered:
+        return await self.request("GET", path, b"", {})
+
+    async def request(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Answered:
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await self.gateway(scope, receive, send)
+        start, body = sent
+        text = body["body"]
+        decodes = text.strip().startswith((b"{", b"["))
+        return Answered(
+            status=start["status"],
+            headers={name.decode(): value.decode() for name, value in start["headers"]},
+            body=msgspec.json.decode(text) if decodes else text,
+        )
+
+    def logged(self, model: str = "churn") -> list[PredictionRecord]:
+        """Every record of the log, which is closed for it."""
+        self.log.close()
+        return [
+            record
+            for paths in segments(self.root / "predictions", model, CLOSED).values()
+            for path in paths
+            for record in read_segment(path)
+            if record is not None
+        ]
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def _business_time(self) -> BusinessTime:
+        return BusinessTime(now=BUSINESS, replayed=True)
+
+    def _state(self) -> RouteInForce:
+        active = self.residency.active("churn")
+        assert active is not None
+        return active.route.summary()
+
+
+def route(
+    *versions: ServedVersion,
+    champion: int | None = None,
+    challenger: int | None = None,
+    weight_percent: float = 0.0,
+    sequence: int = 1,
+    step: int | None = 0,
+    model: str = "churn",
+) -> Route:
+    return Route(
+        model=model,
+        champion=champion,
+        challenger=challenger,
+        weight_percent=weight_percent,
+        salt="rel_1",
+        release_id="rel_1",
+        step=step,
+        versions=versions,
+        sequence=sequence,
+    )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A gateway without sockets."""
+    made = Bench(tmp_path)
+    made.log.start()
+    yield made
+    made.log.close()
+    made.loaders.shutdown()
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run a test's coroutine on an event loop whose thread is set up like a gateway's."""
+
+    def start(coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(coroutine)
+
+    return start

@@ -1,0 +1,274 @@
+"""The gateway's door, end to end in process: real models, real log, no sockets."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.serving import models
+from tests.serving.conftest import BUSINESS, Bench, route
+
+from headrace.serving.nouns import Arm, Purpose
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+PATH = "/models/churn/invocations"
+ROW = {"purchases": 1.0, "spend": 2.0}
+
+
+def test_an_entity_is_looked_up_answered_counted_and_logged(bench: Bench, run: Run) -> None:
+    estimator = models.binary_model()
+
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, estimator), champion=1))
+        answer = await bench.post(PATH, {"entities": {"customer_id": [3, 4]}}, x_request_id="req-9")
+        assert answer.status == 200
+        assert answer.headers["x-request-id"] == "req-9"
+        expected = estimator.predict_proba(np.array([[3.0, -3.0], [4.0, -4.0]]))[:, 1]
+        assert answer.body["predictions"] == pytest.approx(expected.tolist())
+        assert answer.body["versions"] == [1, 1]
+        (counts,) = bench.counters.totals()
+        assert (counts.release_id, counts.step, counts.version) == ("rel_1", 0, 1)
+        assert (counts.requests, counts.units, counts.faults) == (2, 2, 0)
+        first, second = bench.logged()
+        assert [first.prediction_id, second.prediction_id] == answer.body["prediction_ids"]
+        assert first.entity == {"customer_id": 3}
+        assert first.names == models.NAMES
+        assert second.features == (4.0, -4.0)
+        assert first.output == pytest.approx(expected[0])
+        assert (first.business_at, first.arm, first.propensity) == (BUSINESS, Arm.CHAMPION, 1.0)
+
+    run(scenario())
+
+
+def test_records_are_checked_and_answered(bench: Bench, run: Run) -> None:
+    estimator = models.three_class_model()
+
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, estimator, lookup=False), champion=1))
+        answer = await bench.post(PATH, {"dataframe_records": [ROW]}, x_unit="ana")
+        assert answer.status == 200
+        np.testing.assert_allclose(answer.body["predictions"], estimator.predict_proba([[1.0, 2.0]]))
+        for row, where in [
+            ({"purchases": 1}, "spend"),
+            (ROW | {"city": "Rome"}, "city"),
+            (ROW | {"spend": "x"}, "spend"),
+        ]:
+            refused = await bench.post(PATH, {"dataframe_records": [ROW, row]})
+            assert refused.status == 400
+            assert refused.body["error"]["code"] == "SCHEMA_MISMATCH"
+            assert refused.body["error"]["where"] == f"dataframe_records[1].{where}"
+        (counts,) = bench.counters.totals()
+        assert counts.requests == 1  # what the caller got wrong is nobody's request
+
+    run(scenario())
+
+
+BAD_BODIES: list[tuple[Any, int]] = [
+    (b"", 400),
+    (b"{", 400),
+    (b"[]", 400),
+    (b"\xff\xfe", 400),
+    (b'{"a":' * 100_000, 400),
+    ({}, 400),
+    ({"entities": {"customer_id": [1]}, "dataframe_records": [ROW]}, 400),
+    ({"entities": {}}, 400),
+    ({"entities": {"customer_id": [1], "shop": [2]}}, 400),
+    ({"entities": {"customer_id": []}}, 400),
+    ({"entities": {"shop": [1]}}, 400),
+    ({"entities": {"customer_id": [1.5]}}, 400),
+    ({"entities": {"customer_id": [None]}}, 400),
+    ({"dataframe_records": []}, 400),
+    ({"dataframe_records": [1]}, 400),
+    ({"dataframe_records": {"purchases": [1]}}, 400),
+    (b'{"dataframe_records":[{"purchases":1e999,"spend":1}]}', 400),
+    (b'{"dataframe_records":[{"purchases":NaN,"spend":1}]}', 400),
+    ({"instances": [[1, 2]]}, 400),
+    ({"entities": {"customer_id": list(range(10_001))}}, 413),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), BAD_BODIES)
+def test_bad_bodies_are_the_callers(bench: Bench, run: Run, body: Any, status: int) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        answer = await bench.post(PATH, body)
+        assert answer.status == status
+        assert set(answer.body["error"]) == {"code", "message", "where", "fix"}
+        assert bench.counters.totals() == ()
+
+    run(scenario())
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["entities", "dataframe_records", "customer_id", "spend"]), inner, max_size=3
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_no_body_makes_it_our_fault(bench: Bench, body: Any) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        assert (await bench.post(PATH, body)).status in {200, 400}
+
+    asyncio.run(scenario())
+
+
+def test_paths_and_headers_that_are_not_there(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        body = {"entities": {"customer_id": [1]}}
+        assert (await bench.post("/models/other/invocations", body)).status == 404
+        assert (await bench.post("/models/churn/versions/9/invocations", body)).status == 404
+        assert (await bench.get(PATH)).status == 404
+        assert (await bench.post(PATH, body, content_type="text/plain")).status == 400
+        assert (await bench.post(PATH, body, x_headrace_purpose="fun")).status == 400
+        assert (await bench.post(PATH, body, x_headrace_purpose="staging")).status == 400
+        assert (await bench.post(PATH, body, x_unit="u" * 2_000)).status == 413
+        assert (await bench.post(PATH, body, content_length=str(10**9))).status == 413
+        assert (await bench.get("/version")).body == b"1.2.3"
+
+    run(scenario())
+
+
+def test_a_named_version_bypasses_the_rollout(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.binary_model(flip=True))
+        await bench.settle(route(one, two, champion=1))
+        path = "/models/churn/versions/2/invocations"
+        answer = await bench.post(path, {"entities": {"customer_id": [3]}}, x_headrace_purpose="staging")
+        assert answer.body["versions"] == [2]
+        (counts,) = bench.counters.totals()
+        assert (counts.release_id, counts.step, counts.requests) == (None, None, 1)
+        (record,) = bench.logged()
+        assert (record.arm, record.purpose, record.release_id) == (Arm.PINNED, Purpose.STAGING, None)
+
+    run(scenario())
+
+
+def test_units_keep_their_arm_and_each_row_has_its_own(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.binary_model(flip=True))
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=50))
+        body = {"entities": {"customer_id": list(range(40))}}
+        first, again = await bench.post(PATH, body), await bench.post(PATH, body)
+        assert set(first.body["versions"]) == {1, 2}
+        assert first.body["versions"] == again.body["versions"]
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=75, sequence=2))
+        raised = await bench.post(PATH, body)
+        assert all(
+            after == 2
+            for before, after in zip(first.body["versions"], raised.body["versions"], strict=True)
+            if before == 2
+        )
+        records = bench.logged()
+        assert {(record.version, record.propensity) for record in records} == {
+            (1, 0.5),
+            (2, 0.5),
+            (1, 0.25),
+            (2, 0.75),
+        }
+
+    run(scenario())
+
+
+def test_a_fault_is_the_versions_named_and_counted(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        version = bench.version(5, models.raising_model(), lookup=False)
+        await bench.settle(route(version, challenger=5))
+        good, bad = {"purchases": 0.0, "spend": 1.0}, {"purchases": 77.5, "spend": 1.0}
+        assert (await bench.post(PATH, {"dataframe_records": [good]}, x_unit="ana")).status == 200
+        answer = await bench.post(PATH, {"dataframe_records": [good, bad, good]}, x_unit="ben")
+        assert answer.status == 500
+        assert answer.body["error"]["code"] == "MODEL_FAULT"
+        assert "version 5" in answer.body["error"]["message"]
+        assert "row 1" in answer.body["error"]["message"]
+        assert "77.5" not in str(answer.body)
+        (counts,) = bench.counters.totals()
+        assert (counts.requests, counts.faults, counts.units, counts.failed_units) == (4, 1, 2, 1)
+        answered, faulted = bench.logged()
+        assert (answered.fault, faulted.fault) == (None, "ValueError")
+        assert faulted.output is None
+        assert faulted.features == (77.5, 1.0)
+
+    run(scenario())
+
+
+def test_faults_of_the_challenger_leave_the_champions_rows_unblamed(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.raising_model())
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=50))
+        answer = await bench.post(PATH, {"entities": {"customer_id": list(range(10, 30))}})
+        assert answer.status == 500
+        by_version = {counts.version: counts for counts in bench.counters.totals()}
+        assert by_version[1].faults == 0
+        assert by_version[2].faults == by_version[2].requests
+        assert by_version[1].requests + by_version[2].requests == 20
+        assert {record.version for record in bench.logged()} == {2}
+
+    run(scenario())
+
+
+def test_the_breaker_takes_over_while_control_is_away(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.raising_model())
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=100))
+        bench.away = True
+        statuses = [
+            (await bench.post(PATH, {"entities": {"customer_id": [number]}})).status for number in range(9, 19)
+        ]
+        assert statuses == [500] * 5 + [200] * 5
+        (trip,) = bench.breaker.trips()
+        assert (trip.version, trip.consecutive_faults) == (2, 5)
+
+    run(scenario())
+
+
+def test_health_waits_for_the_routes_and_ends_with_draining(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        refused = await bench.get("/health")
+        assert (refused.status, refused.body["error"]["code"]) == (503, "UNAVAILABLE")
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        assert (await bench.get("/health")).status == 200
+        assert (await bench.get("/ping")).body == b"\n"
+        assert (await bench.get("/api/v1/gateway")).body["champion"] == 1
+        bench.gateway.draining = True
+        assert (await bench.get("/health")).status == 503
+        assert (await bench.post(PATH, {"entities": {"customer_id": [1]}})).status == 200
+
+    run(scenario())
+
+
+def test_a_body_may_come_in_pieces(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        parts = [b'{"entities":', b'{"customer_id":[1]}}']
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": PATH,
+            "headers": [(b"content-type", b"application/json")],
+        }
+        await bench.gateway(scope, receive, send)
+        assert sent[0]["status"] == 200
+
+    run(scenario())

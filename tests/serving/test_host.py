@@ -1,0 +1,87 @@
+"""The model host: scores in another process, and says clearly when that process is gone."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from tests.serving import models
+
+from headrace.errors import InvalidInput, ModelFault, PolicyRefused
+from headrace.serving.host import ModelHost
+
+
+def test_scores_like_the_model_itself_also_with_columns_in_another_order(tmp_path: Path) -> None:
+    estimator = models.binary_model()
+    rows = models.features(1_000)
+    with ModelHost(models.write_model(tmp_path, estimator)) as host:
+        assert host.names == models.NAMES
+        expected = estimator.predict_proba(rows)[:, 1]
+        np.testing.assert_array_equal(host.score(rows, models.NAMES), expected)
+        np.testing.assert_array_equal(host.score(rows[:, ::-1], models.NAMES[::-1]), expected)
+        assert host.score(rows[:0]).shape == (0,)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    directory = models.write_model(tmp_path, models.binary_model())
+    with ModelHost(directory) as host, pytest.raises(InvalidInput, match="spend"):
+        host.score(models.features(2), ("purchases", "other"))
+
+
+def test_a_model_that_raises_is_a_fault_and_the_host_goes_on(tmp_path: Path) -> None:
+    with ModelHost(models.write_model(tmp_path, models.raising_model())) as host:
+        with pytest.raises(ModelFault, match="raised ValueError"):
+            host.score(np.array([[5.0, 5.0]]))
+        assert host.score(np.array([[0.0, 1.0]])).shape == (1,)
+
+
+def test_a_model_that_is_refused_says_why(tmp_path: Path) -> None:
+    models.write_model(tmp_path, models.binary_model())
+    description = yaml.safe_load((tmp_path / "MLmodel").read_text())
+    description["flavors"]["sklearn"]["serialization_format"] = "pickle"
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump(description))
+    with pytest.raises(PolicyRefused, match="runs code when loaded"), ModelHost(tmp_path):
+        pass
+
+
+def host_process() -> psutil.Process:
+    (child,) = [
+        process for process in psutil.Process().children() if "headrace.serving.host" in " ".join(process.cmdline())
+    ]
+    return child
+
+
+def test_a_host_that_dies_is_a_fault(tmp_path: Path) -> None:
+    with ModelHost(models.write_model(tmp_path, models.binary_model())) as host:
+        os.kill(host_process().pid, signal.SIGKILL)
+        with pytest.raises(ModelFault, match="SIGKILL"):
+            host.score(models.features(2))
+
+
+def test_a_host_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:
+    with ModelHost(models.write_model(tmp_path, models.binary_model()), timeout_s=0.2) as host:
+        process = host_process()
+        process.suspend()
+        with pytest.raises(ModelFault, match="in time"):
+            host.score(models.features(2))
+        with pytest.raises(ModelFault, match="not running"):
+            host.score(models.features(2))
+        assert not process.is_running()
+
+
+def test_a_host_ends_with_the_context(tmp_path: Path) -> None:
+    with ModelHost(models.write_model(tmp_path, models.binary_model())):
+        process = host_process()
+    give_up_s = time.monotonic() + 10
+    while process.is_running() and time.monotonic() < give_up_s:
+        time.sleep(0.01)
+    assert not process.is_running()
+
+
+def test_no_directory_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no such file"), ModelHost(tmp_path / "nothing"):
+        pass
