@@ -1,0 +1,83 @@
+"""Requests as MLflow's clients send them: a query or a JSON body, read leniently, refused in MLflow's words."""
+
+import re
+from typing import Any, TypeVar, get_origin
+
+import msgspec
+from litestar import Request
+
+from headrace.errors import InvalidInput
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_WRONG = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`")
+_STEP = re.compile(r"(\w+)|\[(\d+)\]")
+_SEE = "See the API docs for more information about request parameters."
+
+
+async def decode(request: Request[Any, Any, Any], kind: type[R]) -> R:
+    """The request of an endpoint.
+
+    GET carries its fields in the query, repeated ones as repeated parameters; every other method in a JSON object.
+    Fields that are not known are ignored, null is the same as absent, and `"5"` passes for a number, as in MLflow.
+
+    Raises:
+        InvalidInput: with MLflow's message about the field.
+    """
+    in_query = request.method == "GET"
+    fields = _from_query(request, kind) if in_query else _from_body(await request.body())
+    fields.update(request.path_params)
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _refused(str(error), fields) from error
+
+
+def _from_query(request: Request[Any, Any, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    repeated = {field.encode_name for field in msgspec.structs.fields(kind) if get_origin(field.type) is tuple}
+    found: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in repeated:
+            found.setdefault(name, []).append(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _from_body(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput("Bad Request. The body is not valid JSON.", where="body") from error
+    if not isinstance(found, dict):
+        raise InvalidInput("Bad Request. The body is not a JSON object.", where="body")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _refused(text: str, fields: dict[str, Any]) -> InvalidInput:
+    if missing := _MISSING.match(text):
+        path = ".".join(part for part in (missing["path"], missing["field"]) if part)
+        return InvalidInput(f"Missing value for required parameter '{path}'. {_SEE}", where=path)
+    if wrong := _WRONG.match(text):
+        value = _at(fields, wrong["path"])
+        shown = msgspec.json.encode(value).decode()[:200]
+        return InvalidInput(
+            f"Invalid value {shown} for parameter '{wrong['path']}' supplied: {wrong['problem']}. {_SEE}",
+            where=wrong["path"],
+        )
+    return InvalidInput(f"Invalid value supplied: {text}. {_SEE}", where="body")
+
+
+def _at(value: Any, path: str) -> Any:
+    """What stands at a path such as `metrics[0].value`; None when the path leads nowhere."""
+    for name, index in _STEP.findall(path):
+        if name and isinstance(value, dict):
+            value = value.get(name)
+        elif index and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        else:
+            return None
+    return value

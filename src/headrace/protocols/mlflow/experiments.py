@@ -1,0 +1,124 @@
+"""MLflow's endpoints for experiments."""
+
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InvalidInput, NotFound, NotServed
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import encoding, filters
+from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
+from headrace.protocols.mlflow.locations import SCHEME
+from headrace.protocols.mlflow.wire import Pair, as_map
+from headrace.tracking import experiments
+from headrace.tracking.nouns import CreateExperiment
+
+VIEWS = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/create`."""
+
+    name: str
+    artifact_location: str = ""
+    tags: tuple[Pair, ...] = ()
+
+
+class Get(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/get`."""
+
+    experiment_id: str
+
+
+class GetByName(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/get-by-name`."""
+
+    experiment_name: str
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/search`."""
+
+    max_results: int = 1000
+    page_token: str = ""
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    view_type: str = "ACTIVE_ONLY"
+
+
+class SetTag(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/set-experiment-tag`."""
+
+    experiment_id: str
+    key: str
+    value: str = ""
+
+
+def view(view_type: str) -> bool | None:
+    """Whether a view shows what is deleted (True), what is not (False), or both (None)."""
+    if view_type not in VIEWS:
+        raise InvalidInput(f"Invalid value '{view_type}' for parameter 'view_type' supplied.", where="view_type")
+    return VIEWS[view_type]
+
+
+def create(tx: Tx, request: Create) -> Answer:
+    """Create an experiment; its files are kept by this platform."""
+    if request.artifact_location and not request.artifact_location.startswith(SCHEME):
+        raise NotServed(
+            f"experiments/create is not served with the artifact_location {request.artifact_location[:200]!r}",
+            where="artifact_location",
+            fix="Leave it out: artifacts go through this server.",
+        )
+    tags = as_map(request.tags, what="tag")
+    return {"experiment_id": experiments.create(tx, CreateExperiment(name=request.name, tags=tags)).id}
+
+
+def get(tx: Tx, request: Get) -> Answer:
+    """One experiment."""
+    return {"experiment": encoding.experiment(experiments.get(tx, request.experiment_id))}
+
+
+def get_by_name(tx: Tx, request: GetByName) -> Answer:
+    """One experiment; clients take RESOURCE_DOES_NOT_EXIST for None."""
+    return {"experiment": encoding.experiment(experiments.get_by_name(tx, request.experiment_name))}
+
+
+def search(tx: Tx, request: Search) -> Answer:
+    """Experiments, newest first."""
+    if request.order_by and request.order_by[0].lower() not in {
+        "creation_time desc",
+        "attribute.creation_time desc",
+        "attributes.creation_time desc",
+    }:
+        raise NotServed(
+            f"experiments/search is not served with the order {list(request.order_by)}", where="order_by"
+        )
+    deleted = view(request.view_type)
+    wanted = filters.equalities(request.filter, ["name"], path="experiments/search")
+    if "name" in wanted:
+        try:
+            found = experiments.get_by_name(tx, wanted["name"])
+        except NotFound:
+            return {}
+        shown = deleted is None or found.deleted is deleted
+        return {"experiments": [encoding.experiment(found)]} if shown else {}
+    page, following = experiments.search(tx, deleted=deleted, limit=request.max_results, cursor=request.page_token)
+    return encoding.present(
+        experiments=[encoding.experiment(found) for found in page], next_page_token=following or None
+    )
+
+
+def set_tag(tx: Tx, request: SetTag) -> Answer:
+    """Set a tag."""
+    experiments.set_tag(tx, request.experiment_id, request.key, request.value)
+    return {}
+
+
+ENDPOINTS: list[Endpoint[Any]] = [
+    writing("POST", "mlflow/experiments/create", Create, create),
+    reading("GET", "mlflow/experiments/get", Get, get),
+    reading("GET", "mlflow/experiments/get-by-name", GetByName, get_by_name),
+    reading("POST", "mlflow/experiments/search", Search, search),
+    reading("GET", "mlflow/experiments/search", Search, search),
+    writing("POST", "mlflow/experiments/set-experiment-tag", SetTag, set_tag),
+]

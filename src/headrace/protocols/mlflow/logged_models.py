@@ -1,0 +1,178 @@
+"""MLflow's endpoints for logged models, which every `log_model` of MLflow 3 uses."""
+
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InvalidInput, NotServed
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import encoding, filters
+from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
+from headrace.protocols.mlflow.wire import Pair, as_map
+from headrace.tracking import artifacts, logged_models
+from headrace.tracking import nouns as tracking
+
+STATUSES = {name: status for status, name in encoding.MODEL_STATUSES.items()}
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True):
+    """`logged-models`."""
+
+    experiment_id: str
+    name: str = ""
+    model_type: str = ""
+    source_run_id: str = ""
+    params: tuple[Pair, ...] = ()
+    tags: tuple[Pair, ...] = ()
+
+
+class ModelId(msgspec.Struct, frozen=True, kw_only=True):
+    """Names a logged model."""
+
+    model_id: str
+    allow_deleted: bool = False
+
+
+class Finalize(msgspec.Struct, frozen=True, kw_only=True):
+    """PATCH of a logged model."""
+
+    model_id: str
+    status: str
+
+
+class SetTags(msgspec.Struct, frozen=True, kw_only=True):
+    """PATCH of a logged model's tags."""
+
+    model_id: str
+    tags: tuple[Pair, ...] = ()
+
+
+class DeleteTag(msgspec.Struct, frozen=True, kw_only=True):
+    """DELETE of one tag."""
+
+    model_id: str
+    tag_key: str
+
+
+class LogParams(msgspec.Struct, frozen=True, kw_only=True):
+    """More params of a logged model."""
+
+    model_id: str
+    params: tuple[Pair, ...] = ()
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """`logged-models/search`."""
+
+    experiment_ids: tuple[str, ...] = ()
+    filter: str = ""
+    datasets: tuple[dict[str, str], ...] = ()
+    max_results: int = 100
+    order_by: tuple[dict[str, str | bool], ...] = ()
+    page_token: str = ""
+
+
+class ListArtifacts(msgspec.Struct, frozen=True, kw_only=True):
+    """`logged-models/{id}/artifacts/directories`."""
+
+    model_id: str
+    artifact_directory_path: str = ""
+
+
+def create(tx: Tx, request: Create) -> Answer:
+    """Announce a logged model."""
+    model = logged_models.create(
+        tx,
+        tracking.CreateLoggedModel(
+            experiment_id=request.experiment_id,
+            name=request.name or None,
+            model_type=request.model_type,
+            source_run_id=request.source_run_id or None,
+            params=as_map(request.params, what="parameter"),
+            tags=as_map(request.tags, what="tag"),
+        ),
+    )
+    return {"model": encoding.logged_model(model)}
+
+
+def get(tx: Tx, request: ModelId) -> Answer:
+    """One logged model."""
+    model = logged_models.get(tx, request.model_id, deleted_too=request.allow_deleted)
+    return {"model": encoding.logged_model(model)}
+
+
+def finalize(tx: Tx, request: Finalize) -> Answer:
+    """Say that the files are complete, or will not come."""
+    if request.status not in STATUSES:
+        raise InvalidInput(f"Invalid value '{request.status}' for parameter 'status' supplied.", where="status")
+    model = logged_models.finalize(tx, request.model_id, STATUSES[request.status])
+    return {"model": encoding.logged_model(model)}
+
+
+def delete(tx: Tx, request: ModelId) -> Answer:
+    """Mark a logged model as deleted."""
+    logged_models.delete(tx, request.model_id)
+    return {}
+
+
+def set_tags(tx: Tx, request: SetTags) -> Answer:
+    """Set tags."""
+    model = logged_models.set_tags(tx, request.model_id, as_map(request.tags, what="tag"))
+    return {"model": encoding.logged_model(model)}
+
+
+def delete_tag(tx: Tx, request: DeleteTag) -> Answer:
+    """Remove a tag."""
+    logged_models.delete_tag(tx, request.model_id, request.tag_key)
+    return {}
+
+
+def log_params(tx: Tx, request: LogParams) -> Answer:
+    """Add params; clients send them a hundred at a time."""
+    logged_models.log_params(tx, request.model_id, as_map(request.params, what="parameter"))
+    return {}
+
+
+def search(tx: Tx, request: Search) -> Answer:
+    """Logged models of some experiments, newest first."""
+    if request.datasets or any(_beyond_newest_first(order) for order in request.order_by):
+        raise NotServed("logged-models/search is not served with datasets or another order", where="order_by")
+    wanted = filters.equalities(request.filter, ["name", "source_run_id"], path="logged-models/search")
+    page, following = logged_models.search(
+        tx,
+        request.experiment_ids,
+        name=wanted.get("name"),
+        source_run_id=wanted.get("source_run_id"),
+        limit=request.max_results,
+        cursor=request.page_token,
+    )
+    found = [encoding.logged_model(model) for model in page]
+    return encoding.present(models=found, next_page_token=following or None)
+
+
+def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
+    """The files and folders directly in a folder of a logged model."""
+    model = logged_models.get(tx, request.model_id)
+    entries = artifacts.listing(tx, artifacts.model_owner(model.id), request.artifact_directory_path)
+    root = encoding.logged_model(model)["info"]["artifact_uri"]
+    return encoding.present(root_uri=root, files=encoding.files(entries))
+
+
+def _beyond_newest_first(order: dict[str, str | bool]) -> bool:
+    newest = order.get("field_name") in {"creation_time", "creation_timestamp"}
+    return not newest or order.get("ascending", True) is not False
+
+
+_ONE = "mlflow/logged-models/{model_id:str}"
+
+ENDPOINTS: list[Endpoint[Any]] = [
+    writing("POST", "mlflow/logged-models", Create, create),
+    reading("POST", "mlflow/logged-models/search", Search, search),
+    reading("GET", _ONE, ModelId, get),
+    writing("PATCH", _ONE, Finalize, finalize),
+    writing("DELETE", _ONE, ModelId, delete),
+    writing("PATCH", f"{_ONE}/tags", SetTags, set_tags),
+    writing("DELETE", f"{_ONE}/tags/{{tag_key:str}}", DeleteTag, delete_tag),
+    writing("POST", f"{_ONE}/params", LogParams, log_params),
+    reading("GET", f"{_ONE}/artifacts/directories", ListArtifacts, list_artifacts),
+]

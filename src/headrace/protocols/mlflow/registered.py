@@ -1,0 +1,249 @@
+"""MLflow's endpoints for registered models: names, versions, stages, aliases and tags."""
+
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InvalidInput, NotFound, NotServed
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import encoding, filters, locations
+from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
+from headrace.protocols.mlflow.wire import Pair, as_map
+from headrace.registry import aliases, models, versions
+from headrace.registry.nouns import Stage, Version
+
+LATEST = "latest"
+MODELS_LIMIT = 1000
+VERSIONS_LIMIT = 10_000
+
+
+class Name(msgspec.Struct, frozen=True, kw_only=True):
+    """Names a registered model."""
+
+    name: str
+
+
+class Create(Name, frozen=True, kw_only=True):
+    """`registered-models/create`."""
+
+    tags: tuple[Pair, ...] = ()
+    description: str = ""
+
+
+class LatestVersions(Name, frozen=True, kw_only=True):
+    """`registered-models/get-latest-versions`."""
+
+    stages: tuple[str, ...] = ()
+
+
+class SetTag(Name, frozen=True, kw_only=True):
+    """`registered-models/set-tag`."""
+
+    key: str
+    value: str = ""
+
+
+class VersionName(Name, frozen=True, kw_only=True):
+    """Names a version; MLflow's version numbers are strings."""
+
+    version: str
+
+
+class SetVersionTag(VersionName, frozen=True, kw_only=True):
+    """`model-versions/set-tag`."""
+
+    key: str
+    value: str = ""
+
+
+class AliasName(Name, frozen=True, kw_only=True):
+    """Names an alias."""
+
+    alias: str
+
+
+class SetAlias(AliasName, frozen=True, kw_only=True):
+    """`registered-models/alias`."""
+
+    version: str
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """`registered-models/search` and `model-versions/search`."""
+
+    filter: str = ""
+    max_results: int = 100
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+def number_of(version: str) -> int:
+    """The number of a version.
+
+    Raises:
+        InvalidInput: it is not one.
+    """
+    if not (version.isascii() and version.isdecimal() and len(version) < 10):
+        raise InvalidInput(f"Model version must be an integer, got '{version[:50]}'", where="version")
+    return int(version)
+
+
+def stage_of(stage: str) -> Stage:
+    """A stage in any case.
+
+    Raises:
+        InvalidInput: it is not one.
+    """
+    for known in Stage:
+        if known.value.lower() == stage.lower():
+            return known
+    raise InvalidInput(
+        f"Invalid Model Version stage: {stage[:50]}. Value must be one of"
+        f" {', '.join(known.value for known in Stage)}.",
+        where="stage",
+    )
+
+
+def encode_version(tx: Tx, version: Version) -> Answer:
+    """A version with its aliases."""
+    return {"model_version": encoding.version(version, aliases.of_model(tx, version.model))}
+
+
+def create(tx: Tx, request: Create) -> Answer:
+    """Create a registered model."""
+    models.create(tx, request.name, description=request.description, tags=as_map(request.tags, what="tag"))
+    return get(tx, Name(name=request.name))
+
+
+def get(tx: Tx, request: Name) -> Answer:
+    """One registered model."""
+    return {"registered_model": _encode_model(tx, request.name)}
+
+
+def search(tx: Tx, request: Search) -> Answer:
+    """Registered models by name."""
+    if [order for order in request.order_by if order.lower().split()[:2] not in (["name"], ["name", "asc"])]:
+        raise NotServed(
+            f"registered-models/search is not served with the order {list(request.order_by)}", where="order_by"
+        )
+    _check_limit(request.max_results, MODELS_LIMIT)
+    wanted = filters.equalities(request.filter, ["name"], path="registered-models/search")
+    if "name" in wanted:
+        try:
+            return {"registered_models": [_encode_model(tx, wanted["name"])]}
+        except NotFound:
+            return {}
+    page = models.search(tx, limit=request.max_results + 1, after=request.page_token)
+    found = [_encode_model(tx, model.name) for model in page[: request.max_results]]
+    more = len(page) > request.max_results
+    return encoding.present(registered_models=found, next_page_token=found[-1]["name"] if more else None)
+
+
+def latest_versions(tx: Tx, request: LatestVersions) -> Answer:
+    """The newest version of each stage, or of some stages."""
+    stages = {stage_of(stage) for stage in request.stages} or set(Stage)
+    models.get(tx, request.name)
+    named = aliases.of_model(tx, request.name)
+    found = models.latest_versions(tx, request.name)
+    return encoding.present(
+        model_versions=[encoding.version(each, named) for each in found if each.stage in stages]
+    )
+
+
+def set_tag(tx: Tx, request: SetTag) -> Answer:
+    """Set a tag of a model."""
+    tags = models.get(tx, request.name).tags
+    models.describe(tx, request.name, tags={**tags, request.key: request.value})
+    return {}
+
+
+def get_alias(tx: Tx, request: AliasName) -> Answer:
+    """The version that an alias points at; `latest` is the newest."""
+    model = models.get(tx, request.name)
+    if request.alias.lower() == LATEST:
+        return encode_version(tx, versions.get(tx, model.name, model.latest_number))
+    for alias in aliases.of_model(tx, request.name):
+        if alias.alias == request.alias:
+            return encode_version(tx, versions.get(tx, model.name, alias.number))
+    # not RESOURCE_DOES_NOT_EXIST: this is the code that MLflow's server answers with
+    raise InvalidInput(f"Registered model alias {request.alias} not found.", where="alias")
+
+
+def set_alias(tx: Tx, request: SetAlias) -> Answer:
+    """Point an alias at a version."""
+    aliases.set_alias(tx, request.name, request.alias, number_of(request.version))
+    return {}
+
+
+def delete_alias(tx: Tx, request: AliasName) -> Answer:
+    """Remove an alias."""
+    aliases.delete(tx, request.name, request.alias)
+    return {}
+
+
+def get_version(tx: Tx, request: VersionName) -> Answer:
+    """One version."""
+    return encode_version(tx, versions.get(tx, request.name, number_of(request.version)))
+
+
+def download_uri(tx: Tx, request: VersionName) -> Answer:
+    """Where the files of a version are: those that were registered."""
+    version = versions.get(tx, request.name, number_of(request.version))
+    return {"artifact_uri": locations.version_uri(version.model, version.number)}
+
+
+def search_versions(tx: Tx, request: Search) -> Answer:
+    """Versions by model, newest first."""
+    if [order for order in request.order_by if order.lower() != "version_number desc"]:
+        raise NotServed(
+            f"model-versions/search is not served with the order {list(request.order_by)}", where="order_by"
+        )
+    limit = min(request.max_results, VERSIONS_LIMIT)
+    _check_limit(limit, VERSIONS_LIMIT)
+    if request.page_token and not request.page_token.isdecimal():
+        raise InvalidInput("Invalid page token", where="page_token")
+    offset = int(request.page_token or 0)
+    wanted = filters.equalities(request.filter, ["name", "run_id"], path="model-versions/search")
+    page = versions.search(
+        tx, model=wanted.get("name"), run_id=wanted.get("run_id"), limit=limit + 1, offset=offset
+    )
+    found = [encode_version(tx, version)["model_version"] for version in page[:limit]]
+    more = len(page) > limit
+    return encoding.present(model_versions=found, next_page_token=str(offset + limit) if more else None)
+
+
+def set_version_tag(tx: Tx, request: SetVersionTag) -> Answer:
+    """Set a tag of a version."""
+    number = number_of(request.version)
+    tags = versions.get(tx, request.name, number).tags
+    versions.describe(tx, request.name, number, tags={**tags, request.key: request.value})
+    return {}
+
+
+def _encode_model(tx: Tx, name: str) -> Answer:
+    return encoding.model(models.get(tx, name), models.latest_versions(tx, name), aliases.of_model(tx, name))
+
+
+def _check_limit(limit: int, most: int) -> None:
+    if not 1 <= limit <= most:
+        raise InvalidInput(
+            f"Invalid value for max_results. It must be at least 1 and at most {most}, but got {limit}",
+            where="max_results",
+        )
+
+
+ENDPOINTS: list[Endpoint[Any]] = [
+    writing("POST", "mlflow/registered-models/create", Create, create),
+    reading("GET", "mlflow/registered-models/get", Name, get),
+    reading("GET", "mlflow/registered-models/search", Search, search),
+    reading("POST", "mlflow/registered-models/get-latest-versions", LatestVersions, latest_versions),
+    reading("GET", "mlflow/registered-models/get-latest-versions", LatestVersions, latest_versions),
+    writing("POST", "mlflow/registered-models/set-tag", SetTag, set_tag),
+    reading("GET", "mlflow/registered-models/alias", AliasName, get_alias),
+    writing("POST", "mlflow/registered-models/alias", SetAlias, set_alias),
+    writing("DELETE", "mlflow/registered-models/alias", AliasName, delete_alias),
+    reading("GET", "mlflow/model-versions/get", VersionName, get_version),
+    reading("GET", "mlflow/model-versions/get-download-uri", VersionName, download_uri),
+    reading("GET", "mlflow/model-versions/search", Search, search_versions),
+    writing("POST", "mlflow/model-versions/set-tag", SetVersionTag, set_version_tag),
+]

@@ -1,0 +1,216 @@
+"""Registering what an MLflow client logged: the files that lie at its source become a version's own."""
+
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+import yaml
+from litestar import Request, Response
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from headrace.errors import InvalidInput
+from headrace.kernel import pins
+from headrace.kernel.access import Role
+from headrace.kernel.blobs import BlobStore
+from headrace.kernel.database import Transactions, Tx
+from headrace.protocols.mlflow import locations, registered
+from headrace.protocols.mlflow.decoding import decode
+from headrace.protocols.mlflow.endpoints import Answer, encode, mounted
+from headrace.protocols.mlflow.locations import SCHEME, File, Location
+from headrace.protocols.mlflow.prefixes import both
+from headrace.protocols.mlflow.wire import Pair, as_map
+from headrace.registry import register, versions
+from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion
+from headrace.tracking import artifacts, logged_models, runs
+from headrace.tracking.nouns import Run
+
+PATH = "mlflow/model-versions/create"
+MLMODEL = "MLmodel"
+MLMODEL_LIMIT_BYTES = 4 * 1024**2
+MODELS = "models:/"
+RUNS = "runs:/"
+
+
+class CreateVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """`model-versions/create`."""
+
+    name: str
+    source: str
+    run_id: str = ""
+    tags: tuple[Pair, ...] = ()
+    description: str = ""
+    model_id: str = ""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies at a source: files relative to it, and what is known of their making.
+
+    Attributes:
+        holder_of: what to pin besides the run: the logged model, when it is one.
+    """
+
+    files: tuple[File, ...]
+    run_id: str | None = None
+    prefix: str = ""
+    holder_of: str | None = None
+    params: dict[str, str] = {}
+    metrics: dict[str, Estimate] = {}
+
+
+def resolve(tx: Tx, request: CreateVersion) -> Source:
+    """Find the files of a source.
+
+    Raises:
+        InvalidInput: the source is not in this platform, or there is nothing at it.
+        NotFound: it names a run, a logged model or a version that does not exist.
+    """
+    source = request.source.rstrip("/")
+    model_id = request.model_id or (source.removeprefix(MODELS) if source.startswith(f"{MODELS}m-") else "")
+    if model_id:
+        found = _of_logged_model(tx, model_id, source)
+    elif source.startswith(MODELS):
+        found = _of_version(tx, source)
+    elif source.startswith(RUNS):
+        run_id, _, path = source.removeprefix(RUNS).partition("/")
+        found = _of_run(tx, run_id, path)
+    elif source.startswith(SCHEME):
+        found = _of_location(tx, locations.locate_uri(tx, source), source)
+    else:
+        raise InvalidInput(
+            f"Invalid model version source: '{source[:200]}'. It has to be a run's, a logged model's or a"
+            " version's on this server.",
+            where="source",
+            fix="Log the model to this server first, then register it.",
+        )
+    if not found.files:
+        raise InvalidInput(f"Invalid model version source: there are no files at '{source[:200]}'.", where="source")
+    if request.run_id and found.run_id and request.run_id != found.run_id:
+        raise InvalidInput(f"The source '{source[:200]}' is not of the run {request.run_id}.", where="run_id")
+    return found
+
+
+def create(tx: Tx, request: CreateVersion, found: Source, signature: dict[str, Any] | None) -> Answer:
+    """Register the files as the model's next version; the same files of the same source are the same version."""
+    version = register.register_version(
+        tx,
+        RegisterVersion(
+            model=request.name,
+            files=tuple(
+                ModelFile(path=file.path, digest=file.digest, size_bytes=file.size_bytes) for file in found.files
+            ),
+            run_id=request.run_id or found.run_id,
+            artifact_prefix=found.prefix,
+            source=request.source,
+            signature=signature,
+            params=dict(found.params),
+            metrics=found.metrics,
+            tags=as_map(request.tags, what="tag"),
+            description=request.description,
+        ),
+    )
+    if found.holder_of is not None:
+        holder = f"version/{version.model}/{version.number}"
+        pins.pin(tx, found.holder_of, holder, "a registered version came from it")
+    return registered.encode_version(tx, version)
+
+
+def parse_signature(mlmodel: bytes) -> dict[str, Any] | None:
+    """The signature in an MLmodel file: inputs, outputs and params as MLflow's schema lists, None without one.
+
+    Raises:
+        InvalidInput: the file is not an MLmodel file.
+    """
+    try:
+        document = yaml.safe_load(mlmodel)
+        signature = document.get("signature")
+        if signature is None:
+            return None
+        return {
+            name: msgspec.json.decode(text) if isinstance(text, str) else text for name, text in signature.items()
+        }
+    except (yaml.YAMLError, msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{MLMODEL} is not a file of MLflow's model format", where="source", fix="Log the model again."
+        ) from error
+
+
+async def create_version(
+    request: Request[Any, Any, Any],
+    transactions: NamedDependency[Transactions],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+) -> Response[bytes]:
+    """Register a version; its signature is read from the files."""
+    wanted = await decode(request, CreateVersion)
+    found = await transactions.read(lambda tx: resolve(tx, wanted))
+    signature = None
+    for file in found.files:
+        if file.path == MLMODEL and file.size_bytes <= MLMODEL_LIMIT_BYTES:
+            content = await anyio.to_thread.run_sync(blobs.read, file.digest)
+            signature = await anyio.to_thread.run_sync(parse_signature, content)
+    return encode(await transactions.write(lambda tx: create(tx, wanted, found, signature)))
+
+
+def _of_logged_model(tx: Tx, model_id: str, source: str) -> Source:
+    model = logged_models.get(tx, model_id)
+    owner = artifacts.model_owner(model_id)
+    if source.startswith(SCHEME) and locations.locate_uri(tx, source) != Location(owner=owner, path=""):
+        raise InvalidInput(f"The source '{source[:200]}' is not of the model {model_id}.", where="source")
+    metrics = {
+        metric.point.key: Estimate(value=metric.point.value)
+        for metric in model.metrics
+        if not isinstance(metric.point.value, str)
+    }
+    return Source(
+        files=tuple(locations.files_under(tx, Location(owner=owner, path=""))),
+        run_id=model.source_run_id,
+        prefix=f"models/{model_id}",
+        holder_of=owner,
+        params=model.params,
+        metrics=metrics,
+    )
+
+
+def _of_run(tx: Tx, run_id: str, path: str) -> Source:
+    run = runs.get(tx, run_id)
+    location = Location(owner=artifacts.run_owner(run_id), path=path)
+    return Source(
+        files=tuple(locations.files_under(tx, location)),
+        run_id=run.id,
+        prefix=path,
+        params=run.params,
+        metrics=_estimates(run),
+    )
+
+
+def _of_version(tx: Tx, source: str) -> Source:
+    name, _, number = source.removeprefix(MODELS).partition("/")
+    version = versions.get(tx, name, registered.number_of(number))
+    return Source(
+        files=tuple(File(path=file.path, digest=file.digest, size_bytes=file.size_bytes) for file in version.files),
+        run_id=version.run_id,
+        prefix=version.artifact_prefix,
+        params={key: str(value) for key, value in version.params.items()},
+        metrics=version.metrics,
+    )
+
+
+def _of_location(tx: Tx, location: Location, source: str) -> Source:
+    kind, _, name = location.owner.partition("/")
+    if kind == "run":
+        return _of_run(tx, name, location.path)
+    if kind == "logged-model" and not location.path:
+        return _of_logged_model(tx, name, source)
+    if kind == "version" and not location.path:
+        return _of_version(tx, f"{MODELS}{name}")
+    raise InvalidInput(f"Invalid model version source: '{source[:200]}' is a part of a model.", where="source")
+
+
+def _estimates(run: Run) -> dict[str, Estimate]:
+    return {
+        key: Estimate(value=point.value) for key, point in run.metrics.items() if not isinstance(point.value, str)
+    }
+
+
+HANDLERS = [mounted("POST", both(PATH))(create_version)]
+AUTHORIZATION = {f"POST {path}": Role.DEVELOPER for path in both(PATH)}

@@ -1,0 +1,46 @@
+"""MLflow's door: every handler of the protocol, and the role that each needs."""
+
+from typing import Any
+
+from litestar.handlers import HTTPRouteHandler
+
+from headrace.kernel.access import Role
+from headrace.protocols.mlflow import (
+    experiments,
+    governed,
+    logged_models,
+    probes,
+    proxy,
+    registered,
+    registration,
+    runs,
+    unserved,
+)
+from headrace.protocols.mlflow.endpoints import Endpoint, authorization, handler
+
+ENDPOINTS: list[Endpoint[Any]] = [
+    *experiments.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *logged_models.ENDPOINTS,
+    *registered.ENDPOINTS,
+]
+
+_SERVED: list[HTTPRouteHandler] = [
+    *(handler(endpoint) for endpoint in ENDPOINTS),
+    *governed.HANDLERS,
+    *registration.HANDLERS,
+    *proxy.HANDLERS,
+    *probes.HANDLERS,
+]
+_UNSERVED, _UNSERVED_LINES = unserved.catch_all(_SERVED)
+
+HANDLERS = [*_SERVED, *_UNSERVED]
+
+AUTHORIZATION: dict[str, Role | None] = {
+    **authorization(ENDPOINTS),
+    **governed.AUTHORIZATION,
+    **registration.AUTHORIZATION,
+    **proxy.AUTHORIZATION,
+    **probes.AUTHORIZATION,
+    **_UNSERVED_LINES,
+}

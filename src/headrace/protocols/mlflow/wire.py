@@ -1,0 +1,118 @@
+"""The pieces that several of MLflow's requests carry."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from headrace.errors import InvalidInput
+from headrace.protocols.mlflow.encoding import moment
+from headrace.tracking.nouns import MetricPoint, ModelOutput, reading
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag or a param."""
+
+    key: str
+    value: str = ""
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """A point; `value` may be one of protobuf's strings for NaN and the infinities."""
+
+    key: str
+    value: float | str
+    timestamp: int
+    step: int = 0
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that a run read."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+class DatasetInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset with the tags that say what it was read for."""
+
+    dataset: Dataset
+    tags: tuple[Pair, ...] = ()
+
+
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A logged model that a run read."""
+
+    model_id: str
+
+
+class Output(ModelOutput, frozen=True, kw_only=True):
+    """A logged model that a run made."""
+
+
+class RunId(msgspec.Struct, frozen=True, kw_only=True):
+    """Names a run, by its new name or its old one."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+
+    @property
+    def run(self) -> str:
+        """The run's id.
+
+        Raises:
+            InvalidInput: neither is given.
+        """
+        if not (self.run_id or self.run_uuid):
+            raise InvalidInput(
+                "Missing value for required parameter 'run_id'."
+                " See the API docs for more information about request parameters.",
+                where="run_id",
+            )
+        return self.run_id or self.run_uuid
+
+
+def as_map(found: Iterable[Pair], *, what: str) -> dict[str, str]:
+    """Pairs as a map; the same key twice is fine when the value is the same.
+
+    Raises:
+        InvalidInput: a key has two values.
+    """
+    values: dict[str, str] = {}
+    for pair in found:
+        if values.setdefault(pair.key, pair.value) != pair.value:
+            raise InvalidInput(f"Duplicate {what} keys have been submitted: ['{pair.key}']", where=what)
+    return values
+
+
+def as_point(found: Metric, *, where: str) -> MetricPoint:
+    """A point of ours.
+
+    Raises:
+        InvalidInput: the value is not a number, the step is no 64-bit integer, or the time is no time.
+    """
+    try:
+        number = float(found.value)
+    except ValueError as error:
+        raise InvalidInput(
+            f"Invalid value \"{found.value[:50]}\" for parameter '{where}.value' supplied:"  # type: ignore[index]
+            " it is not a number.",
+            where=f"{where}.value",
+        ) from error
+    if not -(2**63) <= found.step < 2**63:
+        raise InvalidInput(f"Invalid value {found.step} for parameter '{where}.step' supplied.", where=where)
+    return MetricPoint(
+        key=found.key,
+        value=reading(number),
+        step=found.step,
+        at=moment(found.timestamp, where=f"{where}.timestamp"),
+        model_id=found.model_id or None,
+        dataset_name=found.dataset_name,
+        dataset_digest=found.dataset_digest,
+    )
