@@ -133,3 +133,9 @@ def test_mean_and_proportion_intervals_are_scipys() -> None:
 def test_unusable_input_is_refused(labels: list[int], scores: list[float], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         ranking.brier_losses(np.array(labels), np.array(scores))
+
+
+def test_the_interval_of_a_difference_of_shares_is_newcombes() -> None:
+    # Newcombe (1998), table II, method 10: 56/70 against 48/80
+    found = ranking.proportion_difference((56, 70), (48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)

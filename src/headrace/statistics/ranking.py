@@ -176,6 +176,27 @@ def proportion_interval(successes: int, rows: int, *, confidence: float = 0.95) 
     )
 
 
+def proportion_difference(first: tuple[int, int], second: tuple[int, int], *, confidence: float = 0.95) -> Interval:
+    """Share of `first` less share of `second`, independent samples, with Newcombe's hybrid score interval.
+
+    Args:
+        first: successes and rows, rows at least 1.
+        second: successes and rows, rows at least 1.
+        confidence: two-sided coverage.
+
+    Source: Newcombe, "Interval Estimation for the Difference between Independent Proportions" (1998), method 10.
+    """
+    one, other = (proportion_interval(*sample, confidence=confidence) for sample in (first, second))
+    value = one.value - other.value
+    return Interval(
+        value=value,
+        low=value - math.hypot(one.value - one.low, other.high - other.value),
+        high=value + math.hypot(one.high - one.value, other.value - other.low),
+        confidence=confidence,
+        rows=one.rows,
+    )
+
+
 def average_precision(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
     """Mean of the precision at each distinct score, weighted by the recall that it adds; 0 without positives.
 
