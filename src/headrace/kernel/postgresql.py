@@ -81,6 +81,7 @@ def _engine(address: sa.URL, **options: Any) -> sa.Engine:
         return sa.create_engine(
             address,
             isolation_level="AUTOCOMMIT",  # transactions are opened by hand
+            execution_options={"preserve_rowcount": True},  # of an INSERT too, which may have met a conflict
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "headrace"},
             **options,
         )

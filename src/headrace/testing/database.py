@@ -203,6 +203,27 @@ class DatabaseContract:
         database.write(work, actor="ana")
         assert database.read(lambda tx: tx.execute(sa.select(tables.cursors.c.seq)).scalars().all()) == [2]
 
+    def test_a_conflicting_insert_counts_no_row(self, database: Database) -> None:
+        """With a key that the caller gives, and with one that the database makes."""
+        order = {
+            "kind": "test.idle",
+            "payload": "{}",
+            "actor": "ana",
+            "state": "queued",
+            "attempt": 0,
+            "lease_s": 1.0,
+        }
+
+        def work(tx: Tx) -> list[int]:
+            cursor = insert(tx, tables.cursors).values(name="one", seq=1, workspace="default")
+            job = insert(tx, tables.jobs).values(
+                id="job_1", key="one", max_attempts=1, enqueued_at=tx.now, workspace="default", **order
+            )
+            statements = [cursor, cursor, job, job]
+            return [tx.execute(statement.on_conflict_do_nothing()).rowcount for statement in statements]
+
+        assert database.write(work, actor="ana") == [1, 0, 1, 0]
+
     def test_instants_and_documents_come_back_as_they_went_in(self, database: Database) -> None:
         """To the microsecond, in UTC; any JSON, any script, even a NUL."""
         moment = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone(timedelta(hours=5)))
