@@ -86,7 +86,7 @@ def test_offline_is_online_month_by_month(tmp_path: Path, events: dict[int, list
             for place, key in enumerate(keys):
                 online = [None if value != value else value for value in rows[place][1]]
                 expected = [column[place] for column in columns]
-                oracle.assert_same(online, expected, ACTIVITY, (), key, at)
+                oracle.assert_same(online, expected, ACTIVITY, events[key], key, at)
                 if key in chosen:
                     truth = oracle.features(ACTIVITY, events[key], key, at)
                     oracle.assert_same(online, truth, ACTIVITY, events[key], key, at)
