@@ -16,7 +16,7 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashe
 	|| $(1)/bin/python -m pip install $(PIP_OPTIONS) -r $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check check-format check-lint check-types check-layers check-house format lock clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1@/p' Makefile | awk -F @ '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -27,12 +27,22 @@ demo: $(RUNTIME) ## Run the whole loop on real data: DEMO="--keep" leaves the pl
 test: $(DEVELOPMENT) $(PEER) ## Run the tests; TESTS="tests/kernel -k jobs" runs some of them
 	@$(BIN)/pytest $(TESTS)
 
-check: $(DEVELOPMENT) ## Check format, lint, types, layers and house rules
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
+check: check-format check-lint check-types check-layers check-house ## Check format, lint, types, layers and house rules
+
+check-format: $(DEVELOPMENT)
+	@$(BIN)/ruff format --check --quiet .
+
+check-lint: $(DEVELOPMENT)
+	@$(BIN)/ruff check --quiet .
+
+check-types: $(DEVELOPMENT)
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/house
+
+check-layers: $(DEVELOPMENT)
+	@$(BIN)/lint-imports --no-logo
+
+check-house: $(DEVELOPMENT)
+	@$(BIN)/pytest --quiet tests/house
 
 format: $(DEVELOPMENT) ## Format the code and repair what lint can repair
 	@$(BIN)/ruff check --quiet --fix .

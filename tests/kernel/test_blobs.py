@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import InternalError, InvalidInput, NotFound
-from headrace.kernel.blobs import CHUNK_BYTES, BlobStore, open_blob_store
+from headrace.kernel.blobs import CHUNK_BYTES, BlobStore, download, open_blob_store
 from headrace.testing.blob_store import BlobStoreContract
 
 
@@ -118,3 +118,21 @@ def test_nothing_is_left_in_staging(tmp_path: Path) -> None:
 def test_an_url_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         open_blob_store(tmp_path, "gopher://bucket")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "FILE:///etc/passwd",
+        "http://127.0.0.1:1/x",
+        "https://localhost/x",
+        "memory:///x",
+        "x",
+        "",
+    ],
+)
+def test_only_object_stores_are_downloaded_from(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput, match="do not read"):
+        download(url, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

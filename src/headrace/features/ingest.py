@@ -9,17 +9,14 @@ doubling an event.
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-import obstore
 import pyarrow as pa
-from obstore.exceptions import BaseError
-from obstore.store import from_url
 
 from headrace.errors import InvalidInput, SchemaMismatch
 from headrace.features.engine import DataEngine, DataFile, DuckDBEngine, quoted
 from headrace.features.frames import EVENT_TIME, UTC_TIME
 from headrace.features.nouns import Ingest, Ingested
 from headrace.features.windows import DAY_US
-from headrace.kernel.blobs import CHUNK_BYTES, fetch
+from headrace.kernel.blobs import download, fetch
 from headrace.kernel.lake import Lake
 from headrace.kernel.schema import from_microseconds, to_microseconds
 from headrace.kernel.work import WorkContext
@@ -118,7 +115,7 @@ def _local_copy(context: WorkContext, payload: Ingest) -> DataFile:
     if payload.data_digest is not None:
         fetch(context.blobs, payload.data_digest, path)
     elif payload.source.is_uri:
-        _download(payload.source.path, path)
+        download(payload.source.path, path)
     else:
         raise InvalidInput(
             "the source's file was not sent with its project",
@@ -126,14 +123,3 @@ def _local_copy(context: WorkContext, payload: Ingest) -> DataFile:
             fix="Apply the project again: headrace apply.",
         )
     return DataFile(path=path, format="parquet" if _FORMATS[suffix] == "parquet" else "csv")
-
-
-def _download(url: str, to: Path) -> None:
-    folder, _, name = url.rpartition("/")
-    try:
-        content = obstore.get(from_url(folder), name)
-        with to.open("xb") as file:
-            for chunk in content.stream(min_chunk_size=CHUNK_BYTES):
-                file.write(chunk)
-    except (BaseError, FileNotFoundError, ValueError) as error:
-        raise InvalidInput("the source cannot be read", where=url, fix=str(error).splitlines()[0][:200]) from error

@@ -17,7 +17,7 @@ from typing import IO, Protocol, runtime_checkable
 
 import msgspec
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.exceptions import NotFoundError as ObjectNotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
@@ -25,6 +25,7 @@ from headrace.errors import InternalError, InvalidInput, NotFound
 from headrace.kernel.ids import new_hex
 
 CHUNK_BYTES = 1 << 20
+OBJECT_STORES = frozenset({"s3", "gs", "az", "abfss"})
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -97,6 +98,30 @@ def fetch(store: BlobStore, digest: str, to: Path) -> None:
     with to.open("xb") as file:
         for chunk in store.stream(digest):
             file.write(chunk)
+
+
+def download(url: str, to: Path) -> None:
+    """Copy one object of somebody's object store into a new file.
+
+    Only object stores are read: `file:` would show this machine's own files to whoever names a source, and `http:`
+    what answers inside its network.
+
+    Raises:
+        InvalidInput: the URL is of another kind, or there is nothing to read.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme not in OBJECT_STORES:
+        raise InvalidInput(
+            f"workers do not read {scheme}: URLs", where=url, fix=f"Use one of {', '.join(sorted(OBJECT_STORES))}."
+        )
+    folder, _, name = url.rpartition("/")
+    try:
+        content = obstore.get(from_url(folder), name)
+        with to.open("xb") as file:
+            for chunk in content.stream(min_chunk_size=CHUNK_BYTES):
+                file.write(chunk)
+    except (BaseError, FileNotFoundError, ValueError) as error:
+        raise InvalidInput("the object cannot be read", where=url, fix=str(error).splitlines()[0][:200]) from error
 
 
 class ObjectBlobStore:
