@@ -6,12 +6,13 @@ Work-side. Each becomes evidence on the version; one that does not pass ends the
 import numpy as np
 import pyarrow as pa
 
-from headrace.delivery.evaluation_rows import HOLDOUT, matrix
+from headrace.delivery.evaluation_rows import matrix
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Evidence, Verdict
 from headrace.statistics import drift, profiles
 from headrace.training.nouns import TrainingSetManifest
+from headrace.training.training_sets import HOLDOUT
 
 
 def run_check(

@@ -1,4 +1,4 @@
-"""The rows that versions are judged on, and how each version scores them: the same rows, each with its own features.
+"""The rows that versions are judged on, and how each version scores them: one set of rows, to each its features.
 
 Work-side. A version reads the views that it was trained with; when candidate and production differ in them, the
 rows are joined by the entity's key, so that both still answer about the same entities at the same moment.
@@ -25,7 +25,7 @@ from headrace.serving.host import ModelHost
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import ServedVersion
 from headrace.training.nouns import TrainingSetManifest, TrainingSetRequest
-from headrace.training.training_sets import build_training_set
+from headrace.training.training_sets import HOLDOUT, build_training_set
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,10 +65,6 @@ def read(ctx: WorkContext, manifest: TrainingSetManifest, *, holdout_only: bool)
     )
 
 
-HOLDOUT = "holdout"
-"""The column of a training set's file that marks the rows kept from training."""
-
-
 def matrix(table: pa.Table, names: tuple[str, ...]) -> Floats:
     """Columns as a float64 array of shape (rows, columns), null as NaN."""
     columns = [
@@ -85,7 +81,8 @@ def manifest_of(ctx: WorkContext, training_set_id: str) -> TrainingSetManifest:
 def of_cohort(ctx: WorkContext, declaration: ModelDeclaration, version: ServedVersion, as_of: datetime) -> Rows:
     """All entities known at a moment, with the features of a version's own views and their labels."""
     own = msgspec.structs.replace(declaration, features=views_of(version))
-    manifest = build_training_set(ctx, TrainingSetRequest(declaration=own, as_of=as_of, purpose="verdict"))
+    request = TrainingSetRequest(declaration=own, as_of=as_of, holdout_fraction=0.0, purpose="verdict")
+    manifest = build_training_set(ctx, request)
     return read(ctx, manifest, holdout_only=False)
 
 

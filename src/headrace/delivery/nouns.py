@@ -9,6 +9,7 @@ from headrace.delivery.machine import Phase, ReleaseState
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
+from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Evidence, FeatureUse, RegisterVersion
 from headrace.serving.nouns import Counts, ServedVersion
 
@@ -78,6 +79,7 @@ class OpenRelease(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     number: int
     cohort: datetime | None = None
+    """Business time of the verdict's rows; None takes what the version's pipeline chose, else its hold-out."""
 
 
 class ReleaseAction(StrEnum):
@@ -218,6 +220,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """Business time of the verdict cohort; None judges on the training set's hold-out."""
     ready_at: datetime
     """Business time at which all labels that it needs are mature."""
+    params: dict[str, ParameterValue] = {}
     release: bool
     """Whether a release opens by itself when the version is registered."""
     stages: tuple[StageProgress, ...] = ()
@@ -235,10 +238,17 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Train(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to train a model; None takes the newest month start whose labels are mature."""
+    """A wish to train a model.
+
+    Attributes:
+        as_of: business time of the features; None takes the newest month start whose labels are mature.
+        params: values that go over the declared defaults; they are not searched.
+        release: whether a release opens by itself.
+    """
 
     model: str
     as_of: datetime | None = None
+    params: dict[str, ParameterValue] = {}
     release: bool = True
 
 
@@ -254,6 +264,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     code_commit: str | None
     as_of: datetime
     cohort: datetime | None
+    params: dict[str, ParameterValue] = {}
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.delivery.checks import run_check
-from headrace.delivery.evaluation_rows import HOLDOUT, Floats, matrix
+from headrace.delivery.evaluation_rows import Floats, matrix
 from headrace.delivery.nouns import Pipeline, ReportStage, TrainRequest, TrainResult
 from headrace.errors import HeadraceError
 from headrace.features.maturity import require_mature
@@ -34,7 +34,7 @@ from headrace.training.nouns import (
     TrainingSetRequest,
 )
 from headrace.training.run import run_training
-from headrace.training.training_sets import build_training_set
+from headrace.training.training_sets import HOLDOUT, build_training_set
 
 LABELS, TRAINING_SET, CHECKS, TRAINING, PROFILE = (
     "labels are mature",
@@ -130,6 +130,7 @@ def _training(request: TrainRequest, manifest: TrainingSetManifest) -> TrainingR
         declaration=request.declaration,
         bundle_digest=request.bundle_digest,
         training_set=manifest,
+        params=request.params,
         code_commit=request.code_commit,
         tags={"headrace.pipeline": request.pipeline_id},
     )

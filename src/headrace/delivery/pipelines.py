@@ -1,5 +1,6 @@
 """Pipelines on the control side: begin one, follow its stages, and settle what it made."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -26,6 +27,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
 from headrace.kernel.jobs import Job
 from headrace.project.feature_view import FeatureView
+from headrace.project.search import ParameterValue
 from headrace.registry import evidence, register
 from headrace.registry.nouns import FeatureUse, Version
 
@@ -41,11 +43,18 @@ def train(tx: Tx, asked: Train) -> Pipeline:
     declared = policies.project_of(tx, asked.model)
     now = business_time.business_now(tx)
     moments = cohorts.for_training(now, declared.declaration.label.maturity, asked.as_of)
-    return begin(tx, declared, moments, trigger=tables.MANUAL, release=asked.release)
+    return begin(tx, declared, moments, trigger=tables.MANUAL, release=asked.release, params=asked.params)
 
 
 def begin(
-    tx: Tx, declared: ModelProject, moments: Moments, *, trigger: str, release: bool, key: str | None = None
+    tx: Tx,
+    declared: ModelProject,
+    moments: Moments,
+    *,
+    trigger: str,
+    release: bool,
+    params: Mapping[str, ParameterValue] | None = None,
+    key: str | None = None,
 ) -> Pipeline:
     """Begin a pipeline: its row, its event and its job, which waits for the labels if it must.
 
@@ -55,6 +64,7 @@ def begin(
         moments: what it looks at.
         trigger: `manual`, or the monitor whose alarm began it.
         release: whether a release opens by itself.
+        params: values that go over the declared defaults; they are not searched.
         key: makes a repeated call find the same job.
     """
     declaration, project = declared.declaration, declared.project
@@ -70,6 +80,7 @@ def begin(
         code_commit=project.code_commit,
         as_of=moments.as_of,
         cohort=moments.cohort,
+        params=dict(params or {}),
     )
     job_id = jobs.enqueue(
         tx,
@@ -87,6 +98,7 @@ def begin(
         as_of=moments.as_of,
         cohort=moments.cohort,
         ready_at=moments.ready_at,
+        params=dict(params or {}),
         release=release,
         job_id=job_id,
         note=f"waits for labels that are mature at {moments.ready_at:%Y-%m-%d}" if waits else "waits for a worker",
@@ -105,6 +117,7 @@ def begin(
             "as_of": pipeline.as_of,
             "cohort": pipeline.cohort,
             "ready_at": pipeline.ready_at,
+            "params": pipeline.params,
             "bundle_digest": project.bundle_digest,
             "job_id": job_id,
         },

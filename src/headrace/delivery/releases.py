@@ -62,6 +62,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         )
     models.get(tx, asked.model)
     champion = stages.production(tx, asked.model)
+    made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     policy = policies.of_model(tx, asked.model)
     opening = Open(plan=plan_of(policy, first=champion is None))
     happened = decide(None, opening)
@@ -71,10 +72,10 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         number=asked.number,
         digest=version.digest,
         champion=None if champion is None else champion.number,
-        cohort=asked.cohort,
+        cohort=asked.cohort or (made_by.cohort if made_by else None),
         state=evolve(None, happened[0]),
         policy=policy,
-        pipeline_id=pipeline_id,
+        pipeline_id=pipeline_id or (made_by.id if made_by else None),
         opened_by=tx.actor,
         opened_at=tx.now,
         updated_at=tx.now,

@@ -47,6 +47,7 @@ pipelines = sa.Table(
     sa.Column("trigger", sa.String(64), nullable=False),
     sa.Column("requested_at", Instant, nullable=False),
     sa.Column("requested_at_business", Instant, nullable=False),
+    sa.Column("number", sa.Integer, nullable=True),
     sa.Column("document", Document, nullable=False),
     sa.Index("ix_delivery_pipelines_model", "workspace", "model", "requested_at"),
 )
@@ -190,7 +191,7 @@ def put_pipeline(tx: Tx, pipeline: Pipeline) -> None:
     tx.execute(
         sa.update(pipelines)
         .where(pipelines.c.workspace == tx.workspace, pipelines.c.id == pipeline.id)
-        .values(status=pipeline.status.value, document=pipeline)
+        .values(status=pipeline.status.value, number=pipeline.number, document=pipeline)
     )
 
 
@@ -214,6 +215,15 @@ def list_pipelines(tx: Tx, *, model: str | None = None, limit: int = 100) -> tup
     if model is not None:
         query = query.where(pipelines.c.model == model)
     return tuple(_decoded(document, Pipeline) for document in tx.execute(query).scalars())
+
+
+def pipeline_of_version(tx: Tx, model: str, number: int) -> Pipeline | None:
+    """The pipeline that made a version."""
+    query = sa.select(pipelines.c.document).where(
+        pipelines.c.workspace == tx.workspace, pipelines.c.model == model, pipelines.c.number == number
+    )
+    document = tx.execute(query.limit(1)).scalar_one_or_none()
+    return None if document is None else _decoded(document, Pipeline)
 
 
 def unfinished_retraining(tx: Tx, model: str) -> str | None:
