@@ -7,7 +7,7 @@ doubling an event.
 """
 
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
