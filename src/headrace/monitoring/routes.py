@@ -1,4 +1,4 @@
-"""Monitoring's HTTP door."""
+"""Monitoring's HTTP door: windows and alerts are read here; only monitors write them."""
 
 from datetime import datetime
 from typing import Annotated

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.kernel import events, schedules
+from headrace.kernel import events, pins, schedules
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Handling, Job
@@ -27,6 +27,9 @@ from headrace.monitoring.nouns import (
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
 from headrace.registry import models, stages
+
+ACTOR = "system"
+"""Who watches: alarms are the platform's, not those of whoever promoted the version."""
 
 
 def policy(tx: Tx, model: str) -> DeliveryPolicy | None:
@@ -60,6 +63,9 @@ def settle(tx: Tx, job: Job, result: WindowResult) -> None:
     """
     newest = tables.newest_window_end(tx, result.model, result.cron)
     tables.save_window(tx, result, job.id)
+    if result.counts is not None:
+        holder = f"window/{result.model}/{result.end.isoformat()}"
+        pins.pin(tx, f"blob/{result.counts}", holder, "a window's counts, which merge into longer ones")
     events.append(
         tx,
         "monitoring.window_observed",
@@ -135,7 +141,7 @@ def _schedule(model: str, cron: str) -> str:
 def _model_changed(tx: Tx, event: Event) -> None:
     name = event.payload.get("model") or event.payload.get("name")
     if isinstance(name, str):
-        watch(tx, name)
+        watch(tx.acting_as(ACTOR), name)
 
 
 WINDOW_HANDLING = Handling(WINDOW, settle=settle, failed=_not_observed)
