@@ -36,6 +36,12 @@ def clock() -> ManualClock:
     return ManualClock(START)
 
 
+@pytest.fixture(scope="session")
+def every_table() -> sa.MetaData:
+    """The MetaData with every room's tables on it."""
+    return load_tables()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked `both_databases` on SQLite and on PostgreSQL."""
     if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
