@@ -19,7 +19,7 @@ OpenTo = Callable[[int], Release]
 
 
 def look(database: SqliteDatabase, release: Release) -> Release:
-    """Passes of the loop until nothing is to be done; a step that just began gets its first evidence in a second one."""
+    """Passes of the loop until nothing is to be done; a step that began gets its evidence in a second one."""
     for _ in range(2):
         if database.read(canary.is_needed):
             database.write(canary.evaluate_open, actor="system")
