@@ -9,6 +9,8 @@ from headrace.kernel.database import Database
 from headrace.tracking import artifacts, runs
 from headrace.tracking.nouns import CreateRun, Run
 
+pytestmark = pytest.mark.both_databases
+
 
 def blob(character: str) -> Blob:
     return Blob(digest="sha256:" + character * 64, size_bytes=3)

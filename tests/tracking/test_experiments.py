@@ -11,6 +11,8 @@ from headrace.kernel.database import Database
 from headrace.tracking import experiments
 from headrace.tracking.nouns import CreateExperiment, Experiment
 
+pytestmark = pytest.mark.both_databases
+
 
 def create(database: Database, name: str) -> Experiment:
     return database.write(lambda tx: experiments.create(tx, CreateExperiment(name=name)), actor="ana")

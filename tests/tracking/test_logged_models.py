@@ -19,6 +19,8 @@ from headrace.tracking.nouns import (
     Run,
 )
 
+pytestmark = pytest.mark.both_databases
+
 
 def create(database: Database, run: Run, name: str | None = "clf") -> LoggedModel:
     request = CreateLoggedModel(

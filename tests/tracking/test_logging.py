@@ -25,6 +25,8 @@ from headrace.tracking.nouns import (
     reading,
 )
 
+pytestmark = pytest.mark.both_databases
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

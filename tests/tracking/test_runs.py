@@ -23,6 +23,8 @@ from headrace.tracking.nouns import (
     RunStatus,
 )
 
+pytestmark = pytest.mark.both_databases
+
 
 def types_of(database: Database, run_id: str) -> list[str]:
     return [event.type for event in database.read(lambda tx: events.of_subject(tx, f"run/{run_id}"))]

@@ -1,0 +1,79 @@
+"""MLflow's door over a real database and blob store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.testing import TestClient
+
+from headrace.kernel.blobs import BlobStore, open_blob_store
+from headrace.kernel.database import Database, Transactions
+from headrace.kernel.settings import Settings, load_settings
+from headrace.protocols.mlflow import routes
+
+
+class Door:
+    """Calls endpoints as a client does: GET by query, everything else by JSON."""
+
+    def __init__(self, client: TestClient[Litestar]) -> None:
+        self.client = client
+
+    def __call__(self, method: str, endpoint: str, /, *, expect: int = 200, **fields: Any) -> dict[str, Any]:
+        body = {"params": fields} if method == "GET" else {"json": fields}
+        answer = self.client.request(method, f"/api/2.0/{self.room(endpoint)}", **body)  # type: ignore[arg-type]
+        assert answer.status_code == expect, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    @staticmethod
+    def room(endpoint: str) -> str:
+        return endpoint if endpoint.startswith("mlflow-artifacts") else f"mlflow/{endpoint}"
+
+    def fault(self, method: str, endpoint: str, expect: int, /, **fields: Any) -> tuple[str, str]:
+        found = self(method, endpoint, expect=expect, **fields)
+        assert set(found) == {"error_code", "message"}
+        return found["error_code"], found["message"]
+
+    def run(self, **fields: Any) -> str:
+        run_id: str = self("POST", "runs/create", experiment_id="0", **fields)["run"]["info"]["run_id"]
+        return run_id
+
+    def put(self, path: str, content: bytes) -> int:
+        return self.client.put(f"/api/2.0/mlflow-artifacts/artifacts/{path}", content=content).status_code
+
+    def model(self, run_id: str, files: dict[str, bytes]) -> str:
+        model_id: str = self("POST", "logged-models", experiment_id="0", name="clf", source_run_id=run_id)["model"][
+            "info"
+        ]["model_id"]
+        for path, content in files.items():
+            assert self.put(f"0/models/{model_id}/artifacts/{path}", content) == 200
+        self("PATCH", f"logged-models/{model_id}", status="LOGGED_MODEL_READY")
+        return model_id
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_blob_store(tmp_path)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings({"HEADRACE_HOME": str(tmp_path)})
+
+
+@pytest.fixture
+def door(database: Database, blobs: BlobStore, settings: Settings) -> Iterator[Door]:
+    app = Litestar(
+        routes.HANDLERS,
+        dependencies={
+            "transactions": Provide(lambda: Transactions(database, actor="ana"), sync_to_thread=False),
+            "blobs": Provide(lambda: blobs, sync_to_thread=False),
+            "settings": Provide(lambda: settings, sync_to_thread=False),
+        },
+        openapi_config=None,
+    )
+    with TestClient(app) as client:
+        yield Door(client)
