@@ -76,6 +76,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
             or not (above < value < below and at_least <= value <= at_most)
         ):
             self._refuse(f"{field} cannot be {value!r}", fix=fix)
+        if not whole:
+            self._replace(field, float(value))  # 1 and 1.0 mean the same, so they have one digest
 
     def _check_error_rate(self, field: str) -> None:
         self._check_number(field, above=0, below=1, fix=f"Use a rate of error between 0 and 1: {field}=0.05.")

@@ -4,13 +4,14 @@ from pathlib import PurePosixPath
 
 from headrace.project.declaration import Declaration
 
+SUFFIXES = frozenset({".parquet", ".pq", ".csv"})
 
 class Source(Declaration, frozen=True):
-    """A Parquet file of events, read as of any moment.
+    """A file of events, read as of any moment.
 
     Args:
         name: the source's name, such as "purchases".
-        path: a Parquet file beside the project file, or a URI ("s3://bucket/events.parquet"). A relative path is
+        path: a Parquet or CSV file beside the project file, or a URI ("s3://bucket/events.parquet"). A file is
             sent with `headrace apply`, so that no worker depends on this machine's disk.
         time: the column of the event time, a DATE or a TIMESTAMP. A DATE counts from the end of its day.
     """
@@ -36,5 +37,5 @@ class Source(Declaration, frozen=True):
                 f"the path {self.path!r} leaves the project",
                 fix="Put the file below the project's folder, or name a URI such as s3://bucket/events.parquet.",
             )
-        if path.suffix != ".parquet":
-            self._refuse(f"{self.path!r} is not a Parquet file", fix="Convert the data to Parquet.")
+        if path.suffix not in SUFFIXES:
+            self._refuse(f"{self.path!r} is neither Parquet nor CSV", fix="Convert the data to Parquet.")

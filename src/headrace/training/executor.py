@@ -121,7 +121,7 @@ class SubprocessExecutor:
         """Starts a task and returns at once."""
         try:
             with (task.output / MESSAGES_FILE).open("wb") as messages, (task.output / LOG_FILE).open("wb") as log:
-                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                process = subprocess.Popen(
                     # -P: the project's folder, which is the working folder, must not hide installed modules
                     [sys.executable, "-P", "-m", task.module, *task.arguments],
                     cwd=task.directory,

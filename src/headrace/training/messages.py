@@ -4,7 +4,6 @@ The subprocess has no token and calls nobody. It writes one message a line; the 
 them with the platform.
 """
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,8 +17,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         declaration: the model.
-        project_file: in the unpacked bundle.
-        training_set: Parquet file.
+        project_file: path of the project file in the unpacked bundle.
+        training_set: path of the Parquet file.
         entity_key, features, label: columns of the file.
         params: values that go over the defaults and are not searched.
         model_directory: where to write the model.
@@ -27,13 +26,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     declaration: ModelDeclaration
-    project_file: Path
-    training_set: Path
+    project_file: str
+    training_set: str
     entity_key: str
     features: tuple[str, ...]
     label: str
     params: dict[str, ParameterValue]
-    model_directory: Path
+    model_directory: str
     parent: int
 
 

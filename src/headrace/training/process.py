@@ -78,7 +78,7 @@ def train(assignment: Assignment, tell: Tell) -> Finished:
         InvalidInput: the training set cannot train a binary model.
         PolicyRefused: the model holds types that nobody has reviewed.
     """
-    project = load_project(assignment.project_file)
+    project = load_project(Path(assignment.project_file))
     trainer = Trainer(project.model(assignment.declaration.name), project.root)
     rows, holdout = read_training_set(assignment)
     found = _search(assignment, trainer, rows, tell)
@@ -89,7 +89,7 @@ def train(assignment: Assignment, tell: Tell) -> Finished:
         fitted.estimator,
         names=rows.names,
         sample=holdout.features[:CHECKED_ROWS],
-        directory=assignment.model_directory,
+        directory=Path(assignment.model_directory),
         environment=capture_environment(),
     )
     metrics = {f"holdout_{name}": binary_metric(name, holdout.label, scores) for name in sorted(HIGHER_IS_BETTER)}

@@ -59,7 +59,7 @@ def run_training(
         finally:
             execution.kill()
             run.upload("training.log", execution.log(LOG_BYTES))
-        files = run.upload_model(assignment.model_directory)
+        files = run.upload_model(Path(assignment.model_directory))
         run.log_metrics(finished.metrics)
         run.finish(RunStatus.FINISHED)
     except BaseException:
@@ -88,13 +88,13 @@ def _prepare(context: WorkContext, request: TrainingRequest, folder: Path) -> As
     fetch(context.blobs, request.training_set.data_digest, rows)
     assignment = Assignment(
         declaration=request.declaration,
-        project_file=code / contents.project_file,
-        training_set=rows,
+        project_file=str((code / contents.project_file).absolute()),
+        training_set=str(rows.absolute()),
         entity_key=request.training_set.entity_key,
         features=request.training_set.features,
         label=request.training_set.label,
         params=request.params,
-        model_directory=folder / "model",
+        model_directory=str((folder / "model").absolute()),
         parent=os.getpid(),
     )
     (folder / "assignment.json").write_bytes(msgspec.json.encode(assignment))
@@ -115,7 +115,7 @@ def _task(folder: Path, assignment: Assignment, limits: Limits) -> Task:
     return Task(
         module=PROCESS_MODULE,
         arguments=(str((folder / "assignment.json").absolute()),),
-        directory=assignment.project_file.parent,
+        directory=Path(assignment.project_file).parent,
         output=folder,
         environment={**passed, **fixed},
         limits=limits,

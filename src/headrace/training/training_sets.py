@@ -109,8 +109,7 @@ def _numbers(column: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.generic]]"
         values = column.fill_null(0.0).to_numpy(zero_copy_only=False).astype("<f8")
         values[np.isnan(values)] = np.nan  # one bit pattern for all
         return values
-    kind = "<i1" if pa.types.is_boolean(column.type) else "<i8"
-    return column.fill_null(0).to_numpy(zero_copy_only=False).astype(kind)
+    return column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).astype("<i8")
 
 
 def _bucket(key: object, seed: int) -> int:
