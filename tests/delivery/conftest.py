@@ -3,21 +3,23 @@
 from collections.abc import Callable
 from datetime import datetime
 
-import msgspec
 import pytest
 
-from headrace.delivery import canary, releases, tables
+from headrace.delivery import apply, canary, releases
 from headrace.delivery.machine import AnswerApproval, ReportGates, ReportStaging
-from headrace.delivery.nouns import OpenRelease, Project, Release
+from headrace.delivery.nouns import OpenRelease, Release
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.approval import Approval
+from headrace.project.bundle import Bundle, BundleFile
 from headrace.project.entity import Entity
+from headrace.project.environment import EnvironmentLock
 from headrace.project.feature import count
 from headrace.project.feature_view import FeatureView
 from headrace.project.gates import at_least, not_worse_than_production
 from headrace.project.label import Label, none_within
+from headrace.project.manifest import DataFile, Manifest
 from headrace.project.model import ModelDeclaration
 from headrace.project.monitors import drift
 from headrace.project.policy import DeliveryPolicy
@@ -25,7 +27,7 @@ from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.source import Source
 from headrace.project.staging import replay
-from headrace.registry import models, register
+from headrace.registry import register
 from headrace.registry.nouns import ModelFile, RegisterVersion
 from headrace.serving import reports
 from headrace.serving.nouns import GatewayReport, VersionCounts
@@ -56,23 +58,36 @@ def declaration(**policy: object) -> ModelDeclaration:
     )
 
 
-def declare(database: SqliteDatabase, declared: ModelDeclaration) -> None:
-    def work(tx: Tx) -> None:
-        models.declare(tx, "churn", msgspec.to_builtins(declared))
-        project = Project(
-            name="shop",
-            bundle_digest="sha256:" + "1" * 64,
-            project_file="project.py",
-            environment_digest="sha256:" + "2" * 64,
-            code_commit=None,
-            objects={"model": ("churn",)},
-            applied_by="ana",
-            applied_at=tx.now,
-            digest="sha256:" + "3" * 64,
-        )
-        tables.put_project(tx, project, ("churn",))
+ENVIRONMENT = EnvironmentLock(python="3.11.7", packages={"numpy": "2.4.6"})
 
-    database.write(work, actor="ana")
+
+def manifest(*models: ModelDeclaration, code: str = "1", project: str = "shop", data: str = "4") -> Manifest:
+    """A project with purchases, their view, a label and these models; `code` and `data` stand for contents."""
+    return Manifest(
+        project=project,
+        entities=(CUSTOMER,),
+        sources=(PURCHASES,),
+        feature_views=(ACTIVITY,),
+        labels=(CHURNED,),
+        models=models,
+        data_files=(
+            DataFile(source="purchases", path="data/purchases.parquet", digest="sha256:" + data * 64, size_bytes=9),
+        ),
+        bundle=Bundle(
+            digest="sha256:" + code * 64,
+            size_bytes=10,
+            project_file="project.py",
+            files=(BundleFile(path="project.py", digest="sha256:" + code * 64, size_bytes=10),),
+            environment_digest=ENVIRONMENT.digest,
+        ),
+        environment=ENVIRONMENT,
+        code_commit="abc",
+    )
+
+
+def declare(database: SqliteDatabase, declared: ModelDeclaration) -> None:
+    """Apply the project as ana."""
+    database.write(lambda tx: apply.apply(tx, manifest(declared), ()), actor="ana")
 
 
 def add_version(database: SqliteDatabase, run_id: str) -> int:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, LabelsNotMature, Unavailable
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.work import WorkContext
 from headrace.project.declaration import definition
@@ -78,11 +78,26 @@ def manifest_of(ctx: WorkContext, training_set_id: str) -> TrainingSetManifest:
     return ctx.control.call("GET", f"/api/v1/training-sets/{training_set_id}", returns=TrainingSetManifest)
 
 
+def build(ctx: WorkContext, request: TrainingSetRequest) -> TrainingSetManifest:
+    """Build a training set; data that are still on their way into the lake are worth another attempt.
+
+    Raises:
+        LabelsNotMature: the labels are not known at the business clock.
+        Unavailable: they are, and the lake does not hold them yet.
+    """
+    try:
+        return build_training_set(ctx, request)
+    except LabelsNotMature as problem:
+        if ctx.business_now < request.as_of + request.declaration.label.maturity:
+            raise
+        raise Unavailable(problem.message, where=problem.where, fix=problem.fix) from problem
+
+
 def of_cohort(ctx: WorkContext, declaration: ModelDeclaration, version: ServedVersion, as_of: datetime) -> Rows:
     """All entities known at a moment, with the features of a version's own views and their labels."""
     own = msgspec.structs.replace(declaration, features=views_of(version))
     request = TrainingSetRequest(declaration=own, as_of=as_of, holdout_fraction=0.0, purpose="verdict")
-    manifest = build_training_set(ctx, request)
+    manifest = build(ctx, request)
     return read(ctx, manifest, holdout_only=False)
 
 

@@ -10,6 +10,9 @@ from headrace.delivery.nouns import (
 )
 from headrace.kernel.jobs import JobKind
 
-GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult, max_attempts=3)
-STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=3)
-TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=3)
+ATTEMPTS = 8
+"""With the queue's back-off about two minutes of patience: gateways load, sources are read."""
+
+GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult, max_attempts=ATTEMPTS)
+STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=ATTEMPTS)
+TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=ATTEMPTS)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.delivery.checks import run_check
-from headrace.delivery.evaluation_rows import Floats, matrix
+from headrace.delivery.evaluation_rows import Floats, build, matrix
 from headrace.delivery.nouns import Pipeline, ReportStage, TrainRequest, TrainResult
 from headrace.errors import HeadraceError
 from headrace.features.maturity import require_mature
@@ -34,7 +34,7 @@ from headrace.training.nouns import (
     TrainingSetRequest,
 )
 from headrace.training.run import run_training
-from headrace.training.training_sets import HOLDOUT, build_training_set
+from headrace.training.training_sets import HOLDOUT
 
 LABELS, TRAINING_SET, CHECKS, TRAINING, PROFILE = (
     "labels are mature",
@@ -88,7 +88,7 @@ def run(ctx: WorkContext, request: TrainRequest) -> TrainResult:
         )
     with stages.stage(TRAINING_SET) as notes:
         wanted = TrainingSetRequest(declaration=declaration, as_of=request.as_of)
-        manifest = build_training_set(ctx, wanted)
+        manifest = build(ctx, wanted)
         table = pq.read_table(pa.BufferReader(ctx.blobs.read(manifest.data_digest)))
         notes.append(f"{manifest.rows} rows, {manifest.holdout_rows} held out, {manifest.content_digest[:19]}")
     with stages.stage(CHECKS) as notes:
