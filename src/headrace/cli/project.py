@@ -44,7 +44,8 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
 
     for change in plan.changes:
         colour = COLOURS[change.action]
-        line = f"  [{colour}]{SIGNS[change.action]} {change.action:<9}[/] {change.kind.replace('_', ' '):<12} {change.name}"
+        sign = f"[{colour}]{SIGNS[change.action]} {change.action:<9}[/]"
+        line = f"  {sign} {change.kind.replace('_', ' '):<12} {change.name}"
         where = f"  [dim]{escape(change.declared_at)}[/]" if change.declared_at else ""
         screen.print(f"{line}{where}")
         if change.details and change.action in {"changed", "archived"}:

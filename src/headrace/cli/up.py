@@ -32,9 +32,8 @@ def up(
     )
     with supervisor.running() as endpoint:
         screen.print(f"[bold]Headrace[/] runs on {settings.home.resolve()}")
-        screen.print(
-            f"  platform    [link={endpoint.url}]{endpoint.url}[/link]   (API under /api/v1, MLflow clients: the same address)"
-        )
+        link = f"[link={endpoint.url}]{endpoint.url}[/link]"
+        screen.print(f"  platform    {link}   (API under /api/v1; MLflow clients use the same address)")
         for url in endpoint.gateways:
             screen.print(f"  predictions {url}")
         screen.print("  Ctrl-C stops it", style="dim")

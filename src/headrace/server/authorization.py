@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from litestar import Litestar
 from litestar.connection import ASGIConnection
@@ -56,7 +57,7 @@ class Authorize:
         self._table = table
 
     def __call__(
-        self, connection: ASGIConnection[BaseRouteHandler, object, object, object], _: BaseRouteHandler
+        self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
     ) -> None:
         """Let the request pass, or refuse it.
 
@@ -64,9 +65,10 @@ class Authorize:
             NotAuthenticated: the route needs a role and nobody is logged in.
             PermissionRefused: the principal has not got the role, or the route is not in the table.
         """
-        route = plain(f"{connection.scope['method']} {connection.scope['path_template']}")
-        if connection.scope["method"] in IMPLIED:
+        method = str(connection.scope.get("method"))
+        if method in IMPLIED:
             return
+        route = plain(f"{method} {connection.scope['path_template']}")
         if route not in self._table:
             raise PermissionRefused("this route is not open to anyone", where=route)
         needed = self._table[route]

@@ -1,6 +1,7 @@
 """Raw blobs over HTTP, for clients that have no way to the blob store themselves."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio.to_thread
 from litestar import Request, get, put
@@ -18,7 +19,7 @@ from headrace.kernel.uploads import receive
 @put("/api/v1/blobs/{digest:str}", media_type="application/json")
 async def put_blob(
     digest: FromPath[str],
-    request: Request[object, object, object],
+    request: Request[Any, Any, Any],
     blobs: NamedDependency[BlobStore],
     settings: NamedDependency[Settings],
 ) -> Blob:

@@ -3,37 +3,59 @@
 Control-side only: nothing here may reach the engines that workers and gateways use.
 """
 
+from headrace.delivery import canary, settling
+from headrace.delivery import routes as delivery_routes
+from headrace.features import routes as features_routes
+from headrace.features import settling as features_settling
 from headrace.kernel.access import Role
 from headrace.kernel.jobs import Handling
 from headrace.kernel.subscriptions import Subscriber
 from headrace.monitoring import routes as monitoring_routes
+from headrace.monitoring import windows
+from headrace.protocols.mlflow import routes as mlflow_routes
 from headrace.registry import routes as registry_routes
-from headrace.server import access_routes, blob_routes, platform_routes
+from headrace.server import access_routes, blob_routes, platform_routes, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
-
-
+from headrace.serving import jobs as serving_jobs
+from headrace.serving import routes as serving_routes
 from headrace.tracking import routes as tracking_routes
+from headrace.training import routes as training_routes
 
 DOORS = (
     platform_routes,
     access_routes,
     blob_routes,
+    status_page,
     tracking_routes,
     registry_routes,
+    features_routes,
+    training_routes,
+    serving_routes,
     monitoring_routes,
+    delivery_routes,
+    mlflow_routes,
 )
 """Every module with an HTTP door."""
 
 HANDLERS = [handler for door in DOORS for handler in door.HANDLERS]
 
-HANDLINGS: tuple[Handling, ...] = ()
+HANDLINGS: tuple[Handling, ...] = (
+    *features_settling.HANDLINGS,
+    *serving_jobs.HANDLINGS,
+    *windows.HANDLINGS,
+    *settling.HANDLINGS,
+)
 """What control does with the results of workers."""
 
-SUBSCRIBERS: tuple[Subscriber, ...] = ()
+SUBSCRIBERS: tuple[Subscriber, ...] = (
+    *features_settling.SUBSCRIBERS,
+    *windows.SUBSCRIBERS,
+    *settling.SUBSCRIBERS,
+)
 """Who hears of which events."""
 
-LOOKS: tuple[Look, ...] = ()
+LOOKS: tuple[Look, ...] = (Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),)
 """The rooms' background work."""
 
 

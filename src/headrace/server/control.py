@@ -21,7 +21,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from headrace import __version__
 from headrace.errors import HeadraceError
 from headrace.kernel import audit, checkpoints, migrate, subscriptions
-from headrace.kernel.access import LOCAL, Principal
+from headrace.kernel.access import Principal
 from headrace.kernel.bells import Bell
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.checkpoints import SigningKey

@@ -23,4 +23,5 @@ def configure_logging(level: str, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=number, stream=sys.stdout, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for noisy in ("httpx", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -42,7 +42,7 @@ class Chore(NamedTuple):
 
     name: str
     every_s: float
-    do: Callable[[], object]
+    do: Callable[[], None]
 
 
 class Loops:
@@ -76,7 +76,7 @@ async def _repeat(name: str, every_s: float, single: Callable[[], Awaitable[obje
         try:
             await single()
             await asyncio.sleep(every_s)
-        except Exception as error:  # noqa: BLE001 - a loop must outlive any failure of its work
+        except Exception as error:
             log.error("background work failed", work=name, exc_info=error)
             await asyncio.sleep(RETRY_S)
 

@@ -201,6 +201,7 @@ HANDLERS = [
 AUTHORIZATION: dict[str, Role | None] = {
     "GET /health": None,
     "GET /api": Role.VIEWER,
+    "GET /api/{path}": Role.VIEWER,  # OpenAPI's own answer to what is not there
     "GET /api/openapi.json": Role.VIEWER,
     "GET /api/v1/clock": Role.VIEWER,
     "PUT /api/v1/clock": Role.ADMIN,

@@ -1,13 +1,15 @@
 """Errors on the wire: one JSON shape for every route, and no traceback or input data in it."""
 
+from typing import Any
+
 import msgspec
-import sqlalchemy as sa
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import Scope, Send
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 
 from headrace.errors import HeadraceError, InternalError, InvalidInput, NotFound, TooLarge
+from headrace.protocols.mlflow import faults
 
 log = structlog.get_logger()
 
@@ -36,23 +38,25 @@ def body_of(problem: HeadraceError) -> ProblemBody:
     )
 
 
-async def send_problem(problem: HeadraceError, scope: Scope, send: Send) -> None:
+async def send_problem(problem: HeadraceError, send: Send) -> None:
     """Answer with a problem from outside Litestar's routing."""
     content = msgspec.json.encode(body_of(problem))
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send(
-        {"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b"", "more_body": False}
-    )
+    start: HTTPResponseStartEvent = {"type": "http.response.start", "status": problem.status, "headers": headers}
+    body: HTTPResponseBodyEvent = {"type": "http.response.body", "body": content, "more_body": False}
+    await send(start)
+    await send(body)
 
 
-def on_headrace_error(_request: Request[object, object, object], problem: HeadraceError) -> Response[ProblemBody]:
+def on_headrace_error(_request: Request[Any, Any, Any], problem: HeadraceError) -> Response[ProblemBody]:
     """One of our errors, as it is."""
     return Response(body_of(problem), status_code=problem.status, media_type="application/json")
 
 
-def on_http_exception(request: Request[object, object, object], error: HTTPException) -> Response[ProblemBody]:
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the HTTP library raised: no route, a bad parameter, a body that does not decode."""
+    if faults.speaks(request.url.path):
+        return faults.on_http_exception(request, error)
     problem: HeadraceError
     if error.status_code >= 500:
         return on_defect(request, error)
@@ -70,13 +74,8 @@ def on_http_exception(request: Request[object, object, object], error: HTTPExcep
     return on_headrace_error(request, problem)
 
 
-def on_defect(request: Request[object, object, object], error: Exception) -> Response[ProblemBody]:
+def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
     """Anything else is ours: the log has the traceback, the caller a reference."""
     reference = request.headers.get("x-request-id", "")
     log.error("request failed", path=request.url.path, request_id=reference, exc_info=error)
-    problem: HeadraceError
-    if isinstance(error, sa.exc.OperationalError):
-        problem = InternalError("the database refused a statement", fix="The log of control says more.")
-    else:
-        problem = InternalError("a defect of the platform; the log of control says more")
-    return on_headrace_error(request, problem)
+    return on_headrace_error(request, InternalError("a defect of the platform; the log of control says more"))

@@ -61,18 +61,19 @@ def choose_port(host: str, port: int, *, taken: frozenset[int] = frozenset()) ->
     Raises:
         PortInUse: another program listens there.
     """
+    problem = PortInUse(
+        f"port {port} on {host} is in use",
+        where=f"{host}:{port}",
+        fix="Stop what listens there, or choose another with --port or --gateway-port; 0 picks a free one.",
+    )
+    if port in taken and port:
+        raise problem
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            if port in taken:
-                raise OSError("chosen already")
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            raise PortInUse(
-                f"port {port} on {host} is in use",
-                where=f"{host}:{port}",
-                fix="Stop the program that listens there, or choose another with --port or --gateway-port (0 picks a free one).",
-            ) from error
+            raise problem from error
         return int(probe.getsockname()[1])

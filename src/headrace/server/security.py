@@ -16,6 +16,7 @@ from headrace.kernel import access
 from headrace.kernel.access import Principal, Role
 from headrace.kernel.database import Database
 from headrace.kernel.settings import Settings
+from headrace.protocols.mlflow import faults
 from headrace.server.problems import send_problem
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -43,10 +44,11 @@ class Security(ASGIMiddleware):
         """Refuse the request, or pass it on with `principal` in its state."""
         headers = Headers.from_scope(scope)
         try:
-            self._check_origin(scope["method"], headers)
+            self._check_origin(str(scope.get("method")), headers)
             scope["state"]["principal"] = await self._identify(headers)
         except HeadraceError as problem:
-            await send_problem(problem, scope, send)
+            foreign = faults.speaks(str(scope.get("path")))  # MLflow's clients read no other shape than theirs
+            await (faults.send_fault if foreign else send_problem)(problem, send)
             return
         await next_app(scope, receive, send)
 
@@ -67,7 +69,7 @@ class Security(ASGIMiddleware):
         ) not in {"none", "same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind in FORMS:
+        if method == "POST" and kind in FORMS:  # a form sends nothing else, and MLflow's clients PUT text/plain
             raise InvalidInput(
                 f"a body of type {kind} is not taken", where="Content-Type", fix="Send application/json."
             )

@@ -70,7 +70,7 @@ def read_status(tx: Tx) -> Status:
             )
             for release in releases.search(tx, open_only=True)
         ),
-        alerts=tuple(alerts.search(tx, open_only=True)),
+        alerts=alerts.still_open(tx),
         events=tuple(events.recent(tx, limit=EVENTS_SHOWN)),
     )
 

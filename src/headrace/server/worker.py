@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ from headrace.kernel.jobs import Job, JobKind
 from headrace.kernel.lake import Lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import Runner, WorkContext
-from headrace.server.work_composition import work_runners
+from headrace.server.work_composition import RUNNERS
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Pulse:
         self._sent = self._latest
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -144,7 +144,7 @@ class Worker:
             retry = problem.status >= 500 and problem.code != "USER_CODE_ERROR"
             log.error("job failed", job=job.id, kind=job.kind, problem=str(problem), retry=retry)
             self._give_back(job, f"{problem.code}: {problem}", retry=retry)
-        except Exception as error:  # noqa: BLE001 - the job must hear of any failure of its runner
+        except Exception as error:
             log.error("job failed", job=job.id, kind=job.kind, exc_info=error)
             self._give_back(job, "".join(traceback.format_exception_only(error)).strip(), retry=True)
         finally:
@@ -184,7 +184,7 @@ class Worker:
 def run(settings: Settings, name: str, _port: int) -> None:
     """Run one worker process until SIGTERM."""
     transport = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
-    works = {kind.name: Work(kind, runner) for kind, runner in work_runners()}
+    works = {kind.name: Work(kind, runner) for kind, runner in RUNNERS}
     worker = Worker(settings, name, works, transport)
 
     def end(_signal: int, _frame: FrameType | None) -> None:

@@ -1,8 +1,8 @@
 """The acts of delivery: a first release, a challenger's canary, and a version that fails in production."""
 
 from headrace.cli.demonstration.acts_start import confirm_training
-from headrace.cli.demonstration.shop import Traffic, kill, live_traffic
 from headrace.cli.demonstration.stage import Stage
+from headrace.cli.demonstration.traffic import Traffic, live_traffic
 from headrace.cli.demonstration.world import MODEL, World, date
 from headrace.cli.project import follow
 from headrace.delivery.machine import Phase
@@ -18,7 +18,7 @@ def first_release(stage: Stage, world: World) -> None:
     with stage.act("First release", "1997-08-01"):
         release = world.dana.open_release(MODEL, 1)
         _approve(stage, world, release)
-        with live_traffic(world.dana, world.customers, seed=1) as traffic:
+        with live_traffic(world.dana, MODEL, world.customers, seed=1) as traffic:
             ended = _watch(stage, world, release)
         stage.confirm(
             f"production under absolute guards: {traffic.requests:,} predictions, {traffic.faults} faults",
@@ -39,12 +39,12 @@ def challenger(stage: Stage, world: World) -> None:
         confirm_training(stage, world, ended)
         release = world.dana.wait_for(
             lambda: [item for item in world.dana.releases(MODEL) if item.number == ended.number],
-            lambda found: bool(found),
+            bool,
             "the release of the challenger",
         )[0]
         _approve(stage, world, release)
     with stage.act("Canary 5 → 25 → 50 → 100", "1998-03-01"):
-        with live_traffic(world.dana, world.customers, seed=2) as traffic:
+        with live_traffic(world.dana, MODEL, world.customers, seed=2) as traffic:
             finished = _watch(stage, world, release, kill_control_at=25)
         answered = ", ".join(f"version {number}: {count:,}" for number, count in sorted(traffic.answered.items()))
         stage.confirm(
@@ -71,7 +71,7 @@ def faulty_version(stage: Stage, world: World) -> None:
         before = world.dana.model(MODEL).production
         release = world.dana.open_release(MODEL, ended.number or 0)
         _approve(stage, world, release)
-        with live_traffic(world.dana, world.customers, seed=3) as traffic:
+        with live_traffic(world.dana, MODEL, world.customers, seed=3) as traffic:
             finished = _watch(stage, world, release)
         stage.confirm(f"rolled back by itself: {finished.reason}", holds=finished.phase is Phase.ROLLED_BACK)
         _confirm_faults(stage, traffic, good=before or 0)
@@ -137,7 +137,7 @@ def _watch(stage: Stage, world: World, release: Release, *, kill_control_at: int
             bar.at(now.state.weight_percent, _note(now))
             if not killed and now.state.weight_percent >= (kill_control_at or 0) and now.phase is Phase.ROLLING_OUT:
                 killed = True
-                kill(world.supervisor, "control")
+                world.platform.kill("control")
                 stage.say(f"kill -9 of control at {now.state.weight_percent} %; gateways go on, control comes back")
             return now
 
@@ -148,4 +148,5 @@ def _note(release: Release) -> str:
     if not release.canary:
         return release.phase.replace("_", " ")
     last = release.canary[-1]
-    return f"{release.state.weight_percent} %  {last.challenger.units:,} customers, {last.challenger.failed_units} faults: {last.verdict}"
+    seen = f"{last.challenger.units:,} customers, {last.challenger.failed_units} faults"
+    return f"{release.state.weight_percent} %  {seen}: {last.verdict}"

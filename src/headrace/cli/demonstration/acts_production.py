@@ -4,8 +4,8 @@ import random
 import sqlite3
 from datetime import datetime
 
-from headrace.cli.demonstration.shop import score_customers
 from headrace.cli.demonstration.stage import Stage
+from headrace.cli.demonstration.traffic import score_customers
 from headrace.cli.demonstration.world import MODEL, World, date
 from headrace.delivery.nouns import PipelineStatus
 from headrace.kernel import audit, checkpoints
@@ -23,7 +23,7 @@ def months(stage: Stage, world: World) -> None:
         served = 0
         with stage.bar("months", len(MONTHS)) as bar:
             for month in MONTHS:
-                traffic = score_customers(world.dana, chosen.sample(world.customers, CUSTOMERS_A_MONTH))
+                traffic = score_customers(world.dana, MODEL, chosen.sample(world.customers, CUSTOMERS_A_MONTH))
                 served += traffic.answered[1]
                 world.local.move_clock(month)
                 if month != MONTHS[-1]:
@@ -53,7 +53,7 @@ def _await_window(world: World, month: datetime) -> None:
     """The last month also starts the retraining, which the next act follows: wait for its window alone."""
     world.local.wait_for(
         lambda: world.dana.windows(MODEL),
-        lambda windows: any(window.monitor == "drift" and window.end == month for window in windows),
+        lambda windows: any(window.result.end == month for window in windows),
         "the window of the last month",
     )
 
@@ -64,7 +64,7 @@ def _confirm_alarm(stage: Stage, world: World) -> None:
         f"August drifted, one alarm is open: {alerts[0].summary if alerts else ''}",
         holds=len(alerts) == 1 and alerts[0].state is AlertState.OPEN,
     )
-    world.local.wait_for(lambda: _drift_messages(world), lambda found: bool(found), "the webhook")
+    world.local.wait_for(lambda: _drift_messages(world), bool, "the webhook")
     stage.confirm("it was delivered to the webhook", holds=len(_drift_messages(world)) == 1)
     (retraining,) = [item for item in world.dana.pipelines(MODEL) if item.trigger == "drift"]
     stage.confirm(
@@ -80,13 +80,13 @@ def _drift_messages(world: World) -> list[str]:
 def audit_trail(stage: Stage, world: World) -> None:
     """The chain verifies; one edited row in a copy is found."""
     with stage.act("Audit", "1998-03-01"):
-        settings = load_settings(home=world.home)
+        settings = load_settings(home=world.platform.home)
         signed = checkpoints.checkpoints_path(settings.home)
         report = audit.verify(settings.database_path, signed)
         stage.confirm(
             f"{report.events} events verify against {report.checkpoints} signed checkpoints", holds=report.verified
         )
-        copy = world.home.parent / "edited.db"
+        copy = world.platform.home.parent / "edited.db"
         audit.copy_file(settings.database_path, copy)
         with sqlite3.connect(copy) as connection:
             (seq,) = connection.execute(

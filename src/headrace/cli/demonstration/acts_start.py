@@ -5,30 +5,25 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from headrace.cli.demonstration.receiver import Receiver
-from headrace.cli.demonstration.shop import kill, person
+from headrace.cli.demonstration.shop import person
 from headrace.cli.demonstration.stage import Stage
 from headrace.cli.demonstration.world import MODEL, World, date
 from headrace.cli.project import follow, show_plan
 from headrace.delivery.nouns import Pipeline, PipelineStatus
 from headrace.errors import LabelsNotMature
 from headrace.sdk.platform import Platform
+from headrace.server.launch import Launched
 
 AUGUST = date(1997, 8)
 
 
 def people(
-    stage: Stage,
-    local: Platform,
-    home: Path,
-    project: Path,
-    commit: str | None,
-    supervisor: int,
-    receiver: Receiver,
+    stage: Stage, local: Platform, platform: Launched, project: Path, commit: str | None, receiver: Receiver
 ) -> World:
     """Dana writes models, Ravi is the second pair of eyes."""
     with stage.act("Two people"):
-        dana = person(local, home, "dana", ["developer", "approver"])
-        ravi = person(local, home, "ravi", ["approver"])
+        dana = person(local, platform.home, "dana", ["developer", "approver"])
+        ravi = person(local, platform.home, "ravi", ["approver"])
         roles = {principal.name: set(principal.roles) for principal in local.access.list()}
         stage.confirm(
             "dana may develop and approve, ravi may approve; their tokens are stored as hashes",
@@ -37,9 +32,15 @@ def people(
     table = pq.read_table(project / "data" / "cdnow.parquet", columns=["customer_id"])
     customers = sorted(set(table.column("customer_id").to_pylist()))
     return World(
-        local=local, dana=dana, ravi=ravi, home=home, project=project, commit=commit, supervisor=supervisor,
-        receiver=receiver, customers=customers,
-    )  # fmt: skip
+        local=local,
+        dana=dana,
+        ravi=ravi,
+        platform=platform,
+        project=project,
+        commit=commit,
+        receiver=receiver,
+        customers=customers,
+    )
 
 
 def apply(stage: Stage, world: World) -> None:
@@ -77,7 +78,7 @@ def train(stage: Stage, world: World) -> None:
         world.dana.wait_for(
             lambda: world.dana.pipeline(pipeline.id), lambda now: now.status is PipelineStatus.RUNNING, "a worker"
         )
-        kill(world.supervisor, "worker-1")
+        world.platform.kill("worker-1")
         stage.say("kill -9 of the worker in the middle of it; the supervisor starts another, and the job goes on")
         ended = follow(stage.screen, world.dana, pipeline)
         confirm_training(stage, world, ended)
@@ -90,7 +91,7 @@ def confirm_training(stage: Stage, world: World, pipeline: Pipeline) -> None:
     auc = version.metrics["roc_auc"]
     low, high = auc.low or 0.0, auc.high or 1.0
     stage.confirm(
-        f"{MODEL}@{version.number} is registered: AUC {auc.value:.3f} [{low:.3f}, {high:.3f}] on customers held out",
+        f"{MODEL}@{version.number} is registered: AUC {auc.value:.3f} [{low:.3f}, {high:.3f}] on the hold-out",
         holds=low < auc.value < high,
     )
     stage.confirm(

@@ -3,17 +3,19 @@
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from headrace.cli.demonstration import acts_delivery, acts_production, acts_start
 from headrace.cli.demonstration.receiver import Receiver
-from headrace.cli.demonstration.shop import copy_project, running_platform
+from headrace.cli.demonstration.shop import copy_project
 from headrace.cli.demonstration.stage import Stage
 from headrace.cli.demonstration.world import World
 from headrace.cli.screen import console
 from headrace.sdk.connect import connect
+from headrace.server.launch import launched
 
 
 def play(*, keep: bool, home: Path | None) -> None:
@@ -32,20 +34,22 @@ def play(*, keep: bool, home: Path | None) -> None:
     began = time.monotonic()
     finished = False
     screen.print("[bold]Headrace[/]: eight months of a shop, from raw purchases to a model that retrains itself")
-    with Receiver() as receiver:
+    with Receiver() as receiver, ExitStack() as stack:
         with stage.act("A platform of its own"):
             project = folder / "churn"
             commit = copy_project(project)
-            platform_context = running_platform(folder / "home", receiver.url, keep=lambda: keep and finished)
-            supervisor = platform_context.__enter__()
-            local = connect(home=folder / "home")
-            stage.confirm(f"control, gateway and worker run; control answers on {local.url}", holds=True)
-        try:
-            world = acts_start.people(stage, local, folder / "home", project, commit, supervisor.pid, receiver)
-            _tell(stage, world)
-            finished = True
-        finally:
-            platform_context.__exit__(None, None, None)
+            channels = {"HEADRACE_ALERT_CHANNELS": f"ops={receiver.url}", "HEADRACE_ALERTS_ALLOW_LOOPBACK": "true"}
+            platform = stack.enter_context(
+                launched(folder / "home", environment=channels, keep=lambda: keep and finished)
+            )
+            local = connect(platform.endpoint.url, home=platform.home)
+            stage.confirm(
+                f"{', '.join(platform.processes())} run; the platform answers on {local.url}",
+                holds=local.access.whoami().is_local,
+            )
+        world = acts_start.people(stage, local, platform, project, commit, receiver)
+        _tell(stage, world)
+        finished = True
     _epilogue(screen, stage, world, keep=keep, seconds=time.monotonic() - began)
     if home is None and not keep:
         shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +74,9 @@ def _epilogue(screen: Console, stage: Stage, world: World, *, keep: bool, second
     screen.print()
     if keep:
         url = world.local.url
-        screen.print(f"  The platform still runs: [link={url}]{url}[/link]   (stop it: kill {world.supervisor})")
+        screen.print(
+            f"  The platform still runs: [link={url}]{url}[/link]   (stop it: kill {world.platform.supervisor.pid})"
+        )
         screen.print(f"  export HEADRACE_URL={url}")
     else:
         screen.print("  To look around in what was made: [bold]headrace demo --keep[/]")

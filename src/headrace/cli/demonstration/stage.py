@@ -1,4 +1,4 @@
-"""What the demo prints: acts with their times, facts that were read back, progress bars, and the timings at the end."""
+"""What the demo prints: acts with their times, facts that were read back, progress bars, timings."""
 
 import time
 from collections.abc import Iterator

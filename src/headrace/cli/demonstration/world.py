@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headrace.cli.demonstration.receiver import Receiver
 from headrace.sdk.platform import Platform
+from headrace.server.launch import Launched
 
 MODEL = "churn"
 
@@ -19,16 +20,15 @@ class World:
         dana: developer and approver; the author of every version.
         ravi: approver; the second pair of eyes.
         customers: every customer id.
-        supervisor: process id of `headrace up`.
+        platform: its processes and its home.
     """
 
     local: Platform
     dana: Platform
     ravi: Platform
-    home: Path
+    platform: Launched
     project: Path
     commit: str | None
-    supervisor: int
     receiver: Receiver
     customers: list[int]
 

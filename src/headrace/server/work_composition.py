@@ -1,0 +1,28 @@
+"""Which runner does which kind of job: the rooms' work, as a worker process is put together."""
+
+from typing import Any
+
+from headrace.delivery import gates, pipeline, staging
+from headrace.delivery.kinds import GATES, STAGING, TRAIN
+from headrace.features.ingest import run_ingest
+from headrace.features.kinds import INGEST, MATERIALIZE
+from headrace.features.materialize import run_materialize
+from headrace.kernel.jobs import JobKind
+from headrace.kernel.work import Runner
+from headrace.monitoring.jobs import NOTIFY, WINDOW
+from headrace.monitoring.notify import run_notification
+from headrace.monitoring.observe import run_window
+from headrace.serving.compaction import run_compaction
+from headrace.serving.jobs import COMPACT
+
+RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
+    (INGEST, run_ingest),
+    (MATERIALIZE, run_materialize),
+    (TRAIN, pipeline.run),
+    (GATES, gates.run),
+    (STAGING, staging.run),
+    (COMPACT, run_compaction),
+    (WINDOW, run_window),
+    (NOTIFY, run_notification),
+)
+"""Every kind of job with what does it."""

@@ -1,0 +1,44 @@
+"""A temporary platform for tests: real processes on free ports, gone at the end."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.sdk.connect import connect
+from headrace.sdk.platform import Platform
+from headrace.server.launch import Launched, launched
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporaryPlatform:
+    """A running platform and a connection to it as the local caller."""
+
+    launched: Launched
+    local: Platform
+
+    @property
+    def url(self) -> str:
+        """Control's address."""
+        return self.launched.endpoint.url
+
+    @property
+    def gateway_url(self) -> str:
+        """The first gateway's address."""
+        return self.launched.endpoint.gateways[0]
+
+    def person(self, name: str, *roles: str) -> Platform:
+        """A new principal with a token, connected."""
+        self.local.access.add(name, roles)
+        return connect(self.url, token=self.local.access.issue_token(name).secret, home=self.launched.home)
+
+
+@contextmanager
+def temporary_platform(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[TemporaryPlatform]:
+    """Start a platform on `home`, which must be empty, and stop it at the end of the block."""
+    with launched(home, environment=environment) as running:
+        local = connect(running.endpoint.url, home=home)
+        try:
+            yield TemporaryPlatform(launched=running, local=local)
+        finally:
+            local.close()

@@ -1,0 +1,78 @@
+"""A project of seconds: a small synthetic shop whose model trains at once, for tests that start real processes."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+CUSTOMERS = 1200
+FIRST_DAY = date(2025, 1, 1)
+LAST_DAY = date(2025, 12, 31)
+
+PROJECT = '''"""Who will not come back to a small shop."""
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import headrace as hr
+
+customer = hr.Entity("customer", key="customer_id")
+purchases = hr.Source("purchases", "purchases.parquet", time="day")
+
+activity = hr.FeatureView(
+    "activity",
+    entity=customer,
+    source=purchases,
+    ttl="365d",
+    features={
+        "count_60d": hr.count(window="60d"),
+        "spend_60d": hr.sum("amount", window="60d"),
+        "days_since_last": hr.age_of_last(),
+    },
+)
+
+gone = hr.Label("gone", entity=customer, source=purchases, value=hr.none_within("30d"), matures_after="30d")
+
+
+@hr.model("small", features=[activity], label=gone, task="binary", params={"strength": 1.0})
+def small(data: hr.TrainingSet, params: hr.Params) -> hr.Fitted:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=params.strength))
+    return hr.Fitted(model.fit(data.features, data.label))
+
+
+small.delivered_by(
+    checks=[hr.schema(), hr.completeness(0.95)],
+    gates=[hr.at_least("roc_auc", 0.6), hr.not_worse_than_production("roc_auc", margin=0.05)],
+    staging=hr.replay(rows=100),
+    approval=hr.Approval(role="approver", four_eyes=True, expires="1d"),
+    rollout=hr.Canary([50, 100], tolerance=0.05, alpha=0.05, minimum_time="1s", cooling="1s"),
+    monitors=[hr.drift(), hr.quality()],
+)
+'''
+
+
+def write(folder: Path) -> Path:
+    """Write the project and its data into `folder`; returns the project file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(purchases(), folder / "purchases.parquet")
+    (folder / "project.py").write_text(PROJECT)
+    return folder / "project.py"
+
+
+def purchases() -> pa.Table:
+    """Purchases of customers whose habit differs, so that the past tells something of the future."""
+    random = np.random.default_rng(7)
+    days = (LAST_DAY - FIRST_DAY).days
+    habits = random.gamma(1.2, 4.0, CUSTOMERS)  # purchases a year
+    customers = np.repeat(np.arange(1, CUSTOMERS + 1), random.poisson(habits) + 1)
+    offsets = random.integers(0, days, len(customers))
+    return pa.table(
+        {
+            "customer_id": pa.array(customers, pa.int64()),
+            "day": pa.array([FIRST_DAY + timedelta(days=int(offset)) for offset in offsets], pa.date32()),
+            "amount": pa.array(random.gamma(2.0, 15.0, len(customers)).round(2), pa.float64()),
+        }
+    )
