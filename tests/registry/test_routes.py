@@ -1,0 +1,101 @@
+"""The registry's door over a real database; the caller is whoever `X-Caller` names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.testing import TestClient
+
+from headrace.errors import HeadraceError
+from headrace.kernel import events
+from headrace.kernel.access import LOCAL, Principal, Role
+from headrace.kernel.database import Transactions
+from headrace.kernel.sqlite import SqliteDatabase
+from headrace.registry import approvals, routes, stages
+from headrace.registry.nouns import RequestApproval, Stage
+from headrace.server.problems import on_headrace_error
+
+PEOPLE = {
+    "ana": Principal(id="ana", name="ana", roles=(Role.DEVELOPER, Role.APPROVER)),
+    "bo": Principal(id="bo", name="bo", roles=(Role.APPROVER,)),
+    "vic": Principal(id="vic", name="vic", roles=(Role.VIEWER,)),
+    "local": LOCAL,
+}
+FILES = [{"path": "MLmodel", "digest": "sha256:" + "a" * 64, "size_bytes": 3}]
+
+
+@pytest.fixture
+def door(database: SqliteDatabase) -> Iterator[TestClient[Litestar]]:
+    def principal(request: Request[Any, Any, Any]) -> Principal:
+        return PEOPLE[request.headers.get("X-Caller", "ana")]
+
+    def transactions(request: Request[Any, Any, Any]) -> Transactions:
+        return Transactions(database, actor=principal(request).id)
+
+    app = Litestar(
+        routes.HANDLERS,
+        dependencies={
+            "transactions": Provide(transactions, sync_to_thread=False),
+            "principal": Provide(principal, sync_to_thread=False),
+        },
+        exception_handlers={HeadraceError: on_headrace_error},
+        openapi_config=None,
+    )
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def version(door: TestClient[Litestar]) -> dict[str, Any]:
+    body = {"model": "churn", "run_id": "r1", "artifact_prefix": "model", "files": FILES}
+    answer = door.post("/api/v1/models/churn/versions", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def test_a_version_is_registered_and_read_back(door: TestClient[Litestar], version: dict[str, Any]) -> None:
+    assert (version["number"], version["author"], version["stage"]) == (1, "ana", "None")
+    assert door.get("/api/v1/models/churn/versions/1").json() == version
+    details = door.get("/api/v1/models/churn").json()
+    assert (details["model"]["name"], details["production"], len(details["versions"])) == ("churn", None, 1)
+    assert [model["name"] for model in door.get("/api/v1/models?contains=hur").json()] == ["churn"]
+
+
+def test_what_is_not_there_is_404_with_a_code(door: TestClient[Litestar]) -> None:
+    answer = door.get("/api/v1/models/nothing")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+def test_history_tells_what_was_in_production(
+    door: TestClient[Litestar], version: dict[str, Any], database: SqliteDatabase
+) -> None:
+    database.write(lambda tx: stages.transition(tx, "churn", 1, Stage.PRODUCTION, "because"), actor="bo")
+    history = door.get("/api/v1/models/churn/history").json()
+    assert (history["production"], history["changes"][0]["reason"]) == (1, "because")
+    before = door.get("/api/v1/models/churn/history", params={"at": "2025-01-01T00:00:00Z"}).json()
+    assert (before["production"], before["changes"]) == (None, [])
+
+
+def test_a_refused_attempt_is_on_record_and_a_second_person_decides(
+    door: TestClient[Litestar], version: dict[str, Any], database: SqliteDatabase
+) -> None:
+    asked = RequestApproval(model="churn", number=1, release_id="rel_1", expires_s=60)
+    approval = database.write(lambda tx: approvals.request(tx, asked), actor="ana")
+    path = f"/api/v1/approvals/{approval.id}/decision"
+    for caller, code in [("ana", "POLICY_REFUSED"), ("local", "POLICY_REFUSED"), ("vic", "PERMISSION_REFUSED")]:
+        answer = door.post(path, json={"grant": True, "reason": "fine"}, headers={"X-Caller": caller})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
+    granted = door.post(path, json={"grant": True, "reason": "fine"}, headers={"X-Caller": "bo"})
+    assert (granted.status_code, granted.json()["decided_by"]) == (200, "bo")
+    found = database.read(lambda tx: events.of_subject(tx, f"approval/{approval.id}"))
+    assert [(event.type.removeprefix("registry.approval_"), event.actor) for event in found] == [
+        ("requested", "ana"),
+        ("attempt_refused", "ana"),
+        ("attempt_refused", "local"),
+        ("attempt_refused", "vic"),
+        ("granted", "bo"),
+    ]
+    assert door.get("/api/v1/approvals?status=granted").json()[0]["id"] == approval.id
+    assert door.get("/api/v1/approvals?status=requested").json() == []
