@@ -4,14 +4,24 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from headrace.testing.platform import TemporaryPlatform, temporary_platform
+
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / ".peers"
 DONE = "installed"
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlatform]:
+    """A running platform that the peers share."""
+    with temporary_platform(tmp_path_factory.mktemp("platform") / "home") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -41,3 +41,27 @@ def test_an_unmodified_client_is_at_home(mlflow_python: Path, platform: Temporar
     model = httpx.get(f"{platform.url}/api/v1/models/iris").raise_for_status().json()
     assert [version["number"] for version in model["versions"]] == [2, 1]
     assert model["versions"][0]["stage"] == "Staging"
+
+
+@pytest.mark.loop
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("GET", "/api/2.0/mlflow/runs/get", {"Host": "evil.example"}, 403, "PERMISSION_DENIED"),
+        ("GET", "/api/2.0/mlflow/runs/get", {"Authorization": "Bearer nothing"}, 401, "UNAUTHENTICATED"),
+        ("GET", "/api/2.0/mlflow/runs/get?run_id=none", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("POST", "/api/3.0/mlflow/traces", {}, 404, "ENDPOINT_NOT_FOUND"),
+    ],
+)
+def test_every_error_on_mlflows_paths_has_mlflows_shape(
+    platform: TemporaryPlatform, method: str, path: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = httpx.request(method, f"{platform.url}{path}", headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (status, code)
+    assert set(answer.json()) == {"error_code", "message"}
+
+
+@pytest.mark.loop
+def test_the_probes_answer(platform: TemporaryPlatform) -> None:
+    assert httpx.get(f"{platform.url}/health").text == "OK"
+    assert httpx.get(f"{platform.url}/version").text.startswith("3.")

@@ -13,6 +13,7 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.database import Database, Transactions
 from headrace.kernel.settings import Settings, load_settings
 from headrace.protocols.mlflow import routes
+from headrace.protocols.mlflow.faults import EXCEPTION_HANDLERS
 
 
 class Door:
@@ -73,6 +74,7 @@ def door(database: Database, blobs: BlobStore, settings: Settings) -> Iterator[D
             "blobs": Provide(lambda: blobs, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
         },
+        exception_handlers=EXCEPTION_HANDLERS,  # as the server does for MLflow's paths
         openapi_config=None,
     )
     with TestClient(app) as client:

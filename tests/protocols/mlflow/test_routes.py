@@ -52,6 +52,7 @@ def test_server_info(door: Door) -> None:
         ("POST", "/api/2.0/mlflow-artifacts/mpu/create/x"),
         ("PATCH", "/api/2.0/mlflow-artifacts/artifacts/0/x"),
         ("PUT", "/api/2.0/mlflow/logged-models/m-1"),
+        ("GET", "/api/2.0/mlflow/logged-models/m-1/nothing/at/all"),
     ],
 )
 def test_what_is_not_served_says_so(door: Door, method: str, path: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 
 from headrace.errors import (
     AlreadyExists,
@@ -39,7 +40,8 @@ _CODES: tuple[tuple[type[HeadraceError], str, int], ...] = (
     (NotServed, "NOT_IMPLEMENTED", 501),
     (Unavailable, "TEMPORARILY_UNAVAILABLE", 503),
 )
-_STATUSES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND", 405: "ENDPOINT_NOT_FOUND"}
+_STATUSES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
+_TRACES = ("mlflow/traces", "mlflow/unified-traces")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,14 @@ def fault(problem: HeadraceError) -> tuple[Fault, int]:
     return Fault(error_code="INTERNAL_ERROR", message=message), 500
 
 
+def unserved(method: str, path: str) -> tuple[Fault, int]:
+    """501 with the name of the endpoint; for traces 404, at which clients fall back to going without."""
+    endpoint = f"{method} {path}"
+    if any(name in path for name in _TRACES):
+        return Fault(error_code="ENDPOINT_NOT_FOUND", message=f"{endpoint} is not served."), 404
+    return fault(NotServed(f"{endpoint} is a part of MLflow that this server does not have.", where=endpoint))
+
+
 def answer(body: Fault, status: int) -> Response[bytes]:
     """The answer that carries a fault."""
     return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
@@ -75,9 +85,11 @@ def on_headrace_error(_request: Request[Any, Any, Any], problem: HeadraceError) 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the HTTP library raised."""
+    if error.status_code in {404, 405}:
+        return answer(*unserved(request.method, request.url.path))
     code = _STATUSES.get(error.status_code, "BAD_REQUEST")
-    status = 404 if error.status_code == 405 else error.status_code
-    return answer(Fault(error_code=code, message=f"{request.method} {request.url.path}: {error.detail}"), status)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return answer(Fault(error_code=code, message=message), error.status_code)
 
 
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -92,3 +104,14 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any]
     HTTPException: on_http_exception,
     Exception: on_defect,
 }
+
+
+async def send_fault(problem: HeadraceError, send: Send) -> None:
+    """Answer with a fault from outside the routing."""
+    body, status = fault(problem)
+    content = msgspec.json.encode(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    start: HTTPResponseStartEvent = {"type": "http.response.start", "status": status, "headers": headers}
+    end: HTTPResponseBodyEvent = {"type": "http.response.body", "body": content, "more_body": False}
+    await send(start)
+    await send(end)

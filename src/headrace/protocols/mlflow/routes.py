@@ -1,4 +1,7 @@
-"""MLflow's door: every handler of the protocol, and the role that each needs."""
+"""MLflow's door: every handler of the protocol, and the role that each needs.
+
+What is not here is answered by `faults.unserved`: the server asks it for every path that `faults.speaks`.
+"""
 
 from typing import Any
 
@@ -14,7 +17,6 @@ from headrace.protocols.mlflow import (
     registered,
     registration,
     runs,
-    unserved,
 )
 from headrace.protocols.mlflow.endpoints import Endpoint, authorization, handler
 
@@ -25,16 +27,13 @@ ENDPOINTS: list[Endpoint[Any]] = [
     *registered.ENDPOINTS,
 ]
 
-_SERVED: list[HTTPRouteHandler] = [
+HANDLERS: list[HTTPRouteHandler] = [
     *(handler(endpoint) for endpoint in ENDPOINTS),
     *governed.HANDLERS,
     *registration.HANDLERS,
     *proxy.HANDLERS,
     *probes.HANDLERS,
 ]
-_UNSERVED, _UNSERVED_LINES = unserved.catch_all(_SERVED)
-
-HANDLERS = [*_SERVED, *_UNSERVED]
 
 AUTHORIZATION: dict[str, Role | None] = {
     **authorization(ENDPOINTS),
@@ -42,5 +41,4 @@ AUTHORIZATION: dict[str, Role | None] = {
     **registration.AUTHORIZATION,
     **proxy.AUTHORIZATION,
     **probes.AUTHORIZATION,
-    **_UNSERVED_LINES,
 }
