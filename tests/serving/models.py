@@ -35,9 +35,9 @@ def three_class_model() -> Any:
     return LogisticRegression().fit(data, np.digitize(data[:, 0], [-0.5, 0.5]))
 
 
-def forest() -> Any:
+def forest(trees: int = 5) -> Any:
     data = features()
-    return RandomForestClassifier(5, n_jobs=-1, random_state=0).fit(data, (data[:, 0] > 0).astype(int))
+    return RandomForestClassifier(trees, n_jobs=-1, random_state=0).fit(data, (data[:, 0] > 0).astype(int))
 
 
 def regression_model() -> Any:

@@ -80,8 +80,3 @@ def test_a_host_ends_with_the_context(tmp_path: Path) -> None:
     while process.is_running() and time.monotonic() < give_up_s:
         time.sleep(0.01)
     assert not process.is_running()
-
-
-def test_no_directory_is_an_error_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="no such file"), ModelHost(tmp_path / "nothing"):
-        pass

@@ -36,7 +36,8 @@ def test_several_classes_answer_with_all_probabilities_and_a_regression_with_its
 def test_every_part_of_an_ensemble_predicts_on_one_core(tmp_path: Path) -> None:
     rows = models.features()
     inner = RandomForestClassifier(3, n_jobs=-1, random_state=0)
-    estimator = CalibratedClassifierCV(inner, cv=2, n_jobs=-1).fit(rows, (rows[:, 0] > 0).astype(int))
+    estimator = CalibratedClassifierCV(inner, cv=2).fit(rows, (rows[:, 0] > 0).astype(int))
+    estimator.n_jobs = -1  # not while fitting: that would start processes
     predict = load(ModelFiles(models.write_model(tmp_path, estimator))).predict
     held = predict.__closure__[0].cell_contents.__self__  # type: ignore[index]
     assert held.n_jobs == 1

@@ -1,0 +1,250 @@
+"""A gateway process: everything of the serving room that runs beside control, put together and taken down."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from headrace import __version__
+from headrace.client.transport import Transport
+from headrace.kernel.blobs import open_blob_store
+from headrace.kernel.clocks import Clock, SystemClock
+from headrace.kernel.ids import new_hex
+from headrace.kernel.settings import Settings
+from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
+from headrace.serving.answering import Answering, FeatureReader, Moment
+from headrace.serving.counters import Breaker, Counters
+from headrace.serving.gateway import Gateway
+from headrace.serving.loading import prepare_thread
+from headrace.serving.model_files import ModelCache
+from headrace.serving.nouns import (
+    GatewayReport,
+    GatewayState,
+    Heartbeat,
+    Route,
+    RouteRemoved,
+    RouteSet,
+    Snapshot,
+    StreamLine,
+)
+from headrace.serving.online_features import open_feature_reader
+from headrace.serving.prediction_log import PredictionLog
+from headrace.serving.predictor import load_predictor
+from headrace.serving.reporter import Reporter
+from headrace.serving.residency import Residency
+from headrace.serving.route_follower import RouteFollower
+
+log = structlog.get_logger()
+
+STREAM_TIMEOUT_S = 5.0
+REPORT_PATIENCE_S = 0.1
+DRAIN_S = 10.0
+
+
+class GatewayProcess:
+    """One gateway: its parts, and the order in which they start and end.
+
+    Args:
+        settings: of this process; `url` is control's address, `home` the platform's.
+        name: the gateway's name; it keeps its state from one life to the next.
+        port: where it listens.
+        features: reads features of entities.
+        clock: wall time.
+    """
+
+    def __init__(self, settings: Settings, *, name: str, port: int, features: FeatureReader, clock: Clock) -> None:
+        self._settings = settings
+        self._name = name
+        self._port = port
+        self._clock = clock
+        self._boot = new_hex()
+        self._booted_at = clock.now()
+        self._changes = 0
+        token = settings.token or settings.system_token
+        self._stream_transport = Transport(settings.url, token, timeout_s=STREAM_TIMEOUT_S)
+        self._report_transport = Transport(
+            settings.url, token, timeout_s=STREAM_TIMEOUT_S, patience_s=REPORT_PATIENCE_S
+        )
+        self._loaders = ThreadPoolExecutor(1, "loader", initializer=prepare_thread)
+        self._predictors = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
+        home = settings.home
+        cache = ModelCache(home / "cache" / "models", open_blob_store(home))
+        self._residency = Residency(partial(load_predictor, cache), self._loaders, changed=self._changed)
+        self._counters = Counters()
+        self._breaker = Breaker()
+        self._follower = RouteFollower(
+            self._stream_transport,
+            _folder(home, name) / "routes.json",
+            received=self._received,
+            wall=clock.now,
+        )
+        self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
+        answering = Answering(
+            residency=self._residency,
+            features=features,
+            counters=self._counters,
+            breaker=self._breaker,
+            log=self._log,
+            moment=self._moment,
+            pool=self._predictors,
+        )
+        self._gateway = Gateway(
+            answering,
+            ready=self._ready,
+            state=self._state,
+            admit=Admission(login_required=login_required(settings.host), known=self._knows),
+            hosts=None if login_required(settings.host) else LOOPBACK,
+            version=__version__,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready_once = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then answer what is under way, write the log and report once more."""
+        prepare_thread()
+        self._loop = asyncio.get_running_loop()
+        self._log.start()
+        known = self._follower.start()
+        if known is not None:
+            self._residency.replace(known.routes, known.sequence)
+        server = Server(
+            self._gateway,
+            address=self._settings.host,
+            port=self._port,
+            interface=Interfaces.ASGINL,
+            websockets=False,
+            log_enabled=False,
+            backlog=1024,
+        )
+        server.workers_kill_timeout = DRAIN_S  # type: ignore[assignment]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._drain, server.stop)
+        reporter = Reporter(self._report_transport, report=self._report, revision=self._revision)
+        reporting = self._loop.create_task(reporter.run())
+        log.info("gateway is listening", port=self._port)
+        try:
+            with suppress(TimeoutError):  # a request that took longer than DRAIN_S was given up
+                await server.serve()
+        finally:
+            reporting.cancel()
+            self._follower.stop()
+            self._residency.close()
+            await asyncio.to_thread(self._log.close)
+            await reporter.send()
+            self._loaders.shutdown(wait=False, cancel_futures=True)
+            self._predictors.shutdown()
+            self._stream_transport.close()
+            self._report_transport.close()
+
+    def _drain(self, stop: Callable[[], None]) -> None:
+        self._gateway.draining = True
+        stop()
+
+    def _received(self, line: StreamLine) -> None:
+        """On the follower's thread: hand the line to the event loop, which owns the routes."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._apply, line)
+
+    def _apply(self, line: StreamLine) -> None:
+        match line:
+            case Snapshot():
+                for route in line.routes:
+                    self._trust_again(route)
+                self._residency.replace(line.routes, line.sequence)
+            case RouteSet():
+                self._trust_again(line.route)
+                self._residency.set(line.route, line.sequence)
+            case RouteRemoved():
+                self._residency.remove(line.model, line.sequence)
+            case Heartbeat():
+                self._residency.retry()
+            case _:
+                pass
+
+    def _trust_again(self, route: Route) -> None:
+        """A route that control has set anew closes the breaker; the same one sent again does not."""
+        if self._residency.wanted_sequence(route.model) != route.sequence:
+            self._breaker.close(route.model)
+
+    def _changed(self) -> None:
+        self._changes += 1
+
+    def _moment(self) -> Moment:
+        return Moment(
+            at=self._clock.now(),
+            business_at=self._follower.business_time().now,
+            control_away=self._follower.control_away(),
+        )
+
+    def _ready(self) -> bool:
+        """Ready once the first routes are settled, and from then on: a later version may load beside serving."""
+        self._ready_once = self._ready_once or self._residency.settled()
+        return self._ready_once
+
+    def _knows(self, token_hash: str) -> bool:
+        if self._settings.system_token and token_hash == hash_token(self._settings.system_token):
+            return True
+        known = self._follower.known
+        now = self._clock.now()
+        return known is not None and any(
+            caller.token_hash == token_hash and (caller.expires_at is None or caller.expires_at > now)
+            for caller in known.callers or ()
+        )
+
+    def _revision(self) -> object:
+        replayed = self._follower.known is not None and self._follower.known.time.replayed
+        return (
+            self._changes,
+            self._counters.revision,
+            self._log.dropped,
+            len(self._breaker.trips()),
+            self._log.logged_until if replayed else None,
+        )
+
+    def _report(self) -> GatewayReport:
+        return GatewayReport(
+            gateway=self._name,
+            boot=self._boot,
+            booted_at=self._booted_at,
+            url=f"http://{self._settings.host}:{self._port}",
+            applied_sequence=self._residency.applied_sequence(),
+            logged_until=self._log.logged_until,
+            predictions_dropped=self._log.dropped,
+            loaded=self._residency.loaded(),
+            trips=self._breaker.trips(),
+            counts=self._counters.totals(),
+        )
+
+    def _state(self) -> GatewayState:
+        return GatewayState(
+            ready=self._ready(),
+            control_away=self._follower.control_away(),
+            business_now=self._follower.business_time().now,
+            routes=tuple(active.route.summary() for active in self._residency.all_active()),
+            report=self._report(),
+        )
+
+
+def run_gateway(settings: Settings, *, name: str, port: int) -> None:
+    """Run a gateway until SIGTERM.
+
+    Args:
+        settings: of this process; `url` is control's address.
+        name: the gateway's name, for example `gateway-1`.
+        port: where it listens.
+    """
+    gateway = GatewayProcess(
+        settings, name=name, port=port, features=open_feature_reader(settings), clock=SystemClock()
+    )
+    asyncio.run(gateway.run())
+
+
+def _folder(home: Path, name: str) -> Path:
+    return home / "gateways" / name

@@ -1,0 +1,266 @@
+"""Serving's tables: routes in one order of changes, gateways, and the counts that they report."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from headrace.kernel.database import Tx, insert
+from headrace.kernel.schema import Document, Instant, metadata, workspace_column
+from headrace.kernel.tables import principals, tokens
+from headrace.serving.nouns import (
+    Caller,
+    Counts,
+    Gateway,
+    GatewayReport,
+    LoadedVersion,
+    Route,
+    ServedVersion,
+    Trip,
+    VersionCounts,
+)
+
+NO_RELEASE = ""
+NO_STEP = -1
+
+route_sequence = sa.Table(
+    "serving_route_sequence",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+)
+
+routes = sa.Table(
+    "serving_routes",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("champion", sa.Integer, nullable=True),
+    sa.Column("challenger", sa.Integer, nullable=True),
+    sa.Column("weight_percent", sa.Float, nullable=False),
+    sa.Column("salt", sa.String(256), nullable=False),
+    sa.Column("release_id", sa.String(64), nullable=True),
+    sa.Column("step", sa.Integer, nullable=True),
+    sa.Column("versions", Document, nullable=False),
+    sa.Column("removed", sa.Boolean, nullable=False),  # kept, so that the stream can tell of it
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Index("ix_serving_routes_sequence", "workspace", "sequence"),
+)
+
+gateways = sa.Table(
+    "serving_gateways",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("boot", sa.String(64), nullable=False),
+    sa.Column("booted_at", Instant, nullable=False),
+    sa.Column("url", sa.String(512), nullable=False),
+    sa.Column("last_seen", Instant, nullable=False),
+    sa.Column("applied_sequence", sa.BigInteger, nullable=False),
+    sa.Column("logged_until", Instant, nullable=True),
+    sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
+    sa.Column("loaded", Document, nullable=False),
+    sa.Column("trips", Document, nullable=False),
+)
+
+counters = sa.Table(
+    "serving_counters",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("gateway", sa.String(128), primary_key=True),
+    sa.Column("boot", sa.String(64), primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),  # NO_RELEASE outside a release
+    sa.Column("step", sa.Integer, primary_key=True),  # NO_STEP outside a rollout
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("faults", sa.BigInteger, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("failed_units", sa.BigInteger, nullable=False),
+    sa.Column("latency_us_sum", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Index("ix_serving_counters_release", "workspace", "release_id", "step", "version"),
+)
+
+COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
+
+
+def sequence(tx: Tx) -> int:
+    """The newest route change; 0 before the first."""
+    statement = sa.select(route_sequence.c.sequence).where(route_sequence.c.workspace == tx.workspace)
+    return tx.execute(statement).scalar() or 0
+
+
+def next_sequence(tx: Tx) -> int:
+    """Take the next place in the order of route changes; held until the transaction ends."""
+    statement = insert(tx, route_sequence).values(workspace=tx.workspace, sequence=1)
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["workspace"], set_={"sequence": route_sequence.c.sequence + 1}
+        )
+    )
+    return sequence(tx)
+
+
+def put_route(tx: Tx, route: Route, *, removed: bool = False) -> None:
+    """Store a model's route, replacing the one before."""
+    values = {
+        "champion": route.champion,
+        "challenger": route.challenger,
+        "weight_percent": route.weight_percent,
+        "salt": route.salt,
+        "release_id": route.release_id,
+        "step": route.step,
+        "versions": route.versions,
+        "removed": removed,
+        "sequence": route.sequence,
+        "changed_at": tx.now,
+    }
+    statement = insert(tx, routes).values(workspace=tx.workspace, model=route.model, **values)
+    tx.execute(statement.on_conflict_do_update(index_elements=["workspace", "model"], set_=values))
+
+
+def routes_after(tx: Tx, after: int) -> list[tuple[Route, bool]]:
+    """Routes changed after a sequence number, oldest change first, each with whether it was removed."""
+    statement = (
+        sa.select(routes)
+        .where(routes.c.workspace == tx.workspace, routes.c.sequence > after)
+        .order_by(routes.c.sequence)
+    )
+    return [(_route(row), row.removed) for row in tx.execute(statement)]
+
+
+def route(tx: Tx, model: str) -> Route | None:
+    """A model's present route."""
+    statement = sa.select(routes).where(
+        routes.c.workspace == tx.workspace, routes.c.model == model, routes.c.removed.is_(False)
+    )
+    row = tx.execute(statement).first()
+    return None if row is None else _route(row)
+
+
+def put_gateway(tx: Tx, report: GatewayReport) -> bool:
+    """Store a gateway's state; False when a later boot of it has reported already."""
+    statement = sa.select(gateways.c.boot, gateways.c.booted_at).where(
+        gateways.c.workspace == tx.workspace, gateways.c.name == report.gateway
+    )
+    known = tx.execute(statement).first()
+    if known is not None and known.boot != report.boot and known.booted_at > report.booted_at:
+        return False
+    values = {
+        "boot": report.boot,
+        "booted_at": report.booted_at,
+        "url": report.url,
+        "last_seen": tx.now,
+        "applied_sequence": report.applied_sequence,
+        "logged_until": report.logged_until,
+        "predictions_dropped": report.predictions_dropped,
+        "loaded": report.loaded,
+        "trips": report.trips,
+    }
+    upsert = insert(tx, gateways).values(workspace=tx.workspace, name=report.gateway, **values)
+    tx.execute(upsert.on_conflict_do_update(index_elements=["workspace", "name"], set_=values))
+    return True
+
+
+def put_counts(tx: Tx, gateway: str, boot: str, counts: VersionCounts) -> None:
+    """Store cumulative counts; an older report never takes back what a newer one has said."""
+    values = {name: getattr(counts, name) for name in COUNTED} | {"updated_at": tx.now}
+    statement = insert(tx, counters).values(
+        workspace=tx.workspace,
+        gateway=gateway,
+        boot=boot,
+        release_id=counts.release_id or NO_RELEASE,
+        step=NO_STEP if counts.step is None else counts.step,
+        model=counts.model,
+        version=counts.version,
+        **values,
+    )
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["workspace", "gateway", "boot", "release_id", "step", "model", "version"],
+            set_=values,
+            where=counters.c.requests < counts.requests,
+        )
+    )
+
+
+def sum_counts(
+    tx: Tx, *, release_id: str | None, step: int | None, version: int, model: str | None = None
+) -> Counts:
+    """Counts of a version in a step, summed over gateways and their boots."""
+    statement = sa.select(
+        *(sa.func.coalesce(sa.func.sum(counters.c[name]), 0).label(name) for name in COUNTED)
+    ).where(
+        counters.c.workspace == tx.workspace,
+        counters.c.release_id == (release_id or NO_RELEASE),
+        counters.c.step == (NO_STEP if step is None else step),
+        counters.c.version == version,
+    )
+    if model is not None:
+        statement = statement.where(counters.c.model == model)
+    row = tx.execute(statement).one()
+    return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
+
+
+def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gateway]:
+    """Gateways by name; with `seen_since` only those heard of since then (wall time)."""
+    statement = sa.select(gateways).where(gateways.c.workspace == tx.workspace).order_by(gateways.c.name)
+    if seen_since is not None:
+        statement = statement.where(gateways.c.last_seen >= seen_since)
+    return [_gateway(row) for row in tx.execute(statement)]
+
+
+def callers(tx: Tx) -> tuple[Caller, ...]:
+    """Every token that works, by its hash, so that gateways can tell callers while control is away."""
+    statement = (
+        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at)
+        .join_from(
+            tokens,
+            principals,
+            sa.and_(principals.c.workspace == tokens.c.workspace, principals.c.id == tokens.c.principal_id),
+        )
+        .where(
+            tokens.c.workspace == tx.workspace,
+            tokens.c.revoked_at.is_(None),
+            sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > tx.now),
+            principals.c.disabled_at.is_(None),
+        )
+        .order_by(tokens.c.id)
+    )
+    return tuple(
+        Caller(token_hash=row.digest, principal_id=row.principal_id, expires_at=row.expires_at)
+        for row in tx.execute(statement)
+    )
+
+
+def _route(row: sa.Row[Any]) -> Route:
+    return Route(
+        model=row.model,
+        champion=row.champion,
+        challenger=row.challenger,
+        weight_percent=row.weight_percent,
+        salt=row.salt,
+        release_id=row.release_id,
+        step=row.step,
+        versions=msgspec.convert(row.versions, tuple[ServedVersion, ...]),
+        sequence=row.sequence,
+    )
+
+
+def _gateway(row: sa.Row[Any]) -> Gateway:
+    return Gateway(
+        name=row.name,
+        boot=row.boot,
+        booted_at=row.booted_at,
+        url=row.url,
+        last_seen=row.last_seen,
+        applied_sequence=row.applied_sequence,
+        logged_until=row.logged_until,
+        predictions_dropped=row.predictions_dropped,
+        loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
+        trips=msgspec.convert(row.trips, tuple[Trip, ...]),
+    )

@@ -1,0 +1,28 @@
+"""Settling a compaction leaves one event for what was moved and none for nothing."""
+
+from headrace.kernel import events, jobs
+from headrace.kernel.database import Database, Tx
+from headrace.serving.jobs import COMPACT, HANDLINGS
+from headrace.serving.nouns import Compaction, CompactRequest
+from headrace.serving.work import RUNNERS
+
+
+def settle(database: Database, result: Compaction) -> None:
+    def work(tx: Tx) -> None:
+        job = jobs.get(tx, jobs.enqueue(tx, COMPACT, CompactRequest(model="churn")))
+        (handling,) = HANDLINGS
+        handling.settle(tx, job, result)
+
+    database.write(work, actor="ana")
+
+
+def test_what_was_moved_is_recorded(database: Database) -> None:
+    settle(database, Compaction(model="churn", segments=0, rows=0))
+    settle(database, Compaction(model="churn", segments=2, rows=30, unreadable=1))
+    (event,) = database.read(lambda tx: events.after(tx, 0, types=["serving.predictions_compacted"]))
+    assert event.subject == "model/churn"
+    assert (event.payload["segments"], event.payload["rows"], event.payload["unreadable"]) == (2, 30, 1)
+
+
+def test_the_kind_has_its_runner_and_its_handling() -> None:
+    assert [kind for kind, _ in RUNNERS] == [handling.kind for handling in HANDLINGS] == [COMPACT]

@@ -1,0 +1,107 @@
+"""Reports: counts that add up over gateways and boots, whatever is repeated, reordered or restarted."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.conftest import START
+
+from headrace.kernel.clocks import ManualClock
+from headrace.kernel.database import Database
+from headrace.serving import reports
+from headrace.serving.nouns import Counts, GatewayReport, LoadedVersion, VersionCounts
+
+pytestmark = pytest.mark.both_databases
+
+
+def counted(
+    requests: int, faults: int = 0, *, release_id: str | None = "rel_1", step: int | None = 0
+) -> VersionCounts:
+    return VersionCounts(
+        model="churn",
+        version=2,
+        release_id=release_id,
+        step=step,
+        requests=requests,
+        faults=faults,
+        units=requests,
+        failed_units=faults,
+        latency_us_sum=10 * requests,
+    )
+
+
+def report(*counts: VersionCounts, gateway: str = "gateway-1", boot: str = "boot-1", **more: Any) -> GatewayReport:
+    given_values: dict[str, Any] = {"booted_at": START, "url": "http://127.0.0.1:8471", "applied_sequence": 1}
+    return GatewayReport(gateway=gateway, boot=boot, counts=counts, **(given_values | more))
+
+
+def record(database: Database, told: GatewayReport) -> None:
+    database.write(lambda tx: reports.record(tx, told), actor="system-gateway-1")
+
+
+def counts(database: Database, step: int = 0) -> Counts:
+    return database.read(lambda tx: reports.counts(tx, "rel_1", step, 2))
+
+
+def test_counts_add_up_over_gateways_and_boots(database: Database) -> None:
+    assert counts(database) == Counts()
+    record(database, report(counted(10, 1)))
+    record(database, report(counted(5, 2), gateway="gateway-2"))
+    record(database, report(counted(3), boot="boot-2", booted_at=START + timedelta(seconds=9)))
+    assert counts(database) == Counts(requests=18, faults=3, units=18, failed_units=3, latency_us_sum=180)
+
+
+def test_repeated_and_late_reports_change_nothing(database: Database) -> None:
+    for told in (counted(10, 1), counted(20, 2), counted(20, 2), counted(10, 1)):
+        record(database, report(told))
+    assert (counts(database).requests, counts(database).faults) == (20, 2)
+
+
+def test_steps_and_releases_are_counted_apart(database: Database) -> None:
+    record(database, report(counted(10), counted(7, step=1), counted(99, release_id=None, step=None)))
+    assert (counts(database, 0).requests, counts(database, 1).requests) == (10, 7)
+    outside = database.read(lambda tx: reports.counts_outside_releases(tx, "churn", 2))
+    assert outside.requests == 99
+
+
+def test_a_gateways_state_is_that_of_its_newest_life(database: Database, clock: ManualClock) -> None:
+    loaded = (LoadedVersion(model="churn", number=2), LoadedVersion(model="churn", number=3, error="a pickle"))
+    record(database, report(boot="boot-2", booted_at=START + timedelta(seconds=9), loaded=loaded))
+    record(database, report(counted(4)))  # an old process had one more to send
+    (gateway,) = database.read(reports.gateways)
+    assert (gateway.boot, gateway.last_seen) == ("boot-2", START)
+    assert gateway.holds("churn", 2)
+    assert not gateway.holds("churn", 3)
+    assert counts(database).requests == 4
+
+
+def test_a_silent_gateway_is_not_alive(database: Database, clock: ManualClock) -> None:
+    record(database, report(loaded=(LoadedVersion(model="churn", number=2),)))
+    record(database, report(gateway="gateway-2"))
+    assert not database.read(lambda tx: reports.held_everywhere(tx, "churn", 2))
+    clock.advance(timedelta(seconds=4))
+    record(database, report(loaded=(LoadedVersion(model="churn", number=2),)))
+    clock.advance(timedelta(seconds=2))
+    alive = database.read(lambda tx: reports.gateways(tx, alive_only=True))
+    assert [gateway.name for gateway in alive] == ["gateway-1"]
+    assert database.read(lambda tx: reports.held_everywhere(tx, "churn", 2))
+    clock.advance(timedelta(seconds=10))
+    assert not database.read(lambda tx: reports.held_everywhere(tx, "churn", 2))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_order_and_repetition_of_reports_gives_the_last_totals(database: Database, data: st.DataObject) -> None:
+    release = f"rel_{data.draw(st.uuids())}"
+    totals = {"gateway-1": 5, "gateway-2": 3}
+    sent = [
+        report(counted(number, number // 2, release_id=release), gateway=gateway)
+        for gateway, last in totals.items()
+        for number in range(1, last + 1)
+    ]
+    for told in data.draw(st.permutations(sent + sent[:2])):
+        record(database, told)
+    found = database.read(lambda tx: reports.counts(tx, release, 0, 2))
+    assert (found.requests, found.faults) == (8, 3)
