@@ -142,7 +142,7 @@ def features_at(plan: ViewPlan, events: Events | None, at_us: int) -> tuple[Look
             values.append(float(stop - starts[term.window]))
         else:
             column = events.columns[term.column][starts[term.window] : stop]
-            values.append(_aggregate(kind, [value for value in column if not math.isnan(value)]))
+            values.append(_aggregate(kind, [value for value in column if value == value]))  # without the nulls
     return LookupStatus.FOUND, values
 
 

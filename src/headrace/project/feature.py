@@ -1,7 +1,7 @@
 """Features: one number for each entity and moment, computed from the events of a source.
 
-Every feature looks back from the moment T that it is asked for: a window w covers the events in (T - w, T]. The
-same words are computed offline for training and online for serving.
+Every feature looks back from the moment T that it is asked for: a window w covers the events in (T - w, T].
+The same words are computed offline for training and online for serving.
 """
 
 from datetime import timedelta
@@ -19,8 +19,8 @@ OF_THE_TIME = frozenset({"age_of_last", "age_of_first"})
 class Feature(Declaration, frozen=True):
     """One feature of a feature view; made by `count`, `sum`, `mean`, `minimum`, `maximum` and the ages.
 
-    An entity without an event in the window has a count and a sum of 0 and no mean, minimum or maximum (null).
-    Values are float64.
+    An entity without an event in the window has a count and a sum of 0 and no mean, minimum or maximum
+    (null). Values are float64.
     """
 
     kind: FeatureKind
@@ -29,7 +29,7 @@ class Feature(Declaration, frozen=True):
 
     @property
     def window_duration(self) -> timedelta | None:
-        """The window; None for the ages, which look at every event that the view's ttl lets through."""
+        """The window; None for the ages, which look back to the last and to the very first event."""
         return None if self.window is None else parse_window(self.window, where=self.declared_at)
 
     def _check(self) -> None:

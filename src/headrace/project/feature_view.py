@@ -17,7 +17,7 @@ class FeatureView(Declaration, frozen=True):
         entity: whom the features are about.
         source: the events they are computed from.
         features: the features by name; their order is the order of the model's columns.
-        ttl: how far back events are seen at all; an entity whose last event is older is unknown to the view.
+        ttl: an entity whose last event is older than this is unknown to the view: all its features are null.
     """
 
     name: str
