@@ -72,13 +72,13 @@ churn.delivered_by(
         trials=8,
         maximize="roc_auc",
         space={
-            "learning_rate": hr.log_uniform(0.02, 0.2),
-            "max_iter": hr.integers(50, 200),
-            "max_leaf_nodes": hr.integers(7, 31),
-            "min_samples_leaf": hr.integers(20, 200),
+            "learning_rate": hr.log_uniform(0.03, 0.1),
+            "max_iter": hr.integers(100, 200),
+            "max_leaf_nodes": hr.integers(15, 31),
+            "min_samples_leaf": hr.integers(20, 80),
         },
     ),
-    gates=[hr.at_least("roc_auc", 0.70), hr.not_worse_than_production("roc_auc", margin=0.005)],
+    gates=[hr.at_least("roc_auc", 0.65), hr.not_worse_than_production("roc_auc", margin=0.005)],
     staging=hr.replay(rows=500),
     approval=hr.Approval(role="approver", four_eyes=True, expires="7d"),
     # A shop would stay an hour or a day at each step; the demo has only seconds.

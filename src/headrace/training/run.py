@@ -24,8 +24,9 @@ PROCESS_MODULE = "headrace.training.process"
 POLL_S = 0.2
 LOG_BYTES = 1_000_000
 """How much of the end of the log is kept."""
-THREADS = 2
-"""Threads of numerical libraries; fixed, because sums of floats depend on their number."""
+THREADS = 1
+"""Threads of numerical libraries; fixed, because sums of floats depend on their number. OpenMP's threads spin while
+they wait for each other: on two busy cores, two threads were seen to take a hundred times as long as one."""
 PASSED_ON = re.compile(
     r"PATH|LANG|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|DYLD_[A-Z_]+|OPENBLAS_[A-Z0-9_]+|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
 )
@@ -110,6 +111,7 @@ def _task(folder: Path, assignment: Assignment, limits: Limits) -> Task:
         "TMPDIR": str(scratch),
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
         **{f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")},
     }
     return Task(
