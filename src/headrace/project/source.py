@@ -6,6 +6,7 @@ from headrace.project.declaration import Declaration
 
 SUFFIXES = frozenset({".parquet", ".pq", ".csv"})
 
+
 class Source(Declaration, frozen=True):
     """A file of events, read as of any moment.
 
