@@ -62,6 +62,18 @@ def test_every_error_on_mlflows_paths_has_mlflows_shape(
 
 
 @pytest.mark.loop
+def test_a_viewer_is_refused_in_mlflows_words(platform: TemporaryPlatform) -> None:
+    platform.local.access.add("vera", ["viewer"])
+    secret = platform.local.access.issue_token("vera").secret
+    answer = httpx.post(
+        f"{platform.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, auth=("vera", secret)
+    )
+    assert answer.status_code == 403
+    assert answer.json()["error_code"] == "PERMISSION_DENIED"
+    assert "developer" in answer.json()["message"]
+
+
+@pytest.mark.loop
 def test_the_probes_answer(platform: TemporaryPlatform) -> None:
     assert httpx.get(f"{platform.url}/health").text == "OK"
     assert httpx.get(f"{platform.url}/version").text.startswith("3.")
