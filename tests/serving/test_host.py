@@ -11,8 +11,10 @@ import pytest
 import yaml
 from tests.serving import models
 
-from headrace.errors import InvalidInput, ModelFault, PolicyRefused
+from headrace.errors import InternalError, InvalidInput, ModelFault, PolicyRefused
+from headrace.kernel.blobs import open_blob_store
 from headrace.serving.host import ModelHost
+from headrace.serving.model_files import ModelCache
 
 
 def test_scores_like_the_model_itself_also_with_columns_in_another_order(tmp_path: Path) -> None:
@@ -24,6 +26,15 @@ def test_scores_like_the_model_itself_also_with_columns_in_another_order(tmp_pat
         np.testing.assert_array_equal(host.score(rows, models.NAMES), expected)
         np.testing.assert_array_equal(host.score(rows[:, ::-1], models.NAMES[::-1]), expected)
         assert host.score(rows[:0]).shape == (0,)
+
+
+def test_what_was_registered_is_verified_on_the_bytes_that_are_loaded(tmp_path: Path) -> None:
+    blobs = open_blob_store(tmp_path / "home")
+    directory = models.write_model(tmp_path / "model", models.binary_model())
+    files = ModelCache(tmp_path / "cache", blobs).obtain(models.store_version(blobs, directory, 1))
+    models.write_model(files.directory, models.binary_model(flip=True))
+    with pytest.raises(InternalError, match="not the one that was registered"), ModelHost(files):
+        pass
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

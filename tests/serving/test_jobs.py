@@ -1,9 +1,15 @@
 """Settling a compaction leaves one event for what was moved and none for nothing."""
 
+from datetime import timedelta
+
+from tests.serving.test_routing import add_versions
+
 from headrace.kernel import events, jobs
+from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
-from headrace.serving.jobs import COMPACT, HANDLINGS
-from headrace.serving.nouns import Compaction, CompactRequest
+from headrace.serving import routing
+from headrace.serving.jobs import COMPACT, HANDLINGS, ask_for_compactions, compaction_is_due
+from headrace.serving.nouns import Compaction, CompactRequest, RouteChange
 from headrace.serving.work import RUNNERS
 
 
@@ -22,6 +28,22 @@ def test_what_was_moved_is_recorded(database: Database) -> None:
     (event,) = database.read(lambda tx: events.after(tx, 0, types=["serving.predictions_compacted"]))
     assert event.subject == "model/churn"
     assert (event.payload["segments"], event.payload["rows"], event.payload["unreadable"]) == (2, 30, 1)
+
+
+def test_each_served_model_is_compacted_once_an_hour(database: Database, clock: ManualClock) -> None:
+    def due() -> bool:
+        return database.read(compaction_is_due)
+
+    assert not due()
+    database.write(add_versions, actor="ana")
+    database.write(lambda tx: routing.set_route(tx, RouteChange(model="churn", champion=1)), actor="ana")
+    for hour in (1, 2):
+        assert due()
+        for _ in range(2):
+            database.write(ask_for_compactions, actor="system")
+        assert not due()
+        assert len(database.read(jobs.recent)) == hour
+        clock.advance(timedelta(hours=1))
 
 
 def test_the_kind_has_its_runner_and_its_handling() -> None:

@@ -39,13 +39,16 @@ class _Header(msgspec.Struct):
     message: str = ""
     where: str | None = None
     fix: str | None = None
+    digests: dict[str, str] | None = None
+    """What the files must be, sent once at the start; None trusts the directory."""
 
 
 class ModelHost:
     """A model in a process of its own; use it as a context manager, from one thread.
 
     Args:
-        directory: the model directory, in MLflow's format.
+        files: the model's files, each verified by the host on the bytes that it loads; or a directory of one's
+            own, in MLflow's format.
         start_timeout_s: seconds for starting and loading.
         timeout_s: seconds for one call of `score`.
 
@@ -55,9 +58,14 @@ class ModelHost:
     """
 
     def __init__(
-        self, directory: Path, *, start_timeout_s: float = START_TIMEOUT_S, timeout_s: float = SCORE_TIMEOUT_S
+        self,
+        files: ModelFiles | Path,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        timeout_s: float = SCORE_TIMEOUT_S,
     ) -> None:
-        self._directory = directory
+        self._files = files if isinstance(files, ModelFiles) else ModelFiles(files)
+        self._directory = self._files.directory
         self._start_timeout_s = start_timeout_s
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,6 +84,7 @@ class ModelHost:
             start_new_session=True,
         )
         try:
+            self._send(_Header(digests=self._files.digests), b"")
             header, _ = self._receive(self._start_timeout_s)
         except BaseException:
             self._stop()
@@ -189,8 +198,9 @@ class ModelHost:
 def serve(directory: Path, source: IO[bytes], target: IO[bytes]) -> None:
     """The host's loop: load, say so, then score frame by frame until the input ends."""
     prepare_thread()
+    wanted = msgspec.json.decode(source.read(_LENGTH.unpack(source.read(_LENGTH.size))[0]), type=_Header)
     try:
-        model = load(ModelFiles(directory))
+        model = load(ModelFiles(directory, wanted.digests))
     except HeadraceError as problem:
         _write(
             target,

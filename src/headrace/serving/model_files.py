@@ -26,7 +26,7 @@ class ModelFiles:
 
     def __init__(self, directory: Path, digests: Mapping[str, str] | None = None) -> None:
         self.directory = directory
-        self._digests = digests
+        self.digests = None if digests is None else dict(digests)
 
     def read(self, path: str) -> bytes:
         """The content of one file, verified.
@@ -35,14 +35,14 @@ class ModelFiles:
             NotFound: the version has no such file.
             InternalError: the file is not what was registered.
         """
-        if self._digests is not None and path not in self._digests:
+        if self.digests is not None and path not in self.digests:
             raise NotFound("the model directory has no such file", where=path)
         _inside(path)
         try:
             content = (self.directory / path).read_bytes()
         except OSError as error:
             raise NotFound("the model directory has no such file", where=path) from error
-        if self._digests is not None and _digest(content) != self._digests[path]:
+        if self.digests is not None and _digest(content) != self.digests[path]:
             raise InternalError("the file is not the one that was registered", where=path)
         return content
 
