@@ -87,6 +87,17 @@ def test_everything_comes_first_and_then_each_change(database: Database, run: Ru
     run(scenario())
 
 
+def test_the_stream_ends_with_the_process(database: Database, run: Run) -> None:
+    async def scenario() -> None:
+        stream = Stream(database)
+        await stream.next()
+        stream.bell.close()
+        with pytest.raises(StopAsyncIteration):
+            await stream.next()
+
+    run(scenario())
+
+
 def test_a_replay_that_moves_the_clock_is_told_at_once(database: Database, run: Run) -> None:
     async def scenario() -> None:
         stream = Stream(database)

@@ -11,6 +11,8 @@ class Bell:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(list)
+        self.closed = False
+        """Set when the process ends: streams end too, or it would wait for them."""
 
     def ring(self, topic: str) -> None:
         """Wake everyone who waits on `topic` now."""
@@ -19,6 +21,14 @@ class Bell:
         for loop, event in waiting:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+    def close(self) -> None:
+        """The process ends: wake everyone, whatever they wait for."""
+        self.closed = True
+        with self._lock:
+            topics = list(self._waiting)
+        for topic in topics:
+            self.ring(topic)
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for the next ring of `topic`; False when `timeout_s` seconds pass without one."""

@@ -143,18 +143,24 @@ def run(settings: Settings, _name: str, port: int) -> None:
         database.write(lambda tx: subscriptions.enroll(tx, composition.SUBSCRIBERS), actor="system")
         signing_key = checkpoints.open_signing_key(settings.home)
         blobs = open_blob_store(settings.home)
-        app = build(settings, database, blobs=blobs, bell=Bell(), clock=clock, signing_key=signing_key)
-        asyncio.run(_serve(app, settings, port))
+        bell = Bell()
+        app = build(settings, database, blobs=blobs, bell=bell, clock=clock, signing_key=signing_key)
+        asyncio.run(_serve(app, settings, port, bell))
     finally:
         database.close()
 
 
-async def _serve(app: Litestar, settings: Settings, port: int) -> None:
+async def _serve(app: Litestar, settings: Settings, port: int, bell: Bell) -> None:
     server = Server(
         app, address=settings.host, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False
     )
+
+    def end() -> None:
+        bell.close()  # the server waits for every answer under way, and a stream has no end of its own
+        server.stop()  # type: ignore[no-untyped-call]
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, end)
     log.info("control is ready", port=port)
     await server.serve()

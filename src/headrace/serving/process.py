@@ -44,7 +44,8 @@ from headrace.serving.route_follower import RouteFollower
 log = structlog.get_logger()
 
 STREAM_TIMEOUT_S = 5.0
-REPORT_PATIENCE_S = 0.1
+REPORT_PATIENCE_S = 1e-6
+"""One attempt: what a lost report said, the next one says again."""
 DRAIN_S = 10.0
 
 

@@ -94,7 +94,7 @@ async def _lines(transactions: Transactions, bell: Bell, *, with_callers: bool) 
     known = await transactions.read(lambda tx: routing.snapshot(tx, tables.callers(tx) if with_callers else None))
     yield _line(known)
     sequence, told, callers, told_s = known.sequence, known.time, known.callers, time.monotonic()
-    while True:
+    while not bell.closed:
         await bell.wait(routing.ROUTES_TOPIC, LOOK_S)
         seen = await transactions.read(look)
         news: list[StreamLine] = []
