@@ -33,6 +33,28 @@ def test_outside_a_release_units_are_not_remembered() -> None:
     assert (totals.requests, totals.units) == (1, 0)
 
 
+def test_units_of_former_releases_are_let_go_and_their_numbers_stay() -> None:
+    counters = Counters()
+    for unit in ("ana", "ben", None):
+        counters.count(CHALLENGER, unit=unit, fault=True, latency_us=1)
+    counters.forget_units("churn", but_of="rel_1")
+    counters.count(CHALLENGER, unit="ana", fault=False, latency_us=1)
+    counters.forget_units("churn", but_of="rel_2")
+    counters.count(CHALLENGER, unit="cem", fault=False, latency_us=1)  # still under way when the release ended
+    (totals,) = counters.totals()
+    assert (totals.requests, totals.units, totals.failed_units) == (5, 3, 3)
+
+
+def test_only_what_was_counted_since_is_told() -> None:
+    counters = Counters()
+    counters.count(CHALLENGER, unit=None, fault=False, latency_us=1)
+    seen = counters.revision
+    assert counters.totals(seen) == ()
+    counters.count(CHALLENGER._replace(step=1), unit=None, fault=False, latency_us=1)
+    assert [totals.step for totals in counters.totals(seen)] == [1]
+    assert len(counters.totals()) == 2
+
+
 def test_each_step_counts_for_itself() -> None:
     counters = Counters()
     before = counters.revision

@@ -25,16 +25,45 @@ class Counted(NamedTuple):
 
 
 class _Totals:
-    __slots__ = ("failed_units", "faults", "latency_us_sum", "new_failed_units", "new_units", "requests", "units")
+    __slots__ = (
+        "anonymous",
+        "failed_anonymous",
+        "failed_units",
+        "faults",
+        "latency_us_sum",
+        "requests",
+        "revision",
+        "units",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
         self.faults = 0
         self.latency_us_sum = 0
-        self.units: set[int] = set()
+        self.units: set[int] | None = set()  # None once their release is over
         self.failed_units: set[int] = set()
-        self.new_units = 0  # requests without a unit of their own: each is one
-        self.new_failed_units = 0
+        self.anonymous = 0  # units that are not remembered
+        self.failed_anonymous = 0
+        self.revision = 0
+
+    def count_unit(self, unit: str | None, *, fault: bool) -> None:
+        if self.units is None:
+            return
+        if unit is None:
+            self.anonymous += 1
+            self.failed_anonymous += fault
+            return
+        key = hash(unit)
+        if len(self.units) < UNIT_LIMIT:
+            self.units.add(key)
+        if fault and key in self.units:
+            self.failed_units.add(key)
+
+    def forget_units(self) -> None:
+        if self.units is not None:
+            self.anonymous += len(self.units)
+            self.failed_anonymous += len(self.failed_units)
+            self.units, self.failed_units = None, set()
 
 
 class Counters:
@@ -43,7 +72,7 @@ class Counters:
     def __init__(self) -> None:
         self._totals: dict[Counted, _Totals] = {}
         self.revision = 0
-        """Changes with every count."""
+        """Rises with every count."""
 
     def count(self, counted: Counted, *, unit: str | None, fault: bool, latency_us: int) -> None:
         """Count one row.
@@ -58,23 +87,21 @@ class Counters:
         if totals is None:
             totals = self._totals[counted] = _Totals()
         self.revision += 1
+        totals.revision = self.revision
         totals.requests += 1
         totals.faults += fault
         totals.latency_us_sum += latency_us
-        if counted.release_id is None:
-            return
-        if unit is None:
-            totals.new_units += 1
-            totals.new_failed_units += fault
-            return
-        key = hash(unit)
-        if len(totals.units) < UNIT_LIMIT:
-            totals.units.add(key)
-        if fault and key in totals.units:
-            totals.failed_units.add(key)
+        if counted.release_id is not None:
+            totals.count_unit(unit, fault=fault)
 
-    def totals(self) -> tuple[VersionCounts, ...]:
-        """Everything counted since boot."""
+    def forget_units(self, model: str, *, but_of: str | None) -> None:
+        """Let go of the units of a model's former releases; their numbers stay."""
+        for counted, totals in self._totals.items():
+            if counted.model == model and counted.release_id != but_of:
+                totals.forget_units()
+
+    def totals(self, since: int = 0) -> tuple[VersionCounts, ...]:
+        """Cumulative counts of everything that was counted after `revision` was `since`."""
         return tuple(
             VersionCounts(
                 model=counted.model,
@@ -83,11 +110,12 @@ class Counters:
                 step=counted.step,
                 requests=totals.requests,
                 faults=totals.faults,
-                units=totals.new_units + len(totals.units),
-                failed_units=totals.new_failed_units + len(totals.failed_units),
+                units=totals.anonymous + len(totals.units or ()),
+                failed_units=totals.failed_anonymous + len(totals.failed_units),
                 latency_us_sum=totals.latency_us_sum,
             )
             for counted, totals in self._totals.items()
+            if totals.revision > since
         )
 
 

@@ -237,6 +237,7 @@ class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
     loaded: tuple[LoadedVersion, ...] = ()
     trips: tuple[Trip, ...] = ()
     counts: tuple[VersionCounts, ...] = ()
+    """Cumulative; a version whose counts have not changed since the last report may be left out."""
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ from headrace.serving.nouns import (
 from headrace.serving.online_features import open_feature_reader
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import load_predictor
-from headrace.serving.reporter import Reporter
+from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 
@@ -127,7 +127,7 @@ class GatewayProcess:
         server.workers_kill_timeout = DRAIN_S  # type: ignore[assignment]
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._drain, server.stop)
-        reporter = Reporter(self._report_transport, report=self._report, revision=self._revision)
+        reporter = Reporter(self._report_transport, report=self._report, news=self._news)
         reporting = self._loop.create_task(reporter.run())
         log.info("gateway is listening", port=self._port)
         try:
@@ -157,22 +157,24 @@ class GatewayProcess:
         match line:
             case Snapshot():
                 for route in line.routes:
-                    self._trust_again(route)
+                    self._begin(route)
                 self._residency.replace(line.routes, line.sequence)
             case RouteSet():
-                self._trust_again(line.route)
+                self._begin(line.route)
                 self._residency.set(line.route, line.sequence)
             case RouteRemoved():
+                self._counters.forget_units(line.model, but_of=None)
                 self._residency.remove(line.model, line.sequence)
             case Heartbeat():
                 self._residency.retry()
             case _:
                 pass
 
-    def _trust_again(self, route: Route) -> None:
-        """A route that control has set anew closes the breaker; the same one sent again does not."""
+    def _begin(self, route: Route) -> None:
+        """A route that control has set anew closes the breaker and ends former releases; the same one does not."""
         if self._residency.wanted_sequence(route.model) != route.sequence:
             self._breaker.close(route.model)
+            self._counters.forget_units(route.model, but_of=route.release_id)
 
     def _changed(self) -> None:
         self._changes += 1
@@ -199,17 +201,17 @@ class GatewayProcess:
             for caller in known.callers or ()
         )
 
-    def _revision(self) -> object:
+    def _news(self) -> News:
         replayed = self._follower.known is not None and self._follower.known.time.replayed
-        return (
+        state = (
             self._changes,
-            self._counters.revision,
             self._log.dropped,
             len(self._breaker.trips()),
-            self._log.logged_until if replayed else None,
+            self._log.logged_until if replayed else None,  # without a replay it is news all the time
         )
+        return News(self._counters.revision, state)
 
-    def _report(self) -> GatewayReport:
+    def _report(self, since: int = 0) -> GatewayReport:
         return GatewayReport(
             gateway=self._name,
             boot=self._boot,
@@ -220,7 +222,7 @@ class GatewayProcess:
             predictions_dropped=self._log.dropped,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
-            counts=self._counters.totals(),
+            counts=self._counters.totals(since),
         )
 
     def _state(self) -> GatewayState:
