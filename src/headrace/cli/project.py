@@ -105,7 +105,7 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(
-        TextColumn("  {task.description:<16}"),
+        TextColumn("  {task.description:<22}"),
         BarColumn(24),
         TextColumn("[dim]{task.fields[note]}[/]"),
         TimeElapsedColumn(),

@@ -153,6 +153,11 @@ class Transport:
         )
 
 
+def retry_quietly() -> None:
+    """Keep stamina from logging every attempt of this process; the last failure is raised anyway."""
+    stamina.instrumentation.set_on_retry_hooks(())
+
+
 def decode(content: bytes, returns: type[T]) -> T:
     """The body as `returns`; an empty body is None."""
     if not content:

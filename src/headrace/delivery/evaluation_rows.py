@@ -142,7 +142,7 @@ def same_views(first: ServedVersion, second: ServedVersion) -> bool:
 def score(ctx: WorkContext, version: ServedVersion, rows: Rows) -> Floats:
     """A version's answers, shape (rows,), computed by a model host of its own process."""
     files = ModelCache(ctx.directory / "models", ctx.blobs).obtain(version)
-    with ModelHost(files.directory) as host:
+    with ModelHost(files) as host:
         answers: Floats = host.score(rows.features, rows.names)
     return answers
 

@@ -151,7 +151,7 @@ def _score(
     version = ServedVersion(model=request.declaration.name, number=0, digest=outcome.digest, files=outcome.files)
     files = ModelCache(ctx.directory / "models", ctx.blobs).obtain(version)
     features = matrix(table, manifest.features)[_held_out(table)]
-    with ModelHost(files.directory) as host:
+    with ModelHost(files) as host:
         scores: Floats = host.score(features, manifest.features)
     return scores
 

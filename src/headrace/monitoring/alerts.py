@@ -47,6 +47,11 @@ def observe(tx: Tx, result: WindowResult, finding: Finding, channels: Sequence[s
     return None if alert is None else _close(tx, result, finding, alert, channels)
 
 
+def still_open(tx: Tx, *, limit: int = 100) -> tuple[Alert, ...]:
+    """The alerts that wait for a healthy window, newest first."""
+    return tuple(tables.list_alerts(tx, model=None, state=AlertState.OPEN, limit=limit))
+
+
 def details(tx: Tx, alert_id: str) -> AlertDetails:
     """An alert and the messages about it.
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headrace.client.transport import Transport
+from headrace.client.transport import Transport, retry_quietly
 from headrace.errors import Unavailable
 from headrace.kernel.settings import load_settings, read_endpoint
 from headrace.sdk.platform import Platform
@@ -19,6 +19,7 @@ def connect(url: str | None = None, *, token: str | None = None, home: Path | No
     Raises:
         Unavailable: no address is given and nothing runs on the home.
     """
+    retry_quietly()
     settings = load_settings(url=url, token=token, home=home)
     address = settings.url
     if not address:

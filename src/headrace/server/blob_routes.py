@@ -16,7 +16,7 @@ from headrace.kernel.settings import Settings
 from headrace.kernel.uploads import receive
 
 
-@put("/api/v1/blobs/{digest:str}", media_type="application/json")
+@put("/api/v1/blobs/{digest:str}", media_type="application/json", request_max_body_size=None)
 async def put_blob(
     digest: FromPath[str],
     request: Request[Any, Any, Any],

@@ -7,6 +7,7 @@ from headrace.delivery import canary, settling
 from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
+from headrace.features import sources
 from headrace.kernel.access import Role
 from headrace.kernel.jobs import Handling
 from headrace.kernel.subscriptions import Subscriber
@@ -55,7 +56,10 @@ SUBSCRIBERS: tuple[Subscriber, ...] = (
 )
 """Who hears of which events."""
 
-LOOKS: tuple[Look, ...] = (Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),)
+LOOKS: tuple[Look, ...] = (
+    Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),
+    Look("feature refresh", 30.0, sources.is_stale, sources.request_all),
+)
 """The rooms' background work."""
 
 

@@ -26,13 +26,14 @@ from headrace.kernel.bells import Bell
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.checkpoints import SigningKey
 from headrace.kernel.clocks import Clock, SystemClock
-from headrace.kernel.database import Database, Transactions
+from headrace.kernel.database import Database, Transactions, Tx
 from headrace.kernel.settings import Settings
 from headrace.server import composition
 from headrace.server.authorization import Authorize
 from headrace.server.loops import Chore, Loops, looks
 from headrace.server.problems import on_defect, on_headrace_error, on_http_exception
 from headrace.server.security import Security
+from headrace.tracking import experiments
 
 log = structlog.get_logger()
 
@@ -140,7 +141,7 @@ def run(settings: Settings, _name: str, port: int) -> None:
     database = migrate.open_database(settings)
     clock = SystemClock()
     try:
-        database.write(lambda tx: subscriptions.enroll(tx, composition.SUBSCRIBERS), actor="system")
+        database.write(_prepare, actor="system")
         signing_key = checkpoints.open_signing_key(settings.home)
         blobs = open_blob_store(settings.home)
         bell = Bell()
@@ -148,6 +149,12 @@ def run(settings: Settings, _name: str, port: int) -> None:
         asyncio.run(_serve(app, settings, port, bell))
     finally:
         database.close()
+
+
+def _prepare(tx: Tx) -> None:
+    """What must be there before the first request."""
+    subscriptions.enroll(tx, composition.SUBSCRIBERS)
+    experiments.ensure_default(tx)
 
 
 async def _serve(app: Litestar, settings: Settings, port: int, bell: Bell) -> None:

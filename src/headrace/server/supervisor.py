@@ -27,6 +27,9 @@ SETTLED_AFTER_S = 5.0
 LONGEST_PAUSE_S = 5.0
 LOOK_EVERY_S = 0.05
 
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+"""Numerical libraries spin on every core by default; processes that share cores then wait for one another."""
+
 
 @dataclass
 class Child:
@@ -152,6 +155,7 @@ class Supervisor:
     def _start(self, endpoint: Endpoint) -> None:
         token = secrets.token_hex(32)
         self.environment = {
+            **ONE_THREAD,
             **self.environment,
             "HEADRACE_HOME": str(self.settings.home.resolve()),
             "HEADRACE_HOST": self.settings.host,

@@ -13,11 +13,11 @@ from typing import NamedTuple, Self
 import msgspec
 import structlog
 
-from headrace.client.transport import Transport
+from headrace.client.transport import Transport, retry_quietly
 from headrace.errors import HeadraceError, LeaseLost, NotFound, Unavailable
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.jobs import Job, JobKind
-from headrace.kernel.lake import Lake
+from headrace.kernel.lake import open_lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import Runner, WorkContext
 from headrace.server.work_composition import RUNNERS
@@ -96,7 +96,7 @@ class Worker:
         self._works = works
         self._transport = transport
         self._blobs = open_blob_store(settings.home)
-        self._lake = Lake(settings.home / "lake")
+        self._lake = open_lake(settings.home)
         self._ending = threading.Event()
 
     def end(self) -> None:
@@ -183,6 +183,7 @@ class Worker:
 
 def run(settings: Settings, name: str, _port: int) -> None:
     """Run one worker process until SIGTERM."""
+    retry_quietly()
     transport = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
     works = {kind.name: Work(kind, runner) for kind, runner in RUNNERS}
     worker = Worker(settings, name, works, transport)
