@@ -10,7 +10,6 @@ from headrace.kernel.database import Database, Tx
 from headrace.serving import routing
 from headrace.serving.jobs import COMPACT, HANDLINGS, ask_for_compactions, compaction_is_due
 from headrace.serving.nouns import Compaction, CompactRequest, RouteChange
-from headrace.serving.work import RUNNERS
 
 
 def settle(database: Database, result: Compaction) -> None:
@@ -44,7 +43,3 @@ def test_each_served_model_is_compacted_once_an_hour(database: Database, clock: 
         assert not due()
         assert len(database.read(jobs.recent)) == hour
         clock.advance(timedelta(hours=1))
-
-
-def test_the_kind_has_its_runner_and_its_handling() -> None:
-    assert [kind for kind, _ in RUNNERS] == [handling.kind for handling in HANDLINGS] == [COMPACT]

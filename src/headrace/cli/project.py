@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
     from headrace.delivery.nouns import Pipeline, Plan
     from headrace.sdk.platform import Platform
@@ -92,7 +93,7 @@ def parameters(pairs: list[str]) -> dict[str, str | int | float | bool | None]:
         if not separator:
             raise InvalidInput(f"{pair!r} is not name=value", where="--param", fix="Write --param max_iter=200.")
         try:
-            found[name] = msgspec.json.decode(text, type=str | int | float | bool | None)  # type: ignore[arg-type]
+            found[name] = msgspec.json.decode(text, type=str | int | float | bool | None)
         except msgspec.MsgspecError:
             found[name] = text
     return found
@@ -111,7 +112,7 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
         TimeElapsedColumn(),
         console=screen,
     ) as progress:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
         while True:
             pipeline = platform.pipeline(pipeline.id)
             job = platform.job(pipeline.job_id) if pipeline.job_id else None
@@ -122,9 +123,9 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
                 if stage.status == "running":
                     fraction = float((job.progress or {}).get("fraction", 0.0)) if job else 0.0
                     note = str((job.progress or {}).get("note", "")) if job else ""
-                    progress.update(task, completed=min(fraction, 0.99), note=note)  # type: ignore[arg-type]
+                    progress.update(task, completed=min(fraction, 0.99), note=note)
                 else:
-                    progress.update(task, completed=1.0, note=stage.note)  # type: ignore[arg-type]
+                    progress.update(task, completed=1.0, note=stage.note)
             if pipeline.status in {"succeeded", "failed", "blocked"}:
                 return pipeline
             time.sleep(0.1)

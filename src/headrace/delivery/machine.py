@@ -338,7 +338,7 @@ def _judged(state: ReleaseState, command: Advance | Retreat | EndCooling) -> lis
     if state.paused:
         return []
     if isinstance(command, EndCooling):
-        return [Completed()] if state.phase is Phase.COOLING else []
+        return [Completed(reason="it stayed healthy while cooling")] if state.phase is Phase.COOLING else []
     if state.phase is not Phase.ROLLING_OUT or command.step != state.step:
         return []
     after = command.step + 1

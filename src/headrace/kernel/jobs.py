@@ -178,9 +178,7 @@ def claim(tx: Tx, worker: str, kinds: Sequence[str]) -> Job | None:
     """
     statement = (
         sa.select(jobs.c.seq, jobs.c.lease_s, jobs.c.attempt)
-        .where(
-            _claimable(tx, kinds)
-        )
+        .where(_claimable(tx, kinds))
         .order_by(jobs.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -395,8 +395,10 @@ def list_approvals(
 
 def workspaces_with_expired(tx: Tx) -> tuple[str, ...]:
     """The workspaces that hold an open request whose time is over now."""
-    query = sa.select(approvals.c.workspace).distinct().where(
-        approvals.c.status == ApprovalStatus.REQUESTED.value, approvals.c.expires_at <= tx.now
+    query = (
+        sa.select(approvals.c.workspace)
+        .distinct()
+        .where(approvals.c.status == ApprovalStatus.REQUESTED.value, approvals.c.expires_at <= tx.now)
     )
     return tuple(tx.execute(query).scalars())
 

@@ -56,9 +56,7 @@ class Authorize:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def __call__(
-        self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
-    ) -> None:
+    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Let the request pass, or refuse it.
 
         Raises:

@@ -58,6 +58,7 @@ SUBSCRIBERS: tuple[Subscriber, ...] = (
 
 LOOKS: tuple[Look, ...] = (
     Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),
+    Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
     Look("feature refresh", 30.0, sources.is_stale, sources.request_all),
 )
 """The rooms' background work."""

@@ -194,7 +194,8 @@ async def verify_audit(request: Request[Any, Any, Any], state: State) -> audit.A
 
 
 HANDLERS = [
-    health, read_clock, move_clock, read_activity, list_jobs, claim_job, abandon_jobs, read_job, heartbeat, settle_job, fail_job,
+    health, read_clock, move_clock, read_activity, list_jobs, claim_job, abandon_jobs, read_job, heartbeat,
+    settle_job, fail_job,
     list_events, verify_audit,
 ]  # fmt: skip
 

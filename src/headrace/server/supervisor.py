@@ -27,7 +27,7 @@ SETTLED_AFTER_S = 5.0
 LONGEST_PAUSE_S = 5.0
 LOOK_EVERY_S = 0.05
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Numerical libraries spin on every core by default; processes that share cores then wait for one another."""
 
 

@@ -63,9 +63,7 @@ class BlobStoreContract:
         with pytest.raises(NotFound):
             store.size(ABSENT)
 
-    @pytest.mark.parametrize(
-        "digest", ["", "sha256:", "sha256:../../etc/passwd", "md5:" + "0" * 64, ABSENT + "\n"]
-    )
+    @pytest.mark.parametrize("digest", ["", "sha256:", "sha256:../../etc/passwd", "md5:" + "0" * 64, ABSENT + "\n"])
     def test_a_malformed_digest_is_refused(self, store: BlobStore, digest: str) -> None:
         """By every method, so that no digest can become a path."""
         for method in (store.read, store.size, store.exists, store.delete, store.stream):
