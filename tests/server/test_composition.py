@@ -1,4 +1,4 @@
-"""The rooms as the processes put them together: nothing is asked for that nobody does, or done that nobody settles."""
+"""The rooms as the processes put them together: what is asked for is done, and what is done is settled."""
 
 import subprocess
 import sys

@@ -37,9 +37,9 @@ def show_problem(problem: HeadraceError) -> None:
     if problem.where:
         line.append(f"{problem.where}: ", style="bold")
     line.append(problem.message)
-    screen.print(line)
+    screen.print(line, soft_wrap=True)
     if problem.fix:
-        screen.print(Text(f"      {problem.fix}", style="dim"))
+        screen.print(Text(f"      {problem.fix}", style="dim"), soft_wrap=True)
 
 
 def moment(when: datetime | None) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,10 @@ class Launched:
         """The platform's processes by name, such as `control` and `worker-1`."""
         found = {}
         for child in psutil.Process(self.supervisor.pid).children():
-            command = child.cmdline()
-            if "headrace.server.process" in command:
-                found[command[-2]] = child
+            with suppress(psutil.Error):  # died meanwhile
+                command = child.cmdline()
+                if "headrace.server.process" in command:
+                    found[command[-2]] = child
         return found
 
     def kill(self, name: str) -> int:
@@ -90,7 +91,9 @@ def launched(
 
 def _await_endpoint(home: Path, supervisor: "subprocess.Popen[bytes]") -> Endpoint:
     deadline = time.monotonic() + START_PATIENCE_S
-    while (endpoint := read_endpoint(home)) is None:
+    while (
+        endpoint := read_endpoint(home)
+    ) is None or endpoint.pid != supervisor.pid:  # a former one's, left behind
         if supervisor.poll() is not None or time.monotonic() > deadline:
             said = (home / "up.log").read_text(errors="replace").strip()
             raise StartError(f"the platform did not start: {said[-2000:]}", where=str(home / "up.log"))

@@ -31,7 +31,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """A line of the story."""
-        self.screen.print(f"  [dim]{escape(text)}[/]")
+        self.screen.print(f"  [dim]{escape(text)}[/]", soft_wrap=True)
 
     def confirm(self, fact: str, *, holds: bool) -> None:
         """State a fact that was just read back through the public API.
@@ -42,7 +42,7 @@ class Stage:
         if not holds:
             raise InternalError(f"not confirmed: {fact}", where="demo", fix="The logs are in the demo's home.")
         self.confirmed += 1
-        self.screen.print(f"  [green]✓[/] {escape(fact)}")
+        self.screen.print(f"  [green]✓[/] {escape(fact)}", soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str, total: int | None) -> Iterator["Bar"]:
