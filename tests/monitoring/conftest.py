@@ -19,6 +19,7 @@ from headrace.kernel.jobs import Job
 from headrace.kernel.lake import Lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
+from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Estimate, Model, ModelDetails, Version
 from headrace.serving.compaction import predictions_table, to_table
@@ -113,8 +114,15 @@ class Bench:
             report_progress=lambda fraction, note: None,
         )
 
-    def put_model(self, monitors: Sequence[Any], *, production: int | None = 1, profiled: bool = True) -> None:
-        """A model whose version 1 was trained on recency uniform in [0, 100)."""
+    def put_model(
+        self,
+        monitors: Sequence[Any],
+        *,
+        production: int | None = 1,
+        profiled: bool = True,
+        scores: Sequence[float] | None = None,
+    ) -> None:
+        """A model whose version 1 was trained on recency uniform in [0, 100), with its scores in the profile."""
         model = Model(
             name="churn",
             declaration=msgspec.to_builtins(declare(monitors)),
@@ -123,6 +131,9 @@ class Bench:
             updated_at=START,
         )
         reference = profile({"recency": np.random.default_rng(1).uniform(0, 100, size=4000)})
+        if scores is not None:
+            outputs = profile({OUTPUT_COLUMN: np.array(scores)}).columns
+            reference = msgspec.structs.replace(reference, columns=reference.columns | outputs)
         stored = self.blobs.put(msgspec.json.encode(reference)).digest if profiled else None
         version = Version(
             model="churn",

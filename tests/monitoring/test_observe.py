@@ -52,7 +52,7 @@ def test_a_window_that_moved_is_an_alarm_with_the_counts_kept(ready: Any) -> Non
     ready.predict(range(400), START + DAY, recency=uniform(60, 140))
     result = run_window(ready.context(), REQUEST)
     assert health(result)["drift"] == "ALARM"
-    assert health(result)["quality"] == "ALARM"
+    assert health(result)["quality"] == "HEALTHY"
     assert "recency: the distribution moved by" in result.findings[0].summary
     assert result.counts is not None
     counts = msgspec.json.decode(ready.blobs.read(result.counts), type=Counts)
@@ -90,6 +90,26 @@ def test_faults_are_counted_and_judged(ready: Any) -> None:
     result = run_window(ready.context(), REQUEST)
     assert result.faults == 80
     assert result.findings[1].summary == "faults rose from 0.0% to 20.0%"
+
+
+def test_faults_are_the_quality_monitors_alone(bench: Any) -> None:
+    bench.put_model([hr.drift(), hr.quality()], scores=[0.5] * 1000)
+    bench.put_source({}, END)
+    scores = [None if place % 5 == 0 else 0.5 for place in range(400)]
+    bench.predict(range(400), START + DAY, recency=uniform(0, 100), scores=scores)
+    assert health(run_window(bench.context(), REQUEST)) == {"drift": "HEALTHY", "quality": "ALARM"}
+
+
+def test_one_customer_who_asks_again_and_again_is_no_drift(ready: Any) -> None:
+    ready.predict([7] * 400, START + DAY, recency=[95.0] * 400)
+    (drift, *_) = run_window(ready.context(), REQUEST).findings
+    assert drift.health is Health.INCONCLUSIVE
+    assert drift.rows == 400
+
+
+def test_rows_without_an_entity_stand_for_themselves(ready: Any) -> None:
+    ready.predict(range(400), START + DAY, recency=uniform(60, 140), entity=lambda _: None)
+    assert health(run_window(ready.context(), REQUEST))["drift"] == "ALARM"
 
 
 def test_the_cohort_whose_labels_matured_is_judged(ready: Any) -> None:

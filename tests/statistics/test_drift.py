@@ -14,6 +14,7 @@ from headrace.statistics.drift import (
     DriftVerdict,
     adjust,
     compare,
+    effective_rows,
     homogeneity,
     kolmogorov_smirnov,
     population_stability,
@@ -180,3 +181,43 @@ def test_an_unseen_category_is_drift() -> None:
     found = report({"c": np.array(["a", "b"] * 500, dtype=object)}, {"c": np.array(["a", "z"] * 200, dtype=object)})
     assert found.drifted == ["c"]
     assert column(found, "c").distance == pytest.approx(0.5)
+
+
+def test_effective_rows() -> None:
+    assert effective_rows([1] * 200) == pytest.approx(200)
+    assert effective_rows([5] * 40) == pytest.approx(40)
+    assert effective_rows([961, *[1] * 39]) == pytest.approx(1000**2 / (961**2 + 39))
+    assert effective_rows([]) == 0
+
+
+@pytest.mark.parametrize("kind", ["numbers", "few numbers", "categories", "missing"])
+def test_rows_that_repeat_an_entity_keep_the_error_rate(kind: str) -> None:
+    """100 entities with ten equal rows each, none of them drifted."""
+    generator = np.random.default_rng(11)
+
+    def draw(size: int) -> npt.NDArray[Any]:
+        if kind == "numbers":
+            return generator.normal(size=size)
+        if kind == "few numbers":
+            return generator.integers(0, 4, size=size).astype(float)
+        if kind == "categories":
+            return generator.choice(["a", "b", "c"], size=size).astype(object)
+        return np.where(generator.random(size) < 0.3, np.nan, generator.integers(0, 40, size=size))
+
+    naive = weighed = 0
+    for _ in range(60):
+        known = profile({"x": draw(2000)})
+        window = count(known, {"x": np.repeat(draw(100), 10)})
+        naive += compare(known, window, minimum_distance=0.0).verdict is DriftVerdict.DRIFTED
+        found = compare(known, window, minimum_distance=0.0, independent_rows=effective_rows([10] * 100))
+        weighed += found.verdict is DriftVerdict.DRIFTED
+    assert naive >= 10
+    assert weighed <= 3
+
+
+def test_repeated_rows_that_did_drift_are_seen() -> None:
+    generator = np.random.default_rng(12)
+    known = profile({"x": generator.normal(size=2000)})
+    window = count(known, {"x": np.repeat(generator.normal(1.0, 1.0, size=100), 10)})
+    assert compare(known, window, independent_rows=100).verdict is DriftVerdict.DRIFTED
+    assert compare(known, window, independent_rows=49).verdict is DriftVerdict.INCONCLUSIVE

@@ -20,7 +20,14 @@ NAMED = 3
 """Columns that a summary names."""
 
 
-def find(name: str, monitor: DriftMonitor, reference: Profile | None, counts: Counts | None) -> Finding:
+def find(
+    name: str,
+    monitor: DriftMonitor,
+    reference: Profile | None,
+    counts: Counts | None,
+    *,
+    independent_rows: float | None = None,
+) -> Finding:
     """What the monitor finds in a window.
 
     Args:
@@ -28,6 +35,7 @@ def find(name: str, monitor: DriftMonitor, reference: Profile | None, counts: Co
         monitor: its settings.
         reference: the version's profile; None when it has none.
         counts: the window's counts in the profile's bins.
+        independent_rows: how many independent rows they are worth; rows about one entity are not. Default all.
     """
     if reference is None or counts is None:
         return Finding(
@@ -37,7 +45,13 @@ def find(name: str, monitor: DriftMonitor, reference: Profile | None, counts: Co
             summary="the version has no reference profile to compare with",
             rows=0,
         )
-    report = drift.compare(reference, counts, alpha=monitor.alpha, minimum_distance=monitor.minimum_distance)
+    report = drift.compare(
+        reference,
+        counts,
+        alpha=monitor.alpha,
+        minimum_distance=monitor.minimum_distance,
+        independent_rows=independent_rows,
+    )
     return Finding(
         monitor="drift",
         name=name,

@@ -17,6 +17,7 @@ from headrace.kernel.work import WorkContext
 from headrace.monitoring import drift, labels, performance, quality
 from headrace.monitoring.firings import previous_firing
 from headrace.monitoring.nouns import (
+    OUTPUT_COLUMN,
     Finding,
     Health,
     WindowRequest,
@@ -30,6 +31,7 @@ from headrace.project.model import ModelDeclaration
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
 from headrace.registry.nouns import ModelDetails, Version
 from headrace.serving.compaction import compact
+from headrace.statistics.drift import effective_rows
 from headrace.statistics.profiles import Counts, Profile, count
 
 
@@ -104,14 +106,26 @@ def _view(
     reference = counts = None
     if version.profile is not None:
         reference = msgspec.json.decode(ctx.blobs.read(version.profile), type=Profile)
-        counts = count(reference, own.columns(reference.columns))
+        counts = _counts(reference, own)
     return _View(start, end, version, own, reference, counts, labelled)
+
+
+def _counts(reference: Profile, own: Predictions) -> Counts:
+    """The window in the profile's bins: features of all rows, outputs of those that were answered.
+
+    An output that is missing because the model faulted is a fault, which is counted as such. It is not drift, or
+    faults would start a retraining.
+    """
+    every = count(reference, own.columns(reference.columns))
+    outputs = count(reference, own.answered().columns([OUTPUT_COLUMN])).columns
+    return msgspec.structs.replace(every, columns=every.columns | outputs)
 
 
 def _find(ctx: WorkContext, view: _View, name: str, monitor: Monitor, label: Label) -> Finding:
     match monitor:
         case DriftMonitor():
-            return drift.find(name, monitor, view.reference, view.counts)
+            independent_rows = effective_rows(view.own.entity_rows())
+            return drift.find(name, monitor, view.reference, view.counts, independent_rows=independent_rows)
         case QualityMonitor():
             return quality.find(
                 name, monitor, view.reference, view.counts, rows=len(view.own), faults=view.own.faults

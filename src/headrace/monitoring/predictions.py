@@ -56,9 +56,11 @@ class Predictions:
                 found[name] = to_floats(self.table[logged])
         return found
 
-    def outputs(self) -> Floats:
-        """Outputs, shape (rows,), NaN where the model faulted."""
-        return to_floats(self.table["output"])
+    def entity_rows(self) -> list[int]:
+        """How many rows each entity has; a row without an entity stands for itself."""
+        entities = self.table["entity"]
+        counted = pc.value_counts(entities.drop_null().combine_chunks())
+        return [*counted.field("counts").to_pylist(), *[1] * entities.null_count]
 
 
 def read_live(lake: Lake, model: str, start: datetime | None, end: datetime) -> Predictions:

@@ -27,7 +27,9 @@ class DriftMonitor(Declaration, frozen=True, tag="drift", tag_field="kind"):
 
 
 class QualityMonitor(Declaration, frozen=True, tag="quality", tag_field="kind"):
-    """Missing, non-finite and out-of-range values of the served requests.
+    """Faults, and missing and non-finite values and unseen categories of the served requests.
+
+    Numbers beyond the range of the training data are drift's business: they move its distributions.
 
     Args:
         every: cron line in business time.
@@ -73,7 +75,7 @@ def drift(*, every: str = MONTHLY, alpha: float = 0.01, minimum_distance: float 
 
 
 def quality(*, every: str = MONTHLY, tolerance: float = 0.02) -> QualityMonitor:
-    """Watch for missing, non-finite and out-of-range values."""
+    """Watch for faults, missing and non-finite values and unseen categories."""
     return QualityMonitor(every, tolerance)
 
 

@@ -5,9 +5,13 @@ it is (testing against it as if it were exact inflates the statistic by 1 + m/n)
 hypotheses. The second is an effect: the distance between the two distributions must matter. Missing values are a
 hypothesis of their own in every column, so a column that goes silent cannot pass for stable.
 
-Sources: the two-sample Kolmogorov-Smirnov test, conservative on binned data since the distance can only shrink;
-Pearson's chi-square test of homogeneity; Holm (1979); Benjamini and Hochberg (1995). Population stability index:
-its mean without drift is about (bins - 1)(1/n + 1/m) (Yurdakul, 2018), which is subtracted here.
+Rows about one entity are not independent. The caller says how many independent rows a window is worth
+(`effective_rows`); the evidence is weighed as that of so many rows, the distance is that of all.
+
+Sources: Kish, "Survey Sampling" (1965) for the effective size of a sample of clusters, here with rows of a cluster
+taken for equal; the two-sample Kolmogorov-Smirnov test, conservative on binned data since the distance can only
+shrink; Pearson's chi-square test of homogeneity; Holm (1979); Benjamini and Hochberg (1995). Population stability
+index: its mean without drift is about (bins - 1)(1/n + 1/m) (Yurdakul, 2018), which is subtracted here.
 """
 
 from collections.abc import Sequence
@@ -116,6 +120,7 @@ def compare(
     minimum_distance: float = 0.1,
     minimum_rows: int = MINIMUM_ROWS,
     correction: Correction = Correction.BENJAMINI_HOCHBERG,
+    independent_rows: float | None = None,
 ) -> DriftReport:
     """Compare a window's counts with the profile that they were counted into.
 
@@ -126,12 +131,16 @@ def compare(
         minimum_distance: distances, and differences of missing rates, below this are no drift; 0 to 1.
         minimum_rows: with fewer rows, in the window or the reference, nothing is concluded.
         correction: for the number of hypotheses.
+        independent_rows: how many independent rows the window is worth, see `effective_rows`; default all.
 
     Returns:
         The report. Columns that the window lacks altogether are in `absent` and make it DRIFTED.
     """
+    worth = 1.0 if independent_rows is None else min(1.0, independent_rows / max(window.rows, 1))
     measured = [
-        _measure(name, reference, window, minimum_rows) for name in reference.columns if name in window.columns
+        _measure(name, reference, window, minimum_rows, worth)
+        for name in reference.columns
+        if name in window.columns
     ]
     adjusted = iter(
         adjust([p for each in measured for p in (each.p_value, each.missing_p_value) if p is not None], correction)
@@ -141,7 +150,7 @@ def compare(
         value = next(adjusted) if each.p_value is not None else None
         missing = next(adjusted) if each.missing_p_value is not None else None
         columns.append(_conclude(each, value, missing, alpha, minimum_distance))
-    enough = window.rows >= minimum_rows and reference.rows >= minimum_rows
+    enough = window.rows * worth >= minimum_rows and reference.rows >= minimum_rows
     if not enough:
         verdict = DriftVerdict.INCONCLUSIVE
     elif window.absent or any(column.verdict is DriftVerdict.DRIFTED for column in columns):
@@ -162,6 +171,16 @@ def compare(
     )
 
 
+def effective_rows(clusters: Sequence[int]) -> float:
+    """How many independent rows a sample of clusters is worth: (sum of sizes)² / (sum of squared sizes).
+
+    Args:
+        clusters: rows of each cluster, such as the predictions about each entity.
+    """
+    sizes = np.asarray(clusters, dtype=np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.size else 0.0
+
+
 def adjust(p_values: Sequence[float], correction: Correction) -> list[float]:
     """P-values adjusted for their number, in the order given; reject where one is at most alpha."""
     p = np.asarray(p_values, dtype=np.float64)
@@ -179,19 +198,20 @@ def adjust(p_values: Sequence[float], correction: Correction) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def kolmogorov_smirnov(first: Bins, second: Bins) -> tuple[float, float]:
+def kolmogorov_smirnov(first: Bins, second: Bins, *, worth: float = 1.0) -> tuple[float, float]:
     """Distance and p-value of the two-sample test on ordered bins.
 
     Args:
         first: counts, shape (bins,), with at least one value.
         second: counts in the same bins.
+        worth: how many independent values each of `second` stands for, at most 1.
 
     Returns:
         The largest difference of the cumulative shares, and an upper bound on its p-value.
     """
     n, m = int(first.sum()), int(second.sum())
     distance = float(np.abs(np.cumsum(first) / n - np.cumsum(second) / m).max())
-    effective = max(1, round(n * m / (n + m)))
+    effective = max(1, round(n * m * worth / (n + m * worth)))
     return distance, float(np.clip(stats.kstwo.sf(distance, effective), 0.0, 1.0))
 
 
@@ -216,6 +236,11 @@ def homogeneity(first: Bins, second: Bins) -> float:
         if expected.min() < 5.0:
             return float(stats.fisher_exact(table).pvalue)
     return float(stats.chi2_contingency(table, correction=False).pvalue)
+
+
+def _scaled(counts: Bins, worth: float) -> Bins:
+    """Counts as those of fewer, independent values, rounded."""
+    return counts if worth >= 1.0 else np.rint(counts * worth).astype(np.int64)
 
 
 def total_variation(first: Bins, second: Bins) -> float:
@@ -243,7 +268,8 @@ def _coarsen(table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.stack([np.bincount(group, weights=row, minlength=STABILITY_GROUPS) for row in table]).astype(np.int64)
 
 
-def _measure(name: str, reference: Profile, window: Counts, minimum_rows: int) -> _Measured:
+def _measure(name: str, reference: Profile, window: Counts, minimum_rows: int, worth: float) -> _Measured:
+    """One column; the window's counts stand for `worth` independent rows each where evidence is weighed."""
     known = reference.columns[name]
     before, now = known.reference, window.columns[name]
     first, second = np.asarray(before.bins, dtype=np.int64), np.asarray(now.bins, dtype=np.int64)
@@ -253,21 +279,22 @@ def _measure(name: str, reference: Profile, window: Counts, minimum_rows: int) -
     totals = [int(first.sum()) + gaps[0], int(second.sum()) + gaps[1]]
     rates = (gaps[0] / max(totals[0], 1), gaps[1] / max(totals[1], 1))
     missing_p_value = None
-    if min(totals) >= minimum_rows:
+    if min(totals[0], totals[1] * worth) >= minimum_rows:
         shares = np.array([gaps, [totals[0] - gaps[0], totals[1] - gaps[1]]], dtype=np.int64).T
-        missing_p_value = homogeneity(shares[0], shares[1])
-    if min(int(first.sum()), int(second.sum())) < minimum_rows:
+        missing_p_value = homogeneity(shares[0], _scaled(shares[1], worth))
+    if min(float(first.sum()), float(second.sum()) * worth) < minimum_rows:
         return _Measured(
             name=name, test="none", rows=int(second.sum()), distance=0.0, p_value=None, population_stability=0.0,
             missing=rates, missing_p_value=missing_p_value,
         )  # fmt: skip
     if isinstance(known, NumericProfile):
-        distance, p_value = kolmogorov_smirnov(first, second)
+        distance, p_value = kolmogorov_smirnov(first, second, worth=worth)
         test = "kolmogorov-smirnov"
         if int(((first + second) > 0).sum()) <= FEW_BINS:
-            test, p_value = "chi-square", homogeneity(first, second)
+            test, p_value = "chi-square", homogeneity(first, _scaled(second, worth))
     else:
-        test, distance, p_value = "chi-square", total_variation(first, second), homogeneity(first, second)
+        test, distance = "chi-square", total_variation(first, second)
+        p_value = homogeneity(first, _scaled(second, worth))
     return _Measured(
         name=name, test=test, rows=int(second.sum()), distance=distance, p_value=p_value,
         population_stability=population_stability(first, second), missing=rates, missing_p_value=missing_p_value,
