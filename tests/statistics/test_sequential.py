@@ -227,3 +227,11 @@ def test_faults_of_both_arms_alike_do_not_roll_back() -> None:
 def test_evidence_grows_with_faults_on_the_challenger() -> None:
     values = [ratio_e_value([exposure(0.25, (0, k), (0, 5))]) for k in range(10)]
     assert all(later > earlier for earlier, later in itertools.pairwise(values))
+
+
+def test_each_alarm_has_its_half_of_the_error_rate_from_the_first_request_on() -> None:
+    period = exposure(0.25, (20, 3), (60, 0))
+    assert 20 < ratio_e_value([period]) < 40
+    assert judge([period], tolerance=0.01, alpha=0.05).verdict is not Verdict.ROLL_BACK
+    assert judge([period], tolerance=0.01, alpha=0.05).harm_needed == 40
+    assert judge([period], tolerance=0.01, alpha=0.05, has_champion=False).harm_needed == 20

@@ -59,11 +59,17 @@ class Exposure:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A verdict with the evidence that it rests on; `needed` is what an e-value must reach."""
+    """A verdict with the evidence that it rests on.
+
+    Attributes:
+        needed: what `within_tolerance` must reach to advance.
+        harm_needed: what one of the other two must reach to go back.
+    """
 
     verdict: Verdict
     reason: str
     needed: float
+    harm_needed: float
     worse_than_champion: float
     above_tolerance: float
     within_tolerance: float
@@ -166,12 +172,12 @@ def judge(
         has_champion: false for a first version, which is judged by the absolute tolerance only.
 
     Returns:
-        The judgement. With a champion and periods at full weight both alarms run, each at alpha / 2.
+        The judgement. A release with a champion ends at full weight, where the absolute alarm joins the one
+        against the champion; so each of the two has alpha / 2 from the first request on.
     """
     alone = [period for period in periods if not has_champion or period.share >= 1.0]
     shared = [period for period in periods if has_champion and period.share < 1.0]
-    tests = (1 if alone else 0) + (1 if shared else 0)
-    harm_needed = max(tests, 1) / alpha
+    harm_needed = (2.0 if has_champion else 1.0) / alpha
     worse = ratio_e_value(shared, ratio_tolerance=ratio_tolerance)
     above = excess_e_value(
         sum(period.challenger_requests for period in alone),
@@ -195,6 +201,7 @@ def judge(
         verdict=verdict,
         reason=reason,
         needed=1.0 / alpha,
+        harm_needed=harm_needed,
         worse_than_champion=worse,
         above_tolerance=above,
         within_tolerance=within,
