@@ -156,7 +156,7 @@ def test_nobody_is_given_the_role_system(database: Database) -> None:
         database.write(lambda tx: access.grant_role(tx, "ana", Role.SYSTEM), actor="local")
 
 
-@pytest.mark.parametrize("name", ["local", "anonymous", "reader", "system-worker-1"])
+@pytest.mark.parametrize("name", ["local", "anonymous", "reader", "system", "system-worker-1"])
 def test_the_platforms_names_are_not_given(database: Database, name: str) -> None:
     with pytest.raises(PolicyRefused):
         create(database, name)
@@ -195,22 +195,6 @@ def test_the_last_admin_stays(database: Database) -> None:
         database.write(lambda tx: access.revoke_role(tx, "ana", Role.ADMIN), actor="ana")
     with pytest.raises(Conflict):
         database.write(lambda tx: access.disable_principal(tx, "ana"), actor="ana")
-
-
-def test_a_process_of_the_platform_renews_its_token(database: Database) -> None:
-    def renew() -> access.IssuedToken:
-        return database.write(
-            lambda tx: access.renew_system_token(tx, "worker-1", [Role.DEVELOPER]), actor="supervisor"
-        )
-
-    first, second = renew(), renew()
-    with pytest.raises(NotAuthenticated):
-        authenticate(database, first.secret)
-    principal = authenticate(database, second.secret)
-    assert principal.id == "system-worker-1"
-    assert permits(principal, Role.SYSTEM)
-    assert permits(principal, Role.DEVELOPER)
-    assert not permits(principal, Role.ADMIN)
 
 
 def test_each_change_writes_one_event_and_a_repeat_none(database: Database) -> None:
@@ -265,10 +249,3 @@ def test_roles_do_not_contain_one_another(held: Role) -> None:
 def test_no_role_and_a_disabled_principal_may_nothing() -> None:
     assert not any(permits(somebody(), role) for role in Role)
     assert not any(permits(somebody(*Role, disabled=True), role) for role in Role)
-
-
-def test_four_eyes() -> None:
-    assert access.is_second_pair_of_eyes(somebody(Role.APPROVER), "bo")
-    assert not access.is_second_pair_of_eyes(somebody(Role.APPROVER), "ana")
-    assert not access.is_second_pair_of_eyes(LOCAL, "bo")
-    assert not access.is_second_pair_of_eyes(somebody(Role.SYSTEM), "bo")

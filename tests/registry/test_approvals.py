@@ -83,6 +83,9 @@ def test_neither_author_nor_requester_is_a_second_pair_of_eyes(churn: SqliteData
 def test_the_local_principal_decides_only_where_four_eyes_are_not_asked(churn: SqliteDatabase) -> None:
     with pytest.raises(PolicyRefused, match="without a login"):
         decide(churn, ask(churn), YES, LOCAL)
+    platform = Principal(id="system", name="system", roles=(Role.SYSTEM, Role.APPROVER))
+    with pytest.raises(PolicyRefused, match="without a login"):
+        decide(churn, ask(churn), YES, platform)
     alone = ask(churn, four_eyes=False, release_id="rel_2", requester="local")
     assert decide(churn, alone, YES, LOCAL).status is ApprovalStatus.GRANTED
 

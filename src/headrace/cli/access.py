@@ -1,5 +1,6 @@
 """`headrace access`: principals, their roles and their tokens."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,16 +14,30 @@ Roles = Annotated[
 
 
 @app.command("add")
-def add(name: Name, role: Roles) -> None:
+def add(
+    name: Name,
+    role: Roles,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Write into a home on which nothing runs: its first admin."),
+    ] = False,
+    home: Annotated[Path | None, typer.Option(help="With --offline: the platform's folder [.headrace].")] = None,
+) -> None:
     """Make a principal and its first token, which is shown this once."""
     from headrace.cli.screen import console
+    from headrace.kernel.access import role_named
+    from headrace.kernel.settings import load_settings
     from headrace.sdk.connect import connect
+    from headrace.server.offline import add_principal
 
-    platform = connect()
-    made = platform.access.add(name, role)
-    token = platform.access.issue_token(name)
+    if offline:
+        token = add_principal(load_settings(home=home), name, [role_named(text) for text in role])
+    else:
+        platform = connect(home=home)
+        platform.access.add(name, role)
+        token = platform.access.issue_token(name)
     screen = console()
-    screen.print(f"{made.name} may act as {', '.join(made.roles)}")
+    screen.print(f"{name} may act as {', '.join(role)}")
     screen.print("  token, shown only now:", style="dim")
     print(token.secret)
 

@@ -27,7 +27,7 @@ TOKEN_PREFIX = "hdr_"  # noqa: S105 - lets secret scanners recognise a token
 TOKEN_BYTES = 32
 _TOKEN_FORM = re.compile(r"hdr_[A-Za-z0-9_-]{43}\Z")
 _NAME_FORM = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
-_RESERVED = frozenset({"local", "anonymous", "reader"})
+_RESERVED = frozenset({"local", "anonymous", "reader", "system"})
 _SYSTEM_NAME = "system-"
 
 
@@ -117,12 +117,18 @@ def permits(principal: Principal, role: Role) -> bool:
     return role is Role.VIEWER and bool(principal.roles)
 
 
-def is_second_pair_of_eyes(principal: Principal, author: str) -> bool:
-    """Whether a decision of `principal` on the work of `author` (a principal's id) is four eyes.
+def role_named(text: str) -> Role:
+    """The role of this name.
 
-    Not the author's own, not the anonymous local caller's, not the platform's.
+    Raises:
+        InvalidInput: there is none.
     """
-    return not principal.is_local and Role.SYSTEM not in principal.roles and principal.id != author
+    try:
+        return Role(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text[:50]!r} is not a role", where="role", fix=f"Give one of {_names(_GRANTABLE)}."
+        ) from error
 
 
 def create_principal(tx: Tx, name: str, roles: Iterable[Role]) -> Principal:
@@ -164,6 +170,18 @@ def principal(tx: Tx, name: str) -> Principal:
 def all_principals(tx: Tx) -> list[Principal]:
     """Every principal of this workspace, by name."""
     return [_principal(row) for row in tx.execute(_select(tx).order_by(principals.c.id))]
+
+
+def has_admin(tx: Tx) -> bool:
+    """Whether anybody could log in as an admin now: not disabled, with a token that is valid."""
+    admins = [known.id for known in all_principals(tx) if Role.ADMIN in known.roles and not known.disabled]
+    valid = sa.select(tokens.c.id).where(
+        tokens.c.workspace == tx.workspace,
+        tokens.c.principal_id.in_(admins),
+        tokens.c.revoked_at.is_(None),
+        sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > tx.now),
+    )
+    return tx.execute(valid.limit(1)).first() is not None
 
 
 def grant_role(tx: Tx, name: str, role: Role) -> Principal:
@@ -318,29 +336,6 @@ def authenticate(tx: Tx, secret: str) -> Principal:
             fix="Ask an admin for a token: headrace access token NAME",
         )
     return _principal(row)
-
-
-def renew_system_token(tx: Tx, process: str, roles: Iterable[Role] = ()) -> IssuedToken:
-    """A token for one of the platform's own processes; tokens of its former life are revoked.
-
-    Args:
-        tx: a write transaction of the supervisor.
-        process: for example `worker-1`; the principal is `system-worker-1`.
-        roles: what it needs beside `Role.SYSTEM`.
-    """
-    name = _SYSTEM_NAME + process
-    wanted = (Role.SYSTEM, *_assignable(roles))
-    row = tx.execute(_select(tx).where(principals.c.id == name)).first()
-    if row is None:
-        _insert(tx, name, wanted)
-    else:
-        tx.execute(_update(tx, name).values(roles=list(wanted)))
-    tx.execute(
-        tokens.update()
-        .where(tokens.c.workspace == tx.workspace, tokens.c.principal_id == name, tokens.c.revoked_at.is_(None))
-        .values(revoked_at=tx.now)
-    )
-    return issue_token(tx, name)
 
 
 _GRANTABLE = tuple(role for role in Role if role is not Role.SYSTEM)

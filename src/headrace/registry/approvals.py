@@ -1,7 +1,8 @@
 """Approvals: somebody answers for a version, by name, on exactly these bytes, before a deadline.
 
 A request is bound to the version's digest. Under four eyes neither the version's author nor whoever asked may
-decide, and the login-free local principal never counts as a second pair of eyes. Deadlines are wall time.
+decide, and neither the login-free local principal nor the platform's own processes ever count as a second pair
+of eyes. Deadlines are wall time.
 """
 
 from datetime import timedelta
@@ -144,9 +145,9 @@ def _may_decide(approval: Approval, principal: Principal) -> None:
         )
     if not approval.four_eyes:
         return
-    if principal.is_local:
+    if principal.is_local or Role.SYSTEM in principal.roles:
         raise PolicyRefused(
-            "without a login nobody is a second pair of eyes",
+            "without a login of one's own nobody is a second pair of eyes",
             where=where,
             fix="Create a principal with `headrace access` and decide with its token.",
         )

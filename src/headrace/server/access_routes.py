@@ -5,7 +5,6 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from headrace.errors import InvalidInput
 from headrace.kernel import access
 from headrace.kernel.access import IssuedToken, Principal, Role, TokenRecord
 from headrace.kernel.database import Transactions
@@ -41,7 +40,7 @@ async def grant_role(
     name: FromPath[str], role: FromPath[str], transactions: NamedDependency[Transactions]
 ) -> Principal:
     """Give a role."""
-    return await transactions.write(lambda tx: access.grant_role(tx, name, _role(role)))
+    return await transactions.write(lambda tx: access.grant_role(tx, name, access.role_named(role)))
 
 
 @delete("/api/v1/access/principals/{name:str}/roles/{role:str}", status_code=200)
@@ -49,7 +48,7 @@ async def revoke_role(
     name: FromPath[str], role: FromPath[str], transactions: NamedDependency[Transactions]
 ) -> Principal:
     """Take a role away."""
-    return await transactions.write(lambda tx: access.revoke_role(tx, name, _role(role)))
+    return await transactions.write(lambda tx: access.revoke_role(tx, name, access.role_named(role)))
 
 
 @post("/api/v1/access/principals/{name:str}/disable", status_code=200)
@@ -74,14 +73,6 @@ async def issue_token(name: FromPath[str], transactions: NamedDependency[Transac
 async def revoke_token(token_id: FromPath[str], transactions: NamedDependency[Transactions]) -> None:
     """Refuse a token from now on."""
     await transactions.write(lambda tx: access.revoke_token(tx, token_id))
-
-
-def _role(text: str) -> Role:
-    try:
-        return Role(text)
-    except ValueError as error:
-        known = ", ".join(role for role in Role if role is not Role.SYSTEM)
-        raise InvalidInput(f"{text!r} is not a role", where="role", fix=f"Give one of {known}.") from error
 
 
 HANDLERS = [

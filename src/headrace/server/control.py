@@ -31,8 +31,10 @@ from headrace.kernel.settings import Settings
 from headrace.server import composition
 from headrace.server.authorization import Authorize
 from headrace.server.loops import Chore, Loops, looks
+from headrace.server.offline import require_admin
 from headrace.server.problems import on_defect, on_headrace_error, on_http_exception
 from headrace.server.security import Security
+from headrace.serving.admission import login_required
 from headrace.tracking import experiments
 
 log = structlog.get_logger()
@@ -141,6 +143,8 @@ def run(settings: Settings, _name: str, port: int) -> None:
     database = migrate.open_database(settings)
     clock = SystemClock()
     try:
+        if login_required(settings.host):
+            require_admin(database, settings.host)
         database.write(_prepare, actor="system")
         signing_key = checkpoints.open_signing_key(settings.home)
         blobs = open_blob_store(settings.home)

@@ -44,8 +44,16 @@ class Launched:
         return found
 
     def kill(self, name: str) -> int:
-        """Kill -9 one process; the supervisor starts another. Returns the pid of the dead one."""
-        victim = self.processes()[name]
+        """Kill -9 one process, once it runs; the supervisor starts another. Returns the pid of the dead one.
+
+        Raises:
+            StartError: there is no process of this name.
+        """
+        deadline = time.monotonic() + START_PATIENCE_S
+        while (victim := self.processes().get(name)) is None:
+            if time.monotonic() > deadline:
+                raise StartError(f"there is no process {name}", where=str(self.home))
+            time.sleep(LOOK_EVERY_S)
         os.kill(victim.pid, signal.SIGKILL)
         return victim.pid
 
@@ -70,7 +78,19 @@ def launched(
         StartError: it did not come up.
     """
     inherited = {name: value for name, value in inherited_environment().items() if not name.startswith("HEADRACE_")}
-    command = [sys.executable, "-m", "headrace", "up", "--home", str(home), "--port", "0", "--gateway-port", "0"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "headrace",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        "0",
+        "--gateway-port",
+        "0",
+    ]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.log").open("wb") as log:
         supervisor = subprocess.Popen(

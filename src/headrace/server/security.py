@@ -18,8 +18,8 @@ from headrace.kernel.database import Database
 from headrace.kernel.settings import Settings
 from headrace.protocols.mlflow import faults
 from headrace.server.problems import send_problem
+from headrace.serving.admission import LOOPBACK, login_required
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
@@ -38,7 +38,7 @@ class Security(ASGIMiddleware):
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
         self._system_token = settings.system_token
-        self._loopback = settings.host in LOOPBACK
+        self._loopback = not login_required(settings.host)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Refuse the request, or pass it on with `principal` in its state."""

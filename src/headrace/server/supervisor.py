@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-import filelock
 import msgspec
 
-from headrace.errors import HomeLocked, StartError
+from headrace.errors import StartError
 from headrace.kernel.settings import ENDPOINT_FILE, Endpoint, Settings
+from headrace.server.home import hold_home
 from headrace.server.processes import choose_port, spawn, stop
 
 START_PATIENCE_S = 60.0
@@ -26,6 +26,8 @@ STOP_PATIENCE_S = 10.0
 SETTLED_AFTER_S = 5.0
 LONGEST_PAUSE_S = 5.0
 LOOK_EVERY_S = 0.05
+FIX_INDENT = "  "
+"""How the second line of one of our errors begins: what to do about it."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Numerical libraries spin on every core by default; processes that share cores then wait for one another."""
@@ -71,8 +73,7 @@ class Supervisor:
             StartError: a process did not come up; names its log.
         """
         home = self.settings.home.resolve()
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._lock(home):
+        with hold_home(home):
             endpoint = self._place(home)
             try:
                 self._start(endpoint)
@@ -117,18 +118,6 @@ class Supervisor:
             if now >= child.start_again_at:
                 self._spawn(child)
 
-    def _lock(self, home: Path) -> filelock.BaseFileLock:
-        lock = filelock.FileLock(home / "up.lock")
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout as error:
-            raise HomeLocked(
-                "another platform already runs on this home",
-                where=str(home),
-                fix="Use that one, stop it, or choose another folder with --home.",
-            ) from error
-        return lock
-
     def _place(self, home: Path) -> Endpoint:
         settings = self.settings
         port = choose_port(settings.host, settings.port)
@@ -149,7 +138,8 @@ class Supervisor:
         self.children.append(self._child(home, name, port))
 
     def _child(self, home: Path, name: str, port: int) -> Child:
-        command = [sys.executable, "-m", "headrace.server.process", name, str(port)]
+        # -P: what lies in the folder of whoever starts this must not hide installed modules
+        command = [sys.executable, "-P", "-m", "headrace.server.process", name, str(port)]
         return Child(name=name, command=command, log=home / "logs" / f"{name}.log")
 
     def _start(self, endpoint: Endpoint) -> None:
@@ -185,11 +175,11 @@ def _await_health(child: Child, url: str) -> None:
         if healthy(url):
             return
         time.sleep(LOOK_EVERY_S)
-    lines = child.log.read_text(errors="replace").strip().splitlines()
+    lines = child.log.read_text(errors="replace").rstrip().splitlines()
+    story = "The whole story is in that log."
+    fix = lines.pop().strip() if len(lines) > 1 and lines[-1].startswith(FIX_INDENT) else story
     raise StartError(
-        f"{child.name} did not start: {lines[-1] if lines else 'it wrote nothing'}",
-        where=str(child.log),
-        fix="The whole story is in that log.",
+        f"{child.name} did not start: {lines[-1] if lines else 'it wrote nothing'}", where=str(child.log), fix=fix
     )
 
 
