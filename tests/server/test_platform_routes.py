@@ -1,5 +1,6 @@
 """The platform's own doors: the clock, and a job's life over HTTP."""
 
+import asyncio
 import hashlib
 
 import msgspec
@@ -71,6 +72,38 @@ def test_a_jobs_life_over_http(client: TestClient[Litestar], app: Litestar, data
     assert again.json()["error"]["code"] == "LEASE_LOST"
     assert [event["type"] for event in client.get("/api/v1/events").json()] == ["test.cake_baked"]
     assert client.get("/api/v1/activity").json()["jobs"] == 0
+
+
+def test_no_job_is_claimed_for_a_worker_that_has_gone(
+    client: TestClient[Litestar], app: Litestar, database: SqliteDatabase
+) -> None:
+    """Else a worker that is killed while it waits takes the next job with it until the lease lapses."""
+    body = msgspec.json.encode({"worker": "w", "kinds": [BAKE.name], "wait_s": 20.0})
+    headers = [(b"host", b"127.0.0.1:8470"), (b"content-type", b"application/json")]
+    headers += [(name.lower().encode(), value.encode()) for name, value in SYSTEM.items()]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/api/v1/jobs/claim", "raw_path": b"/api/v1/jobs/claim", "root_path": "", "query_string": b"",
+        "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8470), "extensions": {},
+        "state": {},
+    }  # fmt: skip
+    sent: list[dict[str, object]] = []
+
+    async def claim_and_go() -> None:
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}])
+
+        async def receive() -> object:
+            return next(messages)
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        await asyncio.wait_for(app(scope, receive, send), 10)  # type: ignore[arg-type]
+
+    asyncio.run(claim_and_go())
+    assert sent[0]["status"] == 200
+    job_id = database.write(lambda tx: jobs.enqueue(tx, BAKE, Order(number=1)), actor="ana")
+    assert client.get(f"/api/v1/jobs/{job_id}").json()["state"] == "queued"
 
 
 def test_a_blob_is_stored_under_its_digest_and_no_other(client: TestClient[Litestar]) -> None:

@@ -9,6 +9,7 @@ from litestar import Request, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.types import Receive
 
 from headrace.errors import InvalidInput
 from headrace.kernel import activity, audit, business_time, events, jobs
@@ -112,18 +113,31 @@ async def read_job(job_id: FromPath[str], transactions: NamedDependency[Transact
 
 
 @post("/api/v1/jobs/claim", status_code=200)
-async def claim_job(data: JSONBody[Claim], transactions: NamedDependency[Transactions]) -> Job | None:
-    """Take the oldest job that is due, waiting a little for one."""
+async def claim_job(
+    data: JSONBody[Claim], request: Request[Any, Any, Any], transactions: NamedDependency[Transactions]
+) -> Job | None:
+    """Take the oldest job that is due, waiting a little for one, but none for a worker that has gone meanwhile."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(data.wait_s, LONGEST_WAIT_S)
-    while True:
-        if await transactions.read(lambda tx: jobs.available(tx, data.kinds)):
-            job = await transactions.write(lambda tx: jobs.claim(tx, data.worker, data.kinds))
-            if job is not None:
-                return job
-        if loop.time() >= deadline:
-            return None
-        await asyncio.sleep(LOOK_EVERY_S)
+    gone = asyncio.ensure_future(_disconnected(request.receive))
+    try:
+        while not gone.done():
+            if await transactions.read(lambda tx: jobs.available(tx, data.kinds)):
+                job = await transactions.write(lambda tx: jobs.claim(tx, data.worker, data.kinds))
+                if job is not None:
+                    return job
+            if loop.time() >= deadline:
+                return None
+            await asyncio.wait({gone}, timeout=LOOK_EVERY_S)
+    finally:
+        gone.cancel()
+    return None
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Returns when the caller has closed the connection; the body has been read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @post("/api/v1/jobs/abandon", status_code=200)

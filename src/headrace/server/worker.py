@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 CLAIM_WAIT_S = 10.0
 CONTROL_PATIENCE_S = 600.0
+LAST_BEAT_S = 1.0
 
 
 class Work(NamedTuple):
@@ -55,7 +56,7 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(LAST_BEAT_S)  # a beat that waits for control to come back must not hold up the end
 
     def report(self, fraction: float, note: str) -> None:
         """Keep the progress for the next beat.
