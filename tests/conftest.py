@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import pkgutil
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -84,13 +85,21 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def sqlite_database(tmp_path: Path, clock: ManualClock) -> Iterator[SqliteDatabase]:
-    """An empty SQLite database with every table."""
-    path = tmp_path / "headrace.db"
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with every table, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "headrace.db"
     engine = sa.create_engine(f"sqlite:///{path}")
     load_tables().create_all(engine)
     engine.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path, clock: ManualClock, sqlite_template: Path) -> Iterator[SqliteDatabase]:
+    """An empty SQLite database with every table."""
+    path = tmp_path / "headrace.db"
+    shutil.copyfile(sqlite_template, path)
     database = SqliteDatabase(path, clock=clock, synchronous="NORMAL")
     yield database
     database.close()

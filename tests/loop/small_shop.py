@@ -66,9 +66,12 @@ def purchases() -> pa.Table:
     """Purchases of customers whose habit differs, so that the past tells something of the future."""
     random = np.random.default_rng(7)
     days = (LAST_DAY - FIRST_DAY).days
-    habits = random.gamma(1.2, 4.0, CUSTOMERS)  # purchases a year
-    customers = np.repeat(np.arange(1, CUSTOMERS + 1), random.poisson(habits) + 1)
+    habits = random.choice([1.0, 24.0], CUSTOMERS)  # purchases a year: guests and regulars
+    customers = np.concatenate(
+        [np.arange(1, CUSTOMERS + 1), np.repeat(np.arange(1, CUSTOMERS + 1), random.poisson(habits))]
+    )
     offsets = random.integers(0, days, len(customers))
+    offsets[:CUSTOMERS] = random.integers(0, 30, CUSTOMERS)  # everybody's first purchase is in January
     return pa.table(
         {
             "customer_id": pa.array(customers, pa.int64()),

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from headrace.errors import StartError
-from headrace.kernel.settings import Endpoint, inherited_environment, read_endpoint
+from headrace.kernel.settings import Endpoint, foreign_environment, read_endpoint
 
 START_PATIENCE_S = 60.0
 STOP_PATIENCE_S = 30.0
@@ -77,7 +77,6 @@ def launched(
     Raises:
         StartError: it did not come up.
     """
-    inherited = {name: value for name, value in inherited_environment().items() if not name.startswith("HEADRACE_")}
     command = [
         sys.executable,
         "-P",
@@ -95,7 +94,7 @@ def launched(
     with (home / "up.log").open("wb") as log:
         supervisor = subprocess.Popen(
             [*command, *arguments],
-            env=inherited | dict(environment or {}),
+            env=foreign_environment() | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

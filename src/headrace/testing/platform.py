@@ -1,7 +1,7 @@
 """A temporary platform for tests: real processes on free ports, gone at the end."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from headrace.server.launch import Launched, launched
 
 @dataclass(frozen=True, kw_only=True)
 class TemporaryPlatform:
-    """A running platform and a connection to it as the local caller."""
+    """A running platform, a connection to it as the local caller, and what to close at its end."""
 
     launched: Launched
     local: Platform
+    connections: ExitStack
 
     @property
     def url(self) -> str:
@@ -30,15 +31,13 @@ class TemporaryPlatform:
     def person(self, name: str, *roles: str) -> Platform:
         """A new principal with a token, connected."""
         self.local.access.add(name, roles)
-        return connect(self.url, token=self.local.access.issue_token(name).secret, home=self.launched.home)
+        token = self.local.access.issue_token(name).secret
+        return self.connections.enter_context(closing(connect(self.url, token=token, home=self.launched.home)))
 
 
 @contextmanager
 def temporary_platform(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[TemporaryPlatform]:
     """Start a platform on `home`, which must be empty, and stop it at the end of the block."""
-    with launched(home, environment=environment) as running:
-        local = connect(running.endpoint.url, home=home)
-        try:
-            yield TemporaryPlatform(launched=running, local=local)
-        finally:
-            local.close()
+    with launched(home, environment=environment) as running, ExitStack() as connections:
+        local = connections.enter_context(closing(connect(running.endpoint.url, home=home)))
+        yield TemporaryPlatform(launched=running, local=local, connections=connections)
