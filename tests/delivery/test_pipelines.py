@@ -24,6 +24,9 @@ from headrace.kernel.jobs import Job
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.registry import evidence, models, versions
 from headrace.registry.nouns import Evidence, ModelFile, RegisterVersion, Verdict
+from headrace.tracking import runs
+from headrace.tracking.nouns import CreateRun, RunStatus
+from headrace.training.nouns import JOB_TAG
 
 (HANDLING,) = [handling for handling in HANDLINGS if handling.kind is TRAIN]
 
@@ -139,6 +142,18 @@ def test_a_check_that_does_not_pass_registers_nothing(shop: SqliteDatabase) -> N
     assert (ended.status, ended.number, ended.note) == (PipelineStatus.BLOCKED, None, "count_90d is missing")
     assert len(ended.checks) == 1
     assert shop.read(lambda tx: models.get(tx, "churn")).latest_number == 2
+
+
+def test_a_job_that_failed_for_good_ends_the_runs_that_its_workers_left(shop: SqliteDatabase) -> None:
+    train(shop)
+    job = claimed(shop)
+    left, other = (
+        shop.write(lambda tx, value=value: runs.create(tx, CreateRun(tags={JOB_TAG: value})), actor="system").id
+        for value in (job.id, "job_of_another")
+    )
+    shop.write(lambda tx: jobs.fail(tx, HANDLING, job.id, job.lease or "", "it died", retry=False), actor="system")
+    assert shop.read(lambda tx: runs.get(tx, left)).status is RunStatus.KILLED
+    assert shop.read(lambda tx: runs.get(tx, other)).status is RunStatus.RUNNING
 
 
 def test_a_job_that_failed_for_good_ends_the_pipeline(shop: SqliteDatabase) -> None:

@@ -15,6 +15,7 @@ from headrace.tracking.nouns import (
     Condition,
     CreateRun,
     FinishRun,
+    KillRuns,
     MetricPoint,
     Order,
     Reading,
@@ -61,6 +62,25 @@ def test_finishing_twice_is_one_change(database: Database, run: Run, clock: Manu
     clock.advance(timedelta(seconds=5))
     assert database.write(lambda tx: runs.finish(tx, run.id, FinishRun()), actor="ana") == finished
     assert types_of(database, run.id) == ["tracking.run_created", "tracking.run_finished"]
+
+
+def test_the_running_runs_of_a_tag_are_killed_and_no_other(database: Database, clock: ManualClock) -> None:
+    names = ("left", "its trial", "ended", "of another job", "untagged")
+    tags = [{"job": "1"}, {"job": "1"}, {"job": "1"}, {"job": "2"}, {}]
+    made = {
+        name: database.write(lambda tx, n=name, t=tag: runs.create(tx, CreateRun(name=n, tags=t)), actor="ana").id
+        for name, tag in zip(names, tags, strict=True)
+    }
+    database.write(lambda tx: runs.finish(tx, made["ended"], FinishRun()), actor="ana")
+    clock.advance(timedelta(seconds=5))
+    wanted = KillRuns(tag="job", value="1")
+    killed = database.write(lambda tx: runs.kill(tx, wanted), actor="ana")
+    assert set(killed) == {made["left"], made["its trial"]}
+    found = {name: database.read(lambda tx, i=run_id: runs.get(tx, i)) for name, run_id in made.items()}
+    assert [run.status.value for run in found.values()] == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]
+    assert found["left"].ended_at == clock.now()
+    assert types_of(database, made["left"]) == ["tracking.run_created", "tracking.run_finished"]
+    assert database.write(lambda tx: runs.kill(tx, wanted), actor="ana") == ()
 
 
 def test_a_run_does_not_finish_as_running(database: Database, run: Run) -> None:

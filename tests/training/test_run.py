@@ -17,8 +17,10 @@ from headrace.project.environment import capture_environment
 from headrace.project.loading import LoadedProject
 from headrace.tracking.nouns import Run, RunPage, RunStatus
 from headrace.training.executor import Limits, SubprocessExecutor
+from headrace.training.messages import TrialStarted
 from headrace.training.nouns import TrainingOutcome, TrainingRequest, TrainingSetManifest, TrainingSetRequest
 from headrace.training.run import run_training
+from headrace.training.tracked_run import TrackedRun
 from headrace.training.training_sets import build_training_set
 
 Contexts = Callable[..., WorkContext]
@@ -173,3 +175,21 @@ def test_a_bundle_of_another_environment_is_refused(
     with pytest.raises(EnvironmentMismatch, match=r"numpy 1\.0 is locked"):
         train(context, request)
     assert all_runs(client) == ()
+
+
+def test_the_next_attempt_ends_the_runs_of_a_worker_that_was_killed(
+    contexts: Contexts,
+    example: LoadedProject,
+    training_set: TrainingSetManifest,
+    client: TestClient[Litestar],
+) -> None:
+    context = contexts()
+    request = request_of(context, example, training_set, trials=1)
+    left = TrackedRun(context.control, context.job.id, request, "sha256:0")
+    left.record(TrialStarted(number=0, params={"max_iter": 10}))
+    assert {run.status for run in all_runs(client)} == {RunStatus.RUNNING}
+    outcome = train(contexts(), request)
+    by_status = {run.id: run.status for run in all_runs(client)}
+    assert by_status[left.id] is RunStatus.KILLED
+    assert sorted(by_status.values()) == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
+    assert by_status[outcome.run_id] is RunStatus.FINISHED

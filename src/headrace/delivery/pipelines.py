@@ -30,6 +30,9 @@ from headrace.project.feature_view import FeatureView
 from headrace.project.search import ParameterValue
 from headrace.registry import evidence, register
 from headrace.registry.nouns import FeatureUse, Version
+from headrace.tracking import runs
+from headrace.tracking.nouns import KillRuns
+from headrace.training.nouns import JOB_TAG
 
 
 def train(tx: Tx, asked: Train) -> Pipeline:
@@ -207,7 +210,8 @@ def settle(tx: Tx, job: Job, result: TrainResult) -> None:
 
 
 def failed(tx: Tx, job: Job, error: str) -> None:
-    """End a pipeline whose job has failed for good."""
+    """End a pipeline whose job has failed for good, and the runs that a worker left when it died."""
+    runs.kill(tx, KillRuns(tag=JOB_TAG, value=job.id))
     request = msgspec.json.decode(job.payload, type=TrainRequest)
     pipeline = get(tx, request.pipeline_id, lock=True)
     if not pipeline.status.ended:

@@ -168,6 +168,13 @@ class FinishRun(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
 
 
+class KillRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs have lost who ran them: those that carry a tag and still run."""
+
+    tag: str
+    value: str
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Points, params and tags of one run that are stored together or not at all."""
 

@@ -23,6 +23,7 @@ from headrace.tracking.nouns import (
     Experiment,
     FinishRun,
     Inputs,
+    KillRuns,
     MetricPage,
     Run,
     RunPage,
@@ -120,6 +121,12 @@ async def finish_run(
     return await transactions.write(lambda tx: runs.finish(tx, run_id, data))
 
 
+@post("/api/v1/runs/kill", status_code=200)
+async def kill_runs(data: JSONBody[KillRuns], transactions: NamedDependency[Transactions]) -> tuple[str, ...]:
+    """End the runs of a tag whose process has died; the answer is their ids."""
+    return await transactions.write(lambda tx: runs.kill(tx, data))
+
+
 @get("/api/v1/runs/{run_id:str}/metrics/{key:path}")
 async def metric_history(
     run_id: FromPath[str],
@@ -181,6 +188,7 @@ HANDLERS = [
     log_batch,
     log_inputs,
     finish_run,
+    kill_runs,
     metric_history,
     list_artifacts,
     put_artifact,
@@ -196,6 +204,7 @@ AUTHORIZATION = {
     "POST /api/v1/runs/{run_id}/batch": Role.DEVELOPER,
     "POST /api/v1/runs/{run_id}/inputs": Role.DEVELOPER,
     "POST /api/v1/runs/{run_id}/finish": Role.DEVELOPER,
+    "POST /api/v1/runs/kill": Role.DEVELOPER,
     "GET /api/v1/runs/{run_id}/metrics/{key}": Role.VIEWER,
     "GET /api/v1/runs/{run_id}/artifacts": Role.VIEWER,
     "PUT /api/v1/runs/{run_id}/artifacts/{path}": Role.DEVELOPER,

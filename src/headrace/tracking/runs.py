@@ -12,8 +12,10 @@ from headrace.tracking import experiments, keys, tables_runs, tables_search
 from headrace.tracking.names import run_name
 from headrace.tracking.nouns import (
     DEFAULT_EXPERIMENT_ID,
+    Condition,
     CreateRun,
     FinishRun,
+    KillRuns,
     Run,
     RunPage,
     RunQuery,
@@ -108,6 +110,27 @@ def finish(tx: Tx, run_id: str, request: FinishRun) -> Run:
             fix="Use FINISHED, FAILED or KILLED.",
         )
     return update(tx, run_id, status=request.status, ended_at=request.ended_at)
+
+
+def kill(tx: Tx, request: KillRuns) -> tuple[str, ...]:
+    """End runs whose process has died without a word, as KILLED; returns their ids.
+
+    Raises:
+        InvalidInput: the tag is not one.
+    """
+    keys.check_tags({request.tag: request.value})
+    running = RunQuery(
+        experiment_ids=None,
+        conditions=(
+            Condition(kind="tag", key=request.tag, comparator="=", value=request.value),
+            Condition(kind="attribute", key="status", comparator="=", value=RunStatus.RUNNING.value),
+        ),
+        limit=PAGE_LIMIT,
+    )
+    found = tuple(run.id for run in search(tx, running).runs)
+    for run_id in found:
+        update(tx, run_id, status=RunStatus.KILLED)
+    return found
 
 
 def update(

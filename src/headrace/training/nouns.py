@@ -13,6 +13,8 @@ from headrace.registry.nouns import ModelFile
 
 MODEL_ARTIFACTS = "model"
 """The folder of a run's artifacts that holds the model directory."""
+JOB_TAG = "headrace.job"
+"""Names the job on its runs, so that those of a worker that died can be ended."""
 
 
 class RegisterBundle(msgspec.Struct, frozen=True, kw_only=True):

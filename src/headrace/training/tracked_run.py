@@ -14,13 +14,14 @@ from headrace.tracking.nouns import (
     DatasetInput,
     FinishRun,
     Inputs,
+    KillRuns,
     MetricPoint,
     Run,
     RunStatus,
     reading,
 )
 from headrace.training.messages import FitStarted, Message, TrialFinished, TrialStarted
-from headrace.training.nouns import MODEL_ARTIFACTS, TrainingRequest, TrainingSetManifest
+from headrace.training.nouns import JOB_TAG, MODEL_ARTIFACTS, TrainingRequest, TrainingSetManifest
 
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's name for the run that a nested one belongs to, so that its clients show the nesting."""
@@ -31,14 +32,18 @@ DIGEST_LENGTH = 32
 class TrackedRun:
     """The run of one training; made when the training begins, so that a failure is recorded too.
 
+    What a former attempt of the job has left running is ended first: its worker has died.
+
     Args:
         control: where runs are recorded.
+        job_id: of the job that trains.
         request: what is trained.
         environment_digest: of the environment that it runs in.
     """
 
-    def __init__(self, control: Control, request: TrainingRequest, environment_digest: str) -> None:
+    def __init__(self, control: Control, job_id: str, request: TrainingRequest, environment_digest: str) -> None:
         self._control = control
+        self._job_id = job_id
         self._experiment = request.declaration.name
         self._trials: dict[int, str] = {}
         tags = {
@@ -50,6 +55,8 @@ class TrackedRun:
         }
         if request.code_commit:
             tags["mlflow.source.git.commit"] = request.code_commit
+        left = KillRuns(tag=JOB_TAG, value=job_id)
+        control.call("POST", "/api/v1/runs/kill", left, returns=tuple[str, ...])
         self.id = self._create(tags, None)
         self._log_input(request.training_set)
 
@@ -99,7 +106,7 @@ class TrackedRun:
         self._finish(self.id, status)
 
     def _create(self, tags: dict[str, str], name: str | None) -> str:
-        request = CreateRun(experiment=self._experiment, name=name, tags=tags)
+        request = CreateRun(experiment=self._experiment, name=name, tags={**tags, JOB_TAG: self._job_id})
         return self._control.call("POST", "/api/v1/runs", request, returns=Run).id
 
     def _log(self, run_id: str, batch: Batch) -> None:
