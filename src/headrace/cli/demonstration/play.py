@@ -10,7 +10,7 @@ from rich.console import Console
 
 from headrace.cli.demonstration import acts_delivery, acts_production, acts_start
 from headrace.cli.demonstration.receiver import Receiver
-from headrace.cli.demonstration.shop import copy_project
+from headrace.cli.demonstration.shop import copy_project, require_example_packages
 from headrace.cli.demonstration.stage import Stage
 from headrace.cli.demonstration.world import World
 from headrace.cli.screen import console
@@ -28,6 +28,7 @@ def play(*, keep: bool, home: Path | None) -> None:
     Raises:
         HeadraceError: a step could not be confirmed.
     """
+    require_example_packages()
     screen = console()
     folder = home or Path(tempfile.mkdtemp(prefix="headrace-demo-"))
     stage = Stage(screen)

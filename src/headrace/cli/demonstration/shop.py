@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-from headrace.errors import NotFound
+from headrace.errors import MissingExtra, NotFound
 from headrace.sdk.connect import connect
 from headrace.sdk.platform import Platform
 
@@ -20,6 +21,21 @@ def example_folder() -> Path:
         if (folder / "churn" / "churn.py").exists():
             return folder / "churn"
     raise NotFound("the example project is not in this installation", fix="Install headrace again.")
+
+
+def require_example_packages() -> None:
+    """The example trains scikit-learn models, which the base installation does without.
+
+    Raises:
+        MissingExtra: they are not installed.
+    """
+    missing = [name for name in ("sklearn", "skops") if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"the demo's example needs {' and '.join(missing)}",
+            where="headrace demo",
+            fix="Install them: pip install 'headrace[sklearn]'",
+        )
 
 
 def copy_project(target: Path) -> str | None:
