@@ -28,6 +28,15 @@ def test_scores_like_the_model_itself_also_with_columns_in_another_order(tmp_pat
         assert host.score(rows[:0]).shape == (0,)
 
 
+def test_a_model_does_not_see_the_platforms_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_SYSTEM_TOKEN", "secret")
+    with ModelHost(models.write_model(tmp_path, models.binary_model())):
+        (host,) = (child for child in psutil.Process().children() if "headrace.serving.host" in child.cmdline())
+        environment = host.environ()
+    assert "PATH" in environment
+    assert not [name for name in environment if name.startswith("HEADRACE_")]
+
+
 def test_what_was_registered_is_verified_on_the_bytes_that_are_loaded(tmp_path: Path) -> None:
     blobs = open_blob_store(tmp_path / "home")
     directory = models.write_model(tmp_path / "model", models.binary_model())

@@ -10,6 +10,7 @@ import msgspec
 from headrace.errors import InvalidInput
 
 ENDPOINT_FILE = "endpoint.json"
+PREFIX = "HEADRACE_"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,11 @@ def inherited_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def foreign_environment() -> dict[str, str]:
+    """This process's environment without its settings, for processes that must not know the platform's secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from `HEADRACE_*` variables, with `overrides` (None means: not given) on top.
 
@@ -89,7 +95,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        variable = f"HEADRACE_{field.name.upper()}"
+        variable = f"{PREFIX}{field.name.upper()}"
         if variable in environment:
             values[field.name] = _convert(environment[variable], field.type, variable)
     values |= {name: value for name, value in overrides.items() if value is not None}

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from headrace.errors import HeadraceError, InvalidInput, ModelFault, every_error
+from headrace.kernel.settings import foreign_environment
 from headrace.serving.loading import Array, load, prepare_thread
 from headrace.serving.model_files import ModelFiles
 
@@ -77,7 +78,8 @@ class ModelHost:
         """Start the host and wait until it has loaded the model."""
         self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "headrace.serving.host", str(self._directory.absolute())],
+            [sys.executable, "-P", "-m", "headrace.serving.host", str(self._directory.absolute())],
+            env=foreign_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
