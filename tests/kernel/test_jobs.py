@@ -140,6 +140,19 @@ def test_a_worker_that_vanishes_on_the_last_attempt_fails_the_job(database: Data
     assert types(database) == ["test.cake_burnt", "kernel.job_failed"]
 
 
+def test_a_job_of_a_kind_that_is_gone_holds_up_no_other(database: Database, clock: ManualClock) -> None:
+    forgotten: JobKind[Order, Receipt] = JobKind(name="test.fry", payload=Order, result=Receipt, max_attempts=1)
+    database.write(lambda tx: jobs.enqueue(tx, forgotten, Order(number=1)), actor="ana")
+    database.write(lambda tx: jobs.claim(tx, "worker-1", [forgotten.name]), actor="system")
+    clock.advance(timedelta(seconds=31))
+    enqueue(database)
+    for _ in range(3):
+        claimed(database)
+        clock.advance(timedelta(seconds=31))
+    assert database.write(lambda tx: jobs.expire(tx, {BAKE.name: HANDLING}), actor="system") == 2
+    assert types(database) == ["kernel.job_failed", "test.cake_burnt", "kernel.job_failed"]
+
+
 def test_a_restarted_worker_gives_back_what_its_former_self_held(database: Database) -> None:
     enqueue(database)
     job, lease = claimed(database)

@@ -267,11 +267,14 @@ def lapsed(tx: Tx) -> bool:
 
 
 def expire(tx: Tx, handlings: Mapping[str, Handling]) -> int:
-    """End the jobs whose lease lapsed on their last attempt; returns how many."""
+    """End the jobs whose lease lapsed on their last attempt; returns how many.
+
+    A kind that this program no longer has ends without its handler, and holds up nobody else.
+    """
     spent = [row.id for row in tx.execute(sa.select(jobs.c.id).where(_spent(tx)))]
     for job_id in spent:
         job = get(tx, job_id)
-        _give_up(tx, handlings[job.kind], job, f"the worker {job.leased_by} did not answer any more")
+        _give_up(tx, handlings.get(job.kind), job, f"the worker {job.leased_by} did not answer any more")
     return len(spent)
 
 
@@ -366,9 +369,9 @@ def _held(tx: Tx, job_id: str, lease: str) -> Job:
     return job
 
 
-def _give_up(tx: Tx, handling: Handling, job: Job, error: str) -> None:
+def _give_up(tx: Tx, handling: Handling | None, job: Job, error: str) -> None:
     owner = tx.acting_as(job.actor)
-    if handling.failed is not None:
+    if handling is not None and handling.failed is not None:
         handling.failed(owner, job, error)
     events.append(
         owner, "kernel.job_failed", f"job/{job.id}",

@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 SYSTEM = "system"
 RETRY_S = 1.0
+EVENTS_AT_ONCE = 50
 
 
 class Look(NamedTuple):
@@ -98,6 +99,7 @@ def looks(
 
 def _listen(subscriber: Subscriber) -> Look:
     seen = -1
+    failed = False
 
     def needed(tx: Tx) -> bool:
         nonlocal seen
@@ -109,4 +111,11 @@ def _listen(subscriber: Subscriber) -> Look:
         seen = newest
         return False
 
-    return Look(f"subscriber {subscriber.name}", 0.1, needed, lambda tx: subscriptions.advance(tx, subscriber))
+    def do(tx: Tx) -> None:
+        nonlocal failed
+        limit = 1 if failed else EVENTS_AT_ONCE  # what cannot be handled shall not undo what came before it
+        failed = True
+        subscriptions.advance(tx, subscriber, limit=limit)
+        failed = False
+
+    return Look(f"subscriber {subscriber.name}", 0.1, needed, do)
