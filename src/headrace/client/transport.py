@@ -131,7 +131,7 @@ class Transport:
     def _once(self, method: str, path: str, *, repeatable: bool, **request: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **request)
-        except httpx.ConnectError as error:  # it never arrived
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:  # it never arrived
             raise _TryAgain(self._unreachable(error)) from error
         except httpx.TransportError as error:
             problem = self._unreachable(error)
@@ -159,10 +159,19 @@ def retry_quietly() -> None:
 
 
 def decode(content: bytes, returns: type[T]) -> T:
-    """The body as `returns`; an empty body is None."""
-    if not content:
-        return msgspec.convert(None, returns)
-    return msgspec.json.decode(content, type=returns)
+    """The body as `returns`; an empty body is None.
+
+    Raises:
+        InternalError: it is something else.
+    """
+    try:
+        return msgspec.json.decode(content or b"null", type=returns)
+    except msgspec.DecodeError as error:
+        raise InternalError(
+            f"the answer cannot be read: {error}",
+            where=getattr(returns, "__name__", str(returns)),
+            fix="Is it Headrace that answers at this address, and of the same version as this client?",
+        ) from error
 
 
 def problem_of(response: httpx.Response) -> HeadraceError:

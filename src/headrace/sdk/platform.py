@@ -187,9 +187,8 @@ class Platform:
         Raises:
             Conflict: another release of the model is open.
         """
-        return self._transport.call(
-            "POST", "/api/v1/releases", OpenRelease(model=model, number=number), returns=Release
-        )
+        body = OpenRelease(model=model, number=number)
+        return self._transport.call("POST", "/api/v1/releases", body, returns=Release, repeatable=True)
 
     def releases(self, model: str | None = None) -> list[Release]:
         """Releases, newest first."""
@@ -215,13 +214,14 @@ class Platform:
         return self._transport.call("GET", "/api/v1/approvals", returns=list[Approval], query={"status": status})
 
     def decide(self, approval_id: str, *, grant: bool, reason: str = "") -> Approval:
-        """Grant or refuse a request.
+        """Grant or refuse a request; repeating an answer changes nothing.
 
         Raises:
             PolicyRefused: four eyes, or the role, forbid it to this caller.
         """
         body = Decision(grant=grant, reason=reason)
-        return self._transport.call("POST", f"/api/v1/approvals/{approval_id}/decision", body, returns=Approval)
+        path = f"/api/v1/approvals/{approval_id}/decision"
+        return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
 
     # -- what is there --------------------------------------------------------------------------------------
 
@@ -249,8 +249,8 @@ class Platform:
         return self._transport.call("GET", "/api/v1/alerts", returns=list[Alert])
 
     def gateways(self) -> list[Gateway]:
-        """Where predictions are served."""
-        return self._transport.call("GET", "/api/v1/gateways", returns=list[Gateway])
+        """Where predictions are served: the gateways that reported in the last seconds."""
+        return self._transport.call("GET", "/api/v1/gateways", returns=list[Gateway], query={"alive": True})
 
     def predictor(self, model: str) -> Predictor:
         """A connection that asks for predictions.
