@@ -147,10 +147,8 @@ def test_a_check_that_does_not_pass_registers_nothing(shop: SqliteDatabase) -> N
 def test_a_job_that_failed_for_good_ends_the_runs_that_its_workers_left(shop: SqliteDatabase) -> None:
     train(shop)
     job = claimed(shop)
-    left, other = (
-        shop.write(lambda tx, value=value: runs.create(tx, CreateRun(tags={JOB_TAG: value})), actor="system").id
-        for value in (job.id, "job_of_another")
-    )
+    tags = [{JOB_TAG: job.id}, {JOB_TAG: "job_of_another"}]
+    left, other = shop.write(lambda tx: [runs.create(tx, CreateRun(tags=each)).id for each in tags], actor="system")
     shop.write(lambda tx: jobs.fail(tx, HANDLING, job.id, job.lease or "", "it died", retry=False), actor="system")
     assert shop.read(lambda tx: runs.get(tx, left)).status is RunStatus.KILLED
     assert shop.read(lambda tx: runs.get(tx, other)).status is RunStatus.RUNNING

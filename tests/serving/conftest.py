@@ -96,8 +96,10 @@ class Bench:
             version="1.2.3",
         )
 
-    def version(self, number: int, estimator: Any, *, model: str = "churn", lookup: bool = True) -> ServedVersion:
-        directory = models.write_model(self.root / f"{model}-{number}", estimator)
+    def version(
+        self, number: int, estimator: Any, *, model: str = "churn", lookup: bool = True, required: bool = True
+    ) -> ServedVersion:
+        directory = models.write_model(self.root / f"{model}-{number}", estimator, required=required)
         return models.store_version(self.blobs, directory, number, views=(VIEW,) if lookup else (), model=model)
 
     async def settle(self, route: Route) -> None:

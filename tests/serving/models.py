@@ -52,11 +52,16 @@ def raising_model() -> Any:
 
 
 def write_model(
-    directory: Path, estimator: Any, *, names: Sequence[str] = NAMES, types: Sequence[str] = ("double", "double")
+    directory: Path,
+    estimator: Any,
+    *,
+    names: Sequence[str] = NAMES,
+    types: Sequence[str] = ("double", "double"),
+    required: bool = True,
 ) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     dump(estimator, directory / "model.skops")
-    inputs = [{"type": kind, "name": name, "required": True} for name, kind in zip(names, types, strict=True)]
+    inputs = [{"type": kind, "name": name, "required": required} for name, kind in zip(names, types, strict=True)]
     description = {
         "flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}},
         "signature": {"inputs": json.dumps(inputs), "outputs": None},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.serving import models
-from tests.serving.conftest import BUSINESS, Bench, route
+from tests.serving.conftest import BUSINESS, Bench, EveryKeyIsItsFeatures, route
 
 from headrace.serving.nouns import Arm, Purpose
 
@@ -201,6 +201,70 @@ def test_a_fault_is_the_versions_named_and_counted(bench: Bench, run: Run) -> No
         assert (answered.fault, faulted.fault) == (None, "ValueError")
         assert faulted.output is None
         assert faulted.features == (77.5, 1.0)
+
+    run(scenario())
+
+
+def test_a_null_that_the_signature_does_not_promise_to_take_is_the_callers(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        strict = bench.version(1, models.binary_model(), lookup=False)  # logistic regression answers NaN with NaN
+        await bench.settle(route(strict, champion=1))
+        for records, place in [([ROW | {"spend": None}], 0), ([ROW] * 1_500 + [ROW | {"spend": None}], 1_500)]:
+            refused = await bench.post(PATH, {"dataframe_records": records})
+            assert (refused.status, refused.body["error"]["code"]) == (400, "SCHEMA_MISMATCH")
+            assert refused.body["error"]["where"] == f"dataframe_records[{place}].spend"
+        assert bench.counters.totals() == ()
+
+    run(scenario())
+
+
+def test_a_null_that_the_signature_promises_to_take_is_the_versions(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        careless = bench.version(1, models.binary_model(), lookup=False, required=False)
+        await bench.settle(route(careless, champion=1))
+        answer = await bench.post(PATH, {"dataframe_records": [ROW, ROW | {"spend": None}]})
+        assert (answer.status, answer.body["error"]["code"]) == (500, "MODEL_FAULT")
+        (counts,) = bench.counters.totals()
+        assert (counts.requests, counts.faults) == (2, 1)
+
+    run(scenario())
+
+
+def test_a_model_that_can_take_null_answers_whatever_its_signature_says(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.forest(), lookup=False), champion=1))
+        answer = await bench.post(PATH, {"dataframe_records": [ROW | {"spend": None}]})
+        assert answer.status == 200
+
+    run(scenario())
+
+
+def test_nulls_do_not_hide_a_versions_own_faults(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.raising_model(), lookup=False), champion=1))
+        good, bad = {"purchases": 1.0, "spend": 1.0}, {"purchases": 5.0, "spend": 1.0}
+        records = [good, good | {"spend": None}, bad]
+        answer = await bench.post(PATH, {"dataframe_records": records})
+        assert (answer.status, answer.body["error"]["code"]) == (500, "MODEL_FAULT")
+        (counts,) = bench.counters.totals()
+        assert (counts.requests, counts.faults) == (2, 1)
+
+    run(scenario())
+
+
+def test_an_unknown_entity_is_not_the_versions_fault(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_known(*_: object) -> np.ndarray:
+        return np.full((1, 2), np.nan)
+
+    monkeypatch.setattr(EveryKeyIsItsFeatures, "read", nothing_known)
+
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        refused = await bench.post(PATH, {"entities": {"customer_id": [999]}})
+        assert (refused.status, refused.body["error"]["where"]) == (400, "entities.customer_id[0]")
+        assert bench.counters.totals() == ()
 
     run(scenario())
 

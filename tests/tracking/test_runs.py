@@ -36,8 +36,12 @@ def search(database: Database, **query: Any) -> list[str]:
     return [run.name for run in page.runs]
 
 
+def create(database: Database, **wanted: Any) -> Run:
+    return database.write(lambda tx: runs.create(tx, CreateRun(**wanted)), actor="ana")
+
+
 def log(database: Database, name: str, **batch: Any) -> Run:
-    run = database.write(lambda tx: runs.create(tx, CreateRun(experiment="churn", name=name)), actor="ana")
+    run = create(database, experiment="churn", name=name)
     database.write(lambda tx: logging.log_batch(tx, run.id, Batch(**batch)), actor="ana")
     return run
 
@@ -67,17 +71,14 @@ def test_finishing_twice_is_one_change(database: Database, run: Run, clock: Manu
 def test_the_running_runs_of_a_tag_are_killed_and_no_other(database: Database, clock: ManualClock) -> None:
     names = ("left", "its trial", "ended", "of another job", "untagged")
     tags = [{"job": "1"}, {"job": "1"}, {"job": "1"}, {"job": "2"}, {}]
-    made = {
-        name: database.write(lambda tx, n=name, t=tag: runs.create(tx, CreateRun(name=n, tags=t)), actor="ana").id
-        for name, tag in zip(names, tags, strict=True)
-    }
+    made = {name: create(database, name=name, tags=tag).id for name, tag in zip(names, tags, strict=True)}
     database.write(lambda tx: runs.finish(tx, made["ended"], FinishRun()), actor="ana")
     clock.advance(timedelta(seconds=5))
     wanted = KillRuns(tag="job", value="1")
     killed = database.write(lambda tx: runs.kill(tx, wanted), actor="ana")
     assert set(killed) == {made["left"], made["its trial"]}
-    found = {name: database.read(lambda tx, i=run_id: runs.get(tx, i)) for name, run_id in made.items()}
-    assert [run.status.value for run in found.values()] == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]
+    found = {run.name: run for run in database.read(lambda tx: runs.search(tx, RunQuery(experiment_ids=None))).runs}
+    assert [found[name].status.value for name in names] == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]
     assert found["left"].ended_at == clock.now()
     assert types_of(database, made["left"]) == ["tracking.run_created", "tracking.run_finished"]
     assert database.write(lambda tx: runs.kill(tx, wanted), actor="ana") == ()

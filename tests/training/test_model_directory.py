@@ -23,7 +23,14 @@ LABEL = (FEATURES[:, 0] > 0.5).astype(np.int64)
 def test_the_layout_is_that_of_mlflow(tmp_path: Path) -> None:
     model = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(FEATURES, LABEL)
     lock = EnvironmentLock(python="3.11.7", packages={"scikit-learn": "1.9.1", "skops": "0.16.0", "other": "1"})
-    exported = export_model(model, names=("a", "b"), sample=FEATURES, directory=tmp_path / "m", environment=lock)
+    exported = export_model(
+        model,
+        names=("a", "b"),
+        sample=FEATURES,
+        directory=tmp_path / "m",
+        environment=lock,
+        nullable={"b"},
+    )
     description = yaml.safe_load((tmp_path / "m" / "MLmodel").read_text())
     tree = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
     assert exported.trusted_types == (tree,)
@@ -39,7 +46,7 @@ def test_the_layout_is_that_of_mlflow(tmp_path: Path) -> None:
     assert description["signature"] == exported.signature
     assert json.loads(exported.signature["inputs"]) == [
         {"type": "double", "name": "a", "required": True},
-        {"type": "double", "name": "b", "required": True},
+        {"type": "double", "name": "b", "required": False},
     ]
     requirements = (tmp_path / "m" / "requirements.txt").read_text().split()
     assert requirements[1:] == ["scikit-learn==1.9.1", "skops==0.16.0"]

@@ -2,6 +2,8 @@
 
 Each row is a unit of its own and gets its own arm. When a version fails on any row the whole answer is an error,
 since half an answer is none; every row still counts for its version, as a fault only where the version failed.
+A version is not to blame for failing on a null where its signature promises none: that is the caller's error, or
+anybody could have a release taken back by sending nulls or unknown entities.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from headrace.errors import InvalidInput, ModelFault, NotFound, SchemaMismatch, TooLarge, Unavailable
 from headrace.kernel.ids import new_id
@@ -23,12 +26,15 @@ from headrace.serving.nouns import Arm, PredictionRecord, Purpose, ServedVersion
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import Answer, Fault, Predictor
 from headrace.serving.residency import Active, Residency
+from headrace.serving.signature import NAME_LENGTH
 
 ROW_LIMIT = 10_000
 ISOLATED_ROWS = 1_000
 """Up to so many rows are asked again one by one to find those that a version fails on."""
 
 EntityValue = str | int
+Rows = npt.NDArray[np.intp]
+"""Indexes of rows, shape (rows,)."""
 
 _Given = tuple[str | None, dict[str, EntityValue] | None, msgspec.Raw | None]
 _FORMS = 'Send {"entities": {"<key>": [...]}} or {"dataframe_records": [{...}]}.'
@@ -93,6 +99,8 @@ class _Group(msgspec.Struct):
     answers: list[Answer] = []
     faults: dict[int, str] = {}
     """Kind of fault by index into `rows`."""
+    unfit: list[int] = []
+    """Indexes of the rows that the version could not answer, and need not by its signature."""
     latency_us: int = 0
 
 
@@ -143,7 +151,8 @@ class Answering:
 
         Raises:
             InvalidInput: the body is not one of the two forms.
-            SchemaMismatch: a field is missing, unknown or of another type; `where` names it.
+            SchemaMismatch: a field is missing, unknown or of another type, or null for a model that cannot take
+                it; `where` names it.
             NotFound: the model or the version is not served here.
             Unavailable: it is still being loaded, or features cannot be looked up.
             ModelFault: a version failed on a row; `where` names both.
@@ -155,6 +164,8 @@ class Answering:
             groups = self._groups(question, active, rows, moment)
             for group in groups:
                 await self._predict(group)
+            if not any(group.faults for group in groups):
+                _require_fit(groups)
             self._record(question, active, groups, moment)
         finally:
             self._log.end(ticket)
@@ -249,6 +260,8 @@ class Answering:
         for group in groups:
             counted = Counted(question.model, group.predictor.version.number, release_id, step)
             for index, row in enumerate(group.rows):
+                if index in group.unfit:
+                    continue
                 kind = group.faults.get(index)
                 fault = kind is not None
                 self._counters.count(counted, unit=row.unit, fault=fault, latency_us=group.latency_us)
@@ -301,18 +314,51 @@ def _given(body: Invocation, unit: str | None) -> list[_Given]:
 
 
 def _ask(group: _Group) -> None:
-    """Predict a group; when the version fails on it, find the rows that it fails on."""
+    """Predict a group; when the version fails on it, find the rows that it fails on and whose fault they are."""
     try:
         group.answers = group.predictor.predict(group.features)
     except Fault as fault:
-        kinds = {}
-        if 1 < len(group.rows) <= ISOLATED_ROWS:
-            for index in range(len(group.rows)):
-                try:
-                    group.predictor.predict(group.features[index : index + 1])
-                except Fault as alone:
-                    kinds[index] = alone.kind
-        group.faults = kinds or dict.fromkeys(range(len(group.rows)), fault.kind)
+        group.unfit = group.predictor.unfit(group.features)
+        fit = np.setdiff1d(np.arange(len(group.rows)), group.unfit)
+        group.faults = _faults(group, fit, fault.kind)
+
+
+def _faults(group: _Group, fit: Rows, kind: str) -> dict[int, str]:
+    """Kinds of fault by index, of those rows that the signature lets the caller send."""
+    if group.unfit:
+        try:
+            if len(fit):
+                group.predictor.predict(group.features[fit])
+        except Fault as fault:
+            kind = fault.kind
+        else:
+            return {}
+    kinds = {}
+    if 1 < len(fit) <= ISOLATED_ROWS:
+        for index in fit.tolist():
+            try:
+                group.predictor.predict(group.features[index : index + 1])
+            except Fault as alone:
+                kinds[index] = alone.kind
+    return kinds or dict.fromkeys(fit.tolist(), kind)
+
+
+def _require_fit(groups: Sequence[_Group]) -> None:
+    for group in groups:
+        for index in group.unfit:
+            row, column = group.rows[index], group.predictor.null_in(group.features[index])
+            if row.entity is None:
+                raise SchemaMismatch(
+                    "the model cannot take null here",
+                    where=f"dataframe_records[{row.place}].{column}"[:NAME_LENGTH],
+                    fix="Send a number; the model was trained without nulls in this column.",
+                )
+            (key,) = row.entity
+            raise SchemaMismatch(
+                f"feature {column} of this entity is null, which the model cannot take",
+                where=f"entities.{key}[{row.place}]",
+                fix="Nothing is known of the entity yet; train on rows with nulls if the model should answer.",
+            )
 
 
 def _log_line(question: Question, group: _Group, index: int, counted: Counted, moment: Moment) -> PredictionRecord:

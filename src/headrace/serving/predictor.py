@@ -44,6 +44,7 @@ class Predictor:
         self.signature = model.signature
         self.names = model.signature.names
         self._predict = model.predict
+        self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
         self._row_s = self._warm_up()
 
     def inline(self, rows: int) -> bool:
@@ -65,6 +66,14 @@ class Predictor:
         if not np.isfinite(answers).all():
             raise Fault("NotFinite")
         return answers.tolist()
+
+    def unfit(self, features: Array) -> list[int]:
+        """Rows with a null where the signature promises none: if the model fails on them, it is not its fault."""
+        return [int(row) for row in np.flatnonzero(np.isnan(features[:, self._required]).any(axis=1))]
+
+    def null_in(self, row: Array) -> str:
+        """Name of the first required column in which a row, shape (columns,), has a null."""
+        return self.names[int(np.flatnonzero(np.isnan(row) & self._required)[0])]
 
     def _warm_up(self) -> float:
         """Median seconds of a one-row call. Zeros may lie outside what a model accepts, so faults are let be."""

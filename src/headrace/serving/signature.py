@@ -27,7 +27,12 @@ _FIELD = re.compile(r"field `(?P<name>.*?)`", re.DOTALL)
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """One input column: its name, MLflow's type, and whether a row may leave it out (then it is null)."""
+    """One input column: its name, MLflow's type, and whether a row must have it.
+
+    A column that is not required may be left out or null, and a version that fails on that is at fault. MLflow and
+    our training set `required` where the training data had no null. A float column takes null all the same, since
+    many models can; but a failure on it is then the caller's, see `answering`.
+    """
 
     name: str
     type: str

@@ -6,7 +6,7 @@ directory's digest says whether two models are the same.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def export_model(
     sample: npt.NDArray[np.float64],
     directory: Path,
     environment: EnvironmentLock,
+    nullable: Collection[str] = (),
 ) -> ExportedModel:
     """Writes a model directory and checks that it predicts as the estimator does.
 
@@ -51,6 +52,8 @@ def export_model(
         sample: rows to check with, shape (rows, columns).
         directory: where to write; made when it is not there.
         environment: whose versions go into the requirements.
+        nullable: the columns that had nulls in training; the signature promises to take them there and nowhere
+            else, as MLflow infers it.
 
     Raises:
         PolicyRefused: the estimator holds types that nobody has reviewed.
@@ -66,7 +69,7 @@ def export_model(
             fix="Build it from scikit-learn's own estimators and transformers, without functions of your own.",
         )
     _require_same_predictions(estimator, content, types, sample)
-    signature = _signature(names)
+    signature = _signature(names, nullable)
     description = _description(signature, types, environment, len(content))
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(content)
@@ -88,8 +91,8 @@ def _require_same_predictions(
         )
 
 
-def _signature(names: Sequence[str]) -> dict[str, Any]:
-    inputs = [{"type": "double", "name": name, "required": True} for name in names]
+def _signature(names: Sequence[str], nullable: Collection[str]) -> dict[str, Any]:
+    inputs = [{"type": "double", "name": name, "required": name not in nullable} for name in names]
     outputs = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]
     return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None}
 

@@ -91,6 +91,7 @@ def train(assignment: Assignment, tell: Tell) -> Finished:
         sample=holdout.features[:CHECKED_ROWS],
         directory=Path(assignment.model_directory),
         environment=capture_environment(),
+        nullable=[name for name, column in zip(rows.names, rows.features.T, strict=True) if np.isnan(column).any()],
     )
     metrics = {f"holdout_{name}": binary_metric(name, holdout.label, scores) for name in sorted(HIGHER_IS_BETTER)}
     return Finished(
