@@ -7,6 +7,8 @@ that a project file does not need; editors and type checkers see the real defini
 import importlib
 from typing import TYPE_CHECKING
 
+from headrace.version import VERSION
+
 if TYPE_CHECKING:
     from headrace.project.approval import Approval as Approval
     from headrace.project.checks import completeness as completeness
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from headrace.project.source import Source as Source
     from headrace.project.staging import replay as replay
     from headrace.project.training_set import TrainingSet as TrainingSet
+    from headrace.sdk.connect import connect as connect
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Approval": "project.approval",
@@ -61,6 +64,7 @@ _HOMES = {
     "at_least": "project.gates",
     "choice": "project.search",
     "completeness": "project.checks",
+    "connect": "sdk.connect",
     "count": "project.feature",
     "drift": "project.monitors",
     "integers": "project.search",

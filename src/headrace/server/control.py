@@ -18,7 +18,6 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from headrace import __version__
 from headrace.errors import HeadraceError
 from headrace.kernel import audit, checkpoints, migrate, subscriptions
 from headrace.kernel.access import Principal
@@ -36,6 +35,7 @@ from headrace.server.problems import on_defect, on_headrace_error, on_http_excep
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments
+from headrace.version import VERSION
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ def build(
         ),
         openapi_config=OpenAPIConfig(
             title="Headrace",
-            version=__version__,
+            version=VERSION,
             path="/api",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
             components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),

@@ -12,7 +12,6 @@ import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from headrace import __version__
 from headrace.client.transport import Transport
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.clocks import Clock, SystemClock
@@ -40,6 +39,7 @@ from headrace.serving.predictor import load_predictor
 from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
+from headrace.version import VERSION
 
 log = structlog.get_logger()
 
@@ -102,7 +102,7 @@ class GatewayProcess:
             state=self._state,
             admit=Admission(login_required=login_required(settings.host), known=self._knows),
             hosts=None if login_required(settings.host) else LOOPBACK,
-            version=__version__,
+            version=VERSION,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready_once = False
