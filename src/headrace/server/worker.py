@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import traceback
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 CLAIM_WAIT_S = 10.0
 CONTROL_PATIENCE_S = 600.0
 LAST_BEAT_S = 1.0
+"""Seconds that a worker which must end still gives to a control that does not answer."""
 
 
 class Work(NamedTuple):
@@ -101,8 +103,9 @@ class Worker:
         self._ending = threading.Event()
 
     def end(self) -> None:
-        """Stop after the present job."""
+        """Stop after the present job, and wait no longer for a control that is away."""
         self._ending.set()
+        self._transport.patience_s = LAST_BEAT_S
 
     def serve(self) -> None:
         """Claim and do jobs until told to end."""
@@ -187,7 +190,8 @@ def run(settings: Settings, name: str, _port: int) -> None:
     retry_quietly()
     transport = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
     works = {kind.name: Work(kind, runner) for kind, runner in RUNNERS}
-    worker = Worker(settings, name, works, transport)
+    # control may serve the workers of several homes, and each takes back only what its own former self held
+    worker = Worker(settings, f"{name}@{socket.gethostname()}:{settings.home}", works, transport)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         worker.end()
