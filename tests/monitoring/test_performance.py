@@ -55,6 +55,16 @@ def test_a_fall_beyond_the_margin_is_an_alarm() -> None:
     assert found.details["verdict"] == "WORSE"
 
 
+def test_a_ranking_with_few_of_one_outcome_is_inconclusive() -> None:
+    """The one customer of 400 who stayed ranks first: an area of 0 whose standard error is 0 too."""
+    labels = np.ones(400)
+    labels[0] = 0
+    scores = np.where(labels == 0, 0.9, 0.1)
+    found = find(Labelled(labels, scores, np.arange(400).astype(str).astype(object)), GOOD)
+    assert found.health is Health.INCONCLUSIVE
+    assert found.summary.endswith("too few to tell")
+
+
 def test_a_loss_that_rises_is_an_alarm_and_one_that_falls_is_not() -> None:
     assert find(cohort(4000, 0.5), Estimate(value=0.15), "brier").health is Health.ALARM
     assert find(cohort(4000, 1.4), Estimate(value=0.25), "brier").health is Health.HEALTHY

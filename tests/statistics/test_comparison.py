@@ -10,7 +10,15 @@ from scipy import stats
 
 from headrace.errors import InvalidInput
 from headrace.statistics import comparison, ranking
-from headrace.statistics.comparison import Verdict, at_least, attains, bootstrap, compare, non_inferiority
+from headrace.statistics.comparison import (
+    MINIMUM_OUTCOMES,
+    Verdict,
+    at_least,
+    attains,
+    bootstrap,
+    compare,
+    non_inferiority,
+)
 from headrace.statistics.ranking import Interval
 
 Array = npt.NDArray[Any]
@@ -182,3 +190,31 @@ def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
 
 def test_without_a_standard_error_nothing_is_detectable() -> None:
     assert comparison.detectable(Interval(value=0, low=0, high=0, confidence=0.9, rows=1)) == math.inf
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+def test_a_ranking_of_few_of_one_outcome_is_no_evidence(metric: str) -> None:
+    """One positive that both models rank alike leaves DeLong's variance nearly nothing to be estimated from."""
+    generator = np.random.default_rng(4)
+    labels = np.zeros(400)
+    labels[: MINIMUM_OUTCOMES - 1] = 1
+    scores = np.where(labels == 1, 0.99, generator.uniform(0.0, 0.5, size=400))
+    assert compare(metric, labels, scores, scores, margin=0.01).verdict is Verdict.INCONCLUSIVE
+    assert at_least(metric, labels, scores, threshold=0.5).verdict is Verdict.INCONCLUSIVE
+    labels[MINIMUM_OUTCOMES - 1], scores[MINIMUM_OUTCOMES - 1] = 1, 0.99
+    assert compare(metric, labels, scores, scores, margin=0.01).verdict is Verdict.PASS
+    assert at_least(metric, labels, scores, threshold=0.5).verdict is Verdict.PASS
+
+
+def test_a_worse_model_passes_as_seldom_as_said_with_the_fewest_outcomes() -> None:
+    generator = np.random.default_rng(5)
+    labels = np.zeros(200)
+    labels[:MINIMUM_OUTCOMES] = 1
+    margin = float(stats.norm.cdf(1 / np.sqrt(2)) - stats.norm.cdf(0.6 / np.sqrt(2)))
+    passed = 0
+    for _ in range(400):
+        shared = generator.normal(size=200)
+        old = labels + shared
+        new = 0.6 * labels + 0.6 * shared + 0.8 * generator.normal(size=200)
+        passed += compare("roc_auc", labels, new, old, margin=margin).verdict.is_good
+    assert passed / 400 <= 0.085  # 0.05 and three standard errors of 400 draws

@@ -44,7 +44,7 @@ def find(
     if registered is None:
         summary = f"version {version.number} was registered without {monitor.metric}"
         return _finding(name, Health.INCONCLUSIVE, summary, rows, details)
-    if rows < MINIMUM_ROWS:
+    if rows < MINIMUM_ROWS or not comparison.enough(monitor.metric, cohort.labels):
         return _finding(name, Health.INCONCLUSIVE, f"{told}: too few to tell", rows, details)
     try:
         live = comparison.interval(

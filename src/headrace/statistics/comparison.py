@@ -27,6 +27,10 @@ ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 1000
 MINIMUM_ROWS = 30
+MINIMUM_OUTCOMES = 20
+"""Rows of each outcome that a ranking needs for a verdict. With few of one, variances are estimated from next to
+nothing: at a 5 % error rate DeLong's interval was seen to pass 46 % of worse models with one positive, 15 % with
+three, 7 % with ten and 5 % with twenty."""
 LEAST_VALID_DRAWS = 0.9
 """Share of the draws that must have a value; leaving out more would bias the interval."""
 
@@ -41,6 +45,8 @@ LOSSES: dict[str, Callable[[npt.NDArray[Any], npt.NDArray[Any]], Floats]] = {
 """Metrics that are means over rows."""
 
 LOWER_IS_BETTER = frozenset({"brier", "log_loss"})
+RANKINGS = frozenset({"roc_auc", "average_precision"})
+"""Metrics of the order of the two outcomes."""
 METRICS = ("roc_auc", "average_precision", "accuracy", "brier", "log_loss")
 
 
@@ -149,7 +155,7 @@ def compare(
         rows = LOSSES[metric]
         difference = ranking.mean_interval(sign * (rows(labels, new) - rows(labels, old)), confidence=confidence)
     verdict = non_inferiority(difference.low, difference.high, margin)
-    if len(labels) < MINIMUM_ROWS:
+    if not enough(metric, labels):
         verdict = Verdict.INCONCLUSIVE
     return Comparison(
         metric=metric,
@@ -185,9 +191,10 @@ def at_least(
         seed: of the bootstrap, where one is needed.
     """
     estimate = interval(metric, labels, scores, confidence=1.0 - 2.0 * alpha, groups=groups, seed=seed)
+    verdict = attains(estimate, threshold, lower_is_better=metric in LOWER_IS_BETTER)
     return Attainment(
         metric=metric,
-        verdict=attains(estimate, threshold, lower_is_better=metric in LOWER_IS_BETTER),
+        verdict=verdict if enough(metric, labels) else Verdict.INCONCLUSIVE,
         estimate=estimate,
         threshold=threshold,
         alpha=alpha,
@@ -205,6 +212,13 @@ def attains(estimate: Interval, threshold: float, *, lower_is_better: bool = Fal
     if good:
         return Verdict.PASS
     return Verdict.WORSE if bad else Verdict.INCONCLUSIVE
+
+
+def enough(metric: str, labels: npt.NDArray[Any]) -> bool:
+    """Whether labels of shape (rows,) are enough for a verdict on a metric."""
+    ones = int(np.count_nonzero(labels))
+    rarer = min(ones, len(labels) - ones)
+    return len(labels) >= MINIMUM_ROWS and (metric not in RANKINGS or rarer >= MINIMUM_OUTCOMES)
 
 
 def interval(
@@ -241,7 +255,7 @@ def classification_metrics(
 ) -> dict[str, Interval]:
     """All of `METRICS` with intervals; those that need both outcomes are left out when there is only one."""
     both = len(np.unique(labels)) == 2
-    names = [name for name in METRICS if both or name not in {"roc_auc", "average_precision"}]
+    names = [name for name in METRICS if both or name not in RANKINGS]
     return {name: interval(name, labels, scores, confidence=confidence, seed=seed) for name in names}
 
 
