@@ -136,6 +136,7 @@ def test_the_time_column_may_be_called_event_ts(engine: DataEngine, lake: Lake, 
         ({"date": ["1997-01-01"]}, "string"),
         ({"date": [1]}, "int64"),
         ({"date": days(1), "event_ts": [1]}, "event_ts"),
+        ({"date": days(1), "Headrace_us": [1]}, "headrace_us"),  # it would be read as the time of every event
     ],
 )
 def test_a_source_without_a_usable_time_is_refused(

@@ -5,10 +5,18 @@ import os
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.errors import ProjectError
-from headrace.project.bundle import CONTENTS, LARGEST_BUNDLE_BYTES, digest_of, pack_bundle, unpack_bundle
+from headrace.project.bundle import (
+    CONTENTS,
+    LARGEST_BUNDLE_BYTES,
+    BundleContents,
+    digest_of,
+    pack_bundle,
+    unpack_bundle,
+)
 from headrace.project.environment import EnvironmentLock
 
 LOCK = EnvironmentLock(python="3.11.7", packages={"numpy": "2.4.6"})
@@ -73,6 +81,27 @@ def test_an_entry_that_leaves_the_folder_is_refused(name: str, project: Path, tm
     with pytest.raises(ProjectError, match="leaves its folder"):
         unpack_bundle(buffer.getvalue(), tmp_path / "out")
     assert not (tmp_path / "evil.py").exists()
+
+
+@pytest.mark.parametrize("project_file", ["../project.py", "/etc/passwd", "missing.py"])
+def test_a_project_file_that_is_not_in_the_bundle_is_refused(project_file: str, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("project.py", "x = 1")
+        contents = BundleContents(project_file=project_file, environment=LOCK)
+        archive.writestr(CONTENTS, msgspec.json.encode(contents))
+    with pytest.raises(ProjectError, match="does not hold its project file"):
+        unpack_bundle(buffer.getvalue(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_swells_is_refused_before_it_is_unpacked(project: Path, tmp_path: Path) -> None:
+    buffer = io.BytesIO(pack_bundle(project, LOCK)[1])
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.txt", b"0" * 30_000_000)
+    assert len(buffer.getvalue()) < 100_000
+    with pytest.raises(ProjectError, match="unpacks to 30 MB"):
+        unpack_bundle(buffer.getvalue(), tmp_path / "out")
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ def view(**changes: Any) -> hr.FeatureView:
     return hr.FeatureView("activity", **values | changes)
 
 
+def label(name: str) -> hr.Label:
+    return hr.Label(name, entity=CUSTOMER, source=PURCHASES, value=hr.none_within("90d"), matures_after="90d")
+
+
 def policy(**values: Any) -> DeliveryPolicy:
     return DeliveryPolicy(**values)
 
@@ -97,6 +101,14 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: hr.not_worse_than_production("roc_auc", margin="1"), "margin cannot be '1'"),  # type: ignore[arg-type]
     (lambda: hr.log_uniform(0, 1), "low cannot be 0"),
     (lambda: hr.log_uniform(1, 0.1), "high cannot be 0.1"),
+    (lambda: declare(label=label("age")), "two columns of the training set would be called 'age'"),
+    (lambda: declare(label=label("holdout")), "two columns of the training set would be called 'holdout'"),
+    (lambda: declare(label=label("as_of")), "two columns of the training set would be called 'as_of'"),
+    (lambda: declare(label=label("customer_id")), "two columns of the training set would be called 'customer_id'"),
+    (
+        lambda: declare(features=[view(features={"holdout": hr.age_of_last()})]),
+        "two columns of the training set would be called 'holdout'",
+    ),
     (lambda: hr.uniform(1, float("inf")), "high cannot be inf"),
     (lambda: hr.integers(1, 2.5), "high cannot be 2.5"),  # type: ignore[arg-type]
     (hr.choice, "needs options"),

@@ -23,6 +23,8 @@ from headrace.kernel.work import WorkContext
 from headrace.project.source import Source
 
 OPERATION = "features.ingest"
+OWN = "headrace_us"
+"""The column that queries add to a source's own."""
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
 
 
@@ -79,6 +81,12 @@ def _time_us(source: Source, schema: pa.Schema) -> str:
             f"the source has no column {source.time!r}",
             where=source.declared_at or f"source/{source.name}",
             fix=f"Its columns are: {', '.join(schema.names[:20])}.",
+        )
+    if any(name.lower() == OWN for name in schema.names):
+        raise SchemaMismatch(
+            f"the source has a column {OWN}, which is a name of ours",
+            where=f"source/{source.name}",
+            fix="Rename it.",
         )
     if source.time != EVENT_TIME and any(name.lower() == EVENT_TIME for name in schema.names):
         raise SchemaMismatch(

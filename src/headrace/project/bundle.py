@@ -18,6 +18,8 @@ from headrace.project.environment import EnvironmentLock
 CODE_SUFFIXES = frozenset({".py", ".pyi", ".toml", ".yaml", ".yml", ".json", ".sql", ".cfg", ".ini", ".txt"})
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist", "venv", "env", "mlruns"})
 LARGEST_BUNDLE_BYTES = 20_000_000
+LARGEST_CONTENTS_BYTES = 2_000_000
+"""Room for the entry that describes a bundle."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
 CONTENTS = "bundle.headrace.json"
@@ -97,16 +99,27 @@ def unpack_bundle(packed: bytes, folder: Path) -> BundleContents:
     """Writes a bundle's files below an empty folder.
 
     Raises:
-        ProjectError: the bytes are no bundle, or an entry would leave the folder.
+        ProjectError: the bytes are no bundle, are more than one may hold, or an entry would leave the folder.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            size_bytes = sum(entry.file_size for entry in archive.infolist())
+            if size_bytes > LARGEST_BUNDLE_BYTES + LARGEST_CONTENTS_BYTES:
+                raise ProjectError(
+                    f"the bundle unpacks to {size_bytes / 1e6:.0f} MB", fix="Pack it with headrace apply."
+                )
             entries = {name: archive.read(name) for name in archive.namelist()}
             contents = msgspec.json.decode(entries.pop(CONTENTS), type=BundleContents)
     except (zipfile.BadZipFile, KeyError, msgspec.MsgspecError) as error:
         raise ProjectError(
             "the bundle cannot be read", fix="Send the project again with headrace apply."
         ) from error
+    if contents.project_file not in entries:
+        raise ProjectError(
+            "the bundle does not hold its project file",
+            where=contents.project_file,
+            fix="Pack it with headrace apply.",
+        )
     for name, content in entries.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:

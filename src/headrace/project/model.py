@@ -22,6 +22,9 @@ from headrace.project.search import ParameterValue, Search
 from headrace.project.staging import Replay
 from headrace.project.training_set import TrainingSet
 
+OWN_COLUMNS = frozenset({"as_of", "holdout"})
+"""Columns that a training set has besides the key, the features and the label."""
+
 TrainFunction = Callable[[TrainingSet, Params], Fitted]
 
 
@@ -77,11 +80,20 @@ class ModelDeclaration(Declaration, frozen=True):
                         f"feature {name} comes from both {seen[name]} and {view.name}", fix="Rename one of the two."
                     )
                 seen[name] = view.name
+        self._check_columns([*seen, self.label.name])
         for name, value in self.params.items():
             self._check_name("a parameter", name)
             if value is not None and not isinstance(value, str | int | float | bool):
                 self._refuse(
                     f"the default of {name} cannot be logged", fix="Use a string, a number, a boolean or None."
+                )
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        for place, name in enumerate(names):
+            if name in {*OWN_COLUMNS, self.label.entity.key, *names[:place]}:
+                self._refuse(
+                    f"two columns of the training set would be called {name!r}",
+                    fix="Rename the label or the feature of that name.",
                 )
 
 
