@@ -10,13 +10,11 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-input --require-hashes
 LOCKED := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d ' ' -f 1)
 RUNTIME := .venv/.runtime-$(LOCKED)
 DEVELOPMENT := .venv/.development-$(LOCKED)
-PEER_LOCKED := $(shell cksum < requirements/peers/mlflow.txt | cut -d ' ' -f 1)
-PEER := .peers/mlflow/.installed-$(PEER_LOCKED)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-# $(call install,ENVIRONMENT,REQUIREMENTS): uv is fast; pip also knows the machine's own package mirror.
-install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
-	|| $(1)/bin/python -m pip install $(PIP_OPTIONS) -r $(2)
+# $(call install,REQUIREMENTS): uv is fast; pip also knows the machine's own package mirror.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+	|| $(BIN)/python -m pip install $(PIP_OPTIONS) -r $(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-format check-lint check-types check-layers check-house format lock clean
@@ -27,7 +25,7 @@ help: ## Say what can be made
 demo: $(RUNTIME) ## Run the whole loop on real data: DEMO="--keep" leaves the platform running
 	@$(BIN)/headrace demo $(DEMO)
 
-test: $(DEVELOPMENT) $(PEER) ## Run the tests; TESTS="tests/kernel -k jobs" runs some of them
+test: $(DEVELOPMENT) ## Run the tests; TESTS="tests/kernel -k jobs" runs some of them
 	@$(BIN)/pytest $(TESTS)
 
 check: check-format check-lint check-types check-layers check-house ## Check format, lint, types, layers and house rules
@@ -72,18 +70,12 @@ $(BIN)/uv:
 
 $(RUNTIME): | $(BIN)/uv
 	@echo "Installing requirements/runtime.txt"
-	@$(call install,.venv,requirements/runtime.txt)
+	@$(call install,requirements/runtime.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEVELOPMENT): | $(BIN)/uv
 	@echo "Installing requirements/development.txt"
-	@$(call install,.venv,requirements/development.txt)
+	@$(call install,requirements/development.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(RUNTIME) $@
-
-$(PEER): | $(BIN)/uv
-	@echo "Installing requirements/peers/mlflow.txt"
-	@$(PYTHON) -m venv --clear .peers/mlflow
-	@$(call install,.peers/mlflow,requirements/peers/mlflow.txt)
-	@touch $@
