@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,28 @@ def test_an_entity_is_looked_up_answered_counted_and_logged(bench: Bench, run: R
         assert (first.business_at, first.arm, first.propensity) == (BUSINESS, Arm.CHAMPION, 1.0)
 
     run(scenario())
+
+
+def test_a_clock_that_moves_as_a_request_begins_leaves_no_prediction_behind(bench: Bench, run: Run) -> None:
+    """The log says how far it is complete; nothing earlier may be added to it afterwards."""
+    said: list[datetime] = []
+
+    def the_log_looks_with_a_clock_that_has_moved_on() -> None:
+        bench.clock_was_read = lambda: None
+        bench.business = BUSINESS + timedelta(days=31)
+        bench.log._cycle()
+        assert bench.log.logged_until is not None
+        said.append(bench.log.logged_until)
+
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
+        bench.clock_was_read = the_log_looks_with_a_clock_that_has_moved_on
+        assert (await bench.post(PATH, {"entities": {"customer_id": [3]}})).status == 200
+
+    run(scenario())
+    (record,) = bench.logged()
+    assert said == [BUSINESS + timedelta(days=31)]
+    assert record.business_at >= said[0]
 
 
 def test_records_are_checked_and_answered(bench: Bench, run: Run) -> None:

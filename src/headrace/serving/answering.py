@@ -157,9 +157,10 @@ class Answering:
             Unavailable: it is still being loaded, or features cannot be looked up.
             ModelFault: a version failed on a row; `where` names both.
         """
-        moment = self._moment()
-        ticket = self._log.begin(moment.business_at)
+        ticket = self._log.begin(self._moment().business_at)
         try:
+            # Read again: the log may have looked between the clock and the ticket, with a clock that had moved on.
+            moment = self._moment()
             active, rows = self._rows(question)
             groups = self._groups(question, active, rows, moment)
             for group in groups:
