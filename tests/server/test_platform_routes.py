@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 
 import msgspec
+import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
@@ -44,6 +45,25 @@ def test_a_body_that_does_not_fit_names_the_field(client: TestClient[Litestar]) 
         answer = client.put("/api/v1/clock", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400, body
         assert set(answer.json()["error"]) == {"code", "message", "where", "fix"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/api/v1/events?before={10**30}", None),
+        ("GET", f"/api/v1/models/churn/versions/{10**30}", None),
+        ("POST", "/api/v1/releases", f'{{"model": "churn", "number": {10**30}}}'.encode()),
+        ("POST", "/api/v1/models", b'{"name": "churn", "tags": ' + b"[" * 100_000),
+        ("POST", "/api/v1/models", b'{"name": "\\ud800"}'),
+        ("POST", "/api/2.0/mlflow/registered-models/create", b'{"name": "a", "tags": ' + b"[" * 100_000),
+    ],
+)
+def test_what_nobody_can_mean_is_refused_and_no_defect(
+    client: TestClient[Litestar], method: str, path: str, body: bytes | None
+) -> None:
+    client.post("/api/v1/models", json={"name": "churn"})
+    headers = {"Content-Type": "application/json"}
+    assert client.request(method, path, content=body, headers=headers).status_code == 400
 
 
 def test_an_unknown_path_and_a_wrong_method_have_the_same_shape(client: TestClient[Litestar]) -> None:

@@ -33,9 +33,16 @@ def test_a_form_of_another_site_is_refused(client: TestClient[Litestar]) -> None
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "image/png",
+        "text/json",
+    ],
 )
-def test_a_body_that_a_form_could_send_is_refused(client: TestClient[Litestar], kind: str) -> None:
+def test_a_body_that_is_no_json_is_refused(client: TestClient[Litestar], kind: str) -> None:
     answer = client.post("/api/v1/runs", content=b"{}", headers={"Content-Type": kind})
     assert answer.status_code == 400
     assert answer.json()["error"]["where"] == "Content-Type"

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from headrace.errors import InvalidInput
+
 T = TypeVar("T")
 
 DEFAULT_WORKSPACE = "default"
@@ -49,8 +51,19 @@ class Tx:
         self.dialect = connection.dialect.name
 
     def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> sa.CursorResult[Any]:
-        """Run one statement; a list of parameters runs it for each of them."""
-        return self._connection.execute(statement, parameters)
+        """Run one statement; a list of parameters runs it for each of them.
+
+        Raises:
+            InvalidInput: a value fits no column, such as a number of more than 64 bits.
+        """
+        try:
+            return self._connection.execute(statement, parameters)
+        except (OverflowError, UnicodeEncodeError, sa.exc.DataError) as error:
+            raise InvalidInput(
+                "a value is not one that can be stored or looked for",
+                where="request",
+                fix="Numbers have at most 64 bits, and text is Unicode.",
+            ) from error
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never when it is rolled back."""

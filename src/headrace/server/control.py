@@ -31,7 +31,7 @@ from headrace.server import composition
 from headrace.server.authorization import Authorize
 from headrace.server.loops import Chore, Loops, looks
 from headrace.server.offline import require_admin
-from headrace.server.problems import on_defect, on_headrace_error, on_http_exception
+from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments
@@ -91,6 +91,7 @@ def build(
         exception_handlers={
             HeadraceError: on_headrace_error,
             HTTPException: on_http_exception,
+            RecursionError: on_deep_nesting,
             Exception: on_defect,
         },
         lifespan=[running],

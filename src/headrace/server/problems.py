@@ -74,6 +74,12 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     return on_headrace_error(request, problem)
 
 
+def on_deep_nesting(request: Request[Any, Any, Any], _error: RecursionError) -> Response[Any]:
+    """A body that no decoder follows to its end."""
+    problem = InvalidInput("the body is nested too deeply", where="body", fix=IN_OPENAPI)
+    return (faults.on_headrace_error if faults.speaks(request.url.path) else on_headrace_error)(request, problem)
+
+
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
     """Anything else is ours: the log has the traceback, the caller a reference."""
     reference = request.headers.get("x-request-id", "")

@@ -21,6 +21,8 @@ from headrace.server.problems import send_problem
 from headrace.serving.admission import LOOPBACK, login_required
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN = "/api/v1/"
+JSON = "application/json"
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 SYSTEM = Principal(id="system", name="system", roles=(Role.SYSTEM, Role.DEVELOPER))
@@ -44,7 +46,7 @@ class Security(ASGIMiddleware):
         """Refuse the request, or pass it on with `principal` in its state."""
         headers = Headers.from_scope(scope)
         try:
-            self._check_origin(str(scope.get("method")), headers)
+            self._check_origin(str(scope.get("method")), str(scope.get("path")), headers)
             scope["state"]["principal"] = await self._identify(headers)
         except HeadraceError as problem:
             foreign = faults.speaks(str(scope.get("path")))  # MLflow's clients read no other shape than theirs
@@ -52,7 +54,7 @@ class Security(ASGIMiddleware):
             return
         await next_app(scope, receive, send)
 
-    def _check_origin(self, method: str, headers: Headers) -> None:
+    def _check_origin(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "")
         name = (urlsplit(f"//{host}").hostname or "").lower()
         if self._loopback and name not in LOOPBACK:
@@ -69,10 +71,9 @@ class Security(ASGIMiddleware):
         ) not in {"none", "same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if method == "POST" and kind in FORMS:  # a form sends nothing else, and MLflow's clients PUT text/plain
-            raise InvalidInput(
-                f"a body of type {kind} is not taken", where="Content-Type", fix="Send application/json."
-            )
+        # a form can only POST; what is PUT may be any file
+        if method == "POST" and (kind in FORMS or (path.startswith(OWN) and kind not in {"", JSON})):
+            raise InvalidInput(f"a body of type {kind} is not taken", where="Content-Type", fix=f"Send {JSON}.")
 
     async def _identify(self, headers: Headers) -> Principal | None:
         token = _token(headers.get("authorization", ""))

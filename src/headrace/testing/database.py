@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from headrace.errors import InternalError, Unavailable
+from headrace.errors import InternalError, InvalidInput, Unavailable
 from headrace.kernel import events, pins, tables
 from headrace.kernel.database import Database, Tx, insert
 
@@ -245,6 +245,16 @@ class DatabaseContract:
         assert clock.at.utcoffset() == timedelta(0)
         assert clock.moved_at == datetime.max.replace(tzinfo=UTC)
         assert database.read(lambda tx: tx.execute(sa.select(tables.principals.c.roles)).scalar_one()) == document
+
+    def test_a_value_that_fits_no_column_is_refused_and_leaves_the_database_well(self, database: Database) -> None:
+        """A number of more than 64 bits, or half a character, is the caller's mistake."""
+        database.write(lambda tx: _make("thing/1", tx), actor="ana")
+        with pytest.raises(InvalidInput):
+            database.read(lambda tx: events.after(tx, 10**30))
+        with pytest.raises(InvalidInput):
+            database.write(lambda tx: events.of_subject(tx, "\ud800"), actor="ana")
+        database.write(lambda tx: _make("thing/2", tx), actor="ana")
+        assert _subjects(database) == ["thing/1", "thing/2"]
 
     def test_closing_finishes_what_is_queued(self, database: Database) -> None:
         """And then refuses more."""
