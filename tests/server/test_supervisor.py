@@ -1,4 +1,4 @@
-"""`headrace up` as processes: one platform a home, ports that are really free, children that come back or go away."""
+"""`headrace up` as processes: one platform a home, ports that are free, children that come back or go away."""
 
 import os
 import signal
