@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import headrace as hr
 from headrace.errors import Unavailable
 from headrace.features.nouns import ObjectDetails
 from headrace.kernel.lake import Lake
@@ -61,6 +62,16 @@ def test_a_label_is_written_once_and_late_predictions_follow(bench: Any, label: 
     late = bench.predict([1], T + DAY)
     assert join(bench, label) == 1
     assert stored(bench.lake) == dict(zip([*first, *late], [0.0, 1.0, 1.0], strict=True))
+
+
+def test_a_label_defined_anew_under_its_name_is_joined_anew(bench: Any, label: Any) -> None:
+    bench.put_source({1: [T + 20 * DAY]}, UNTIL)
+    bench.predict([1], T)
+    shorter = msgspec.structs.replace(label, value=hr.none_within("10d"))
+    assert (join(bench, label), join(bench, shorter), join(bench, shorter)) == (1, 1, 0)
+    for asked, outcome in ((label, 0.0), (shorter, 1.0)):
+        cohort = labels.cohort(bench.lake, "churn", asked, 1, T, T + DAY)
+        assert cohort.labels.tolist() == [outcome]
 
 
 def test_only_what_is_final_is_labelled(bench: Any, label: Any) -> None:

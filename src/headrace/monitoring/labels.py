@@ -2,6 +2,7 @@
 
 Work-side. A label belongs to a prediction by its id, and the outcome is computed from the label's source as of the
 prediction's business time. Each prediction gets its label once, however often and by however many the join is run.
+A label that is defined anew under its old name is another label, so predictions get that one too.
 """
 
 from datetime import datetime
@@ -24,6 +25,7 @@ from headrace.features.nouns import ObjectDetails, SourceState
 from headrace.kernel.lake import Lake, Snapshot
 from headrace.kernel.work import WorkContext
 from headrace.monitoring.predictions import Floats, Predictions, read_live, to_floats
+from headrace.project.declaration import definition_digest
 from headrace.project.entity import Entity
 from headrace.project.label import Label
 
@@ -49,7 +51,11 @@ class Labelled(NamedTuple):
 
 
 def labels_table(model: str) -> str:
-    """The lake table of a model's labels: prediction_id, label_name, version, entity, as_of, label, final_at."""
+    """The lake table of a model's labels.
+
+    Its columns: prediction_id, label_name, label_digest (of its definition), version, entity, as_of, label and
+    final_at.
+    """
     return f"labels/{model}"
 
 
@@ -104,7 +110,7 @@ def join(ctx: WorkContext, model: str, label: Label, state: SourceState, until: 
         if not fresh.num_rows:
             return 0
         ctx.lake.append(table, fresh, operation=OPERATION, sequence=sequence)
-        written = _written(ctx.lake, model, label.name)
+        written = _written(ctx.lake, model, label)
         if pc.all(pc.is_in(fresh["prediction_id"], value_set=written)).as_py():
             return int(fresh.num_rows)
     raise Unavailable("other label joins of the model kept winning", where=f"model/{model}", fix="Try again.")
@@ -116,7 +122,7 @@ def cohort(lake: Lake, model: str, label: Label, version: int, start: datetime, 
     name = labels_table(model)
     if not predictions.num_rows or not lake.exists(name):
         return Labelled(np.empty(0), np.empty(0), np.empty(0, dtype=object))
-    labels = _read(lake, name, label.name, ["prediction_id", "label"])
+    labels = _read(lake, name, label, ["prediction_id", "label"])
     joined = (
         predictions.select(["prediction_id", "entity", "output"])
         .join(labels, "prediction_id", join_type="inner")
@@ -130,23 +136,23 @@ def _unlabelled(lake: Lake, model: str, label: Label, before: datetime) -> Predi
     """Live predictions about an entity, earlier than a business time, that have no label yet."""
     predictions = read_live(lake, model, None, before).table
     table = predictions.filter(pc.is_valid(predictions["entity"]))
-    labelled = _written(lake, model, label.name)
+    labelled = _written(lake, model, label)
     return Predictions(table.filter(pc.invert(pc.is_in(table["prediction_id"], value_set=labelled))))
 
 
-def _written(lake: Lake, model: str, label_name: str) -> pa.Array:
+def _written(lake: Lake, model: str, label: Label) -> pa.Array:
     name = labels_table(model)
     if not lake.exists(name):
         return pa.array([], pa.string())
-    return _read(lake, name, label_name, ["prediction_id"])["prediction_id"].combine_chunks()
+    return _read(lake, name, label, ["prediction_id"])["prediction_id"].combine_chunks()
 
 
-def _read(lake: Lake, table: str, label_name: str, columns: list[str]) -> pa.Table:
+def _read(lake: Lake, table: str, label: Label, columns: list[str]) -> pa.Table:
     snapshot = lake.snapshot(table)
     if not snapshot.files:
         return snapshot.schema.empty_table().select(columns)
     dataset = ds.dataset(list(snapshot.files), schema=snapshot.schema, format="parquet")
-    return dataset.to_table(columns=columns, filter=pc.field("label_name") == label_name)
+    return dataset.to_table(columns=columns, filter=pc.field("label_digest") == definition_digest(label))
 
 
 def _outcomes(
@@ -169,6 +175,7 @@ def _outcomes(
         {
             "prediction_id": table["prediction_id"],
             "label_name": pa.array([label.name] * rows, pa.string()),
+            "label_digest": pa.array([definition_digest(label)] * rows, pa.string()),
             "version": table["version"],
             "entity": table["entity"],
             "as_of": table["business_at"],
