@@ -69,13 +69,19 @@ def clock(
         datetime | None,
         typer.Argument(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Move it there, for a replay."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin a replay without asking.")] = False,
 ) -> None:
     """Read business time, or move it forward for a replay."""
     from headrace.cli.screen import console, moment
     from headrace.sdk.connect import connect
 
     platform = connect()
-    now = platform.clock() if to is None else platform.move_clock(to.replace(tzinfo=UTC))
+    now = platform.clock()
+    if to is not None:
+        if not now.replayed and not yes:
+            question = "Business time follows wall time. Begin a replay, in which it stands until it is moved?"
+            typer.confirm(question, abort=True)
+        now = platform.move_clock(to.replace(tzinfo=UTC))
     console().print(f"{moment(now.now)} UTC{' (replayed)' if now.replayed else ''}")
 
 
@@ -88,7 +94,7 @@ def runs(
     from headrace.sdk.connect import connect
 
     found = connect().runs(experiment=experiment, limit=limit)
-    keys = sorted({key for run in found for key in run.metrics})[:4]
+    keys = _leading({key for run in found for key in run.metrics}, 4)
     shown = table("run", "name", "status", "started", "by", *(f">{key}" for key in keys))
     for run in found:
         values = [f"{run.metrics[key].number:.4g}" if key in run.metrics else "" for key in keys]
@@ -126,7 +132,7 @@ def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
     from headrace.cli.screen import STAGE_COLOURS, coloured, moment, table
 
     details = platform.model(name)
-    keys = sorted({key for version in details.versions for key in version.metrics})[:3]
+    keys = _leading({key for version in details.versions for key in version.metrics}, 3)
     shown = table("version", "stage", *(f">{key}" for key in keys), "author", "registered", "training set", "code")
     for version in details.versions:
         values = []
@@ -148,6 +154,13 @@ def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
             (version.code_commit or "")[:12],
         )
     screen.print(shown)
+
+
+def _leading(metrics: set[str], most: int) -> list[str]:
+    """The metrics worth a column: what is known best first."""
+    familiar = ("roc_auc", "accuracy", "brier", "log_loss", "average_precision")
+    known = [key for key in familiar if key in metrics]
+    return [*known, *sorted(metrics - set(known))][:most]
 
 
 def features() -> None:

@@ -104,9 +104,10 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
     import time
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     with Progress(
-        TextColumn("  {task.description:<22}"),
+        TextColumn("  {task.description}", table_column=Column(min_width=24, no_wrap=True)),
         BarColumn(24),
         TextColumn("[dim]{task.fields[note]}[/]"),
         TimeElapsedColumn(),

@@ -32,7 +32,8 @@ from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDe
 from headrace.sdk.access import Access
 from headrace.sdk.predictions import Predictor
 from headrace.serving.nouns import Gateway
-from headrace.tracking.nouns import Run, RunPage
+from headrace.tracking.nouns import Entry, Run, RunPage
+from headrace.training.nouns import TrainingSetManifest
 
 T = TypeVar("T")
 
@@ -233,6 +234,15 @@ class Platform:
     def run(self, run_id: str) -> Run:
         """One run."""
         return self._transport.call("GET", f"/api/v1/runs/{run_id}", returns=Run)
+
+    def artifacts(self, run_id: str, folder: str = "") -> list[Entry]:
+        """The files and folders of a run, or of one of its folders."""
+        path = f"/api/v1/runs/{run_id}/artifacts"
+        return self._transport.call("GET", path, returns=list[Entry], query={"folder": folder or None})
+
+    def training_set(self, training_set_id: str) -> TrainingSetManifest:
+        """What a model was trained on: rows, hold-out, lake versions and content digest."""
+        return self._transport.call("GET", f"/api/v1/training-sets/{training_set_id}", returns=TrainingSetManifest)
 
     def features(self) -> Catalog:
         """Entities, sources, feature views and labels, and where their data stand."""

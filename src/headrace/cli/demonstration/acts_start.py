@@ -11,6 +11,7 @@ from headrace.cli.demonstration.world import MODEL, World, date
 from headrace.cli.project import follow, show_plan
 from headrace.delivery.nouns import Pipeline, PipelineStatus
 from headrace.errors import LabelsNotMature
+from headrace.registry.nouns import Version
 from headrace.sdk.platform import Platform
 from headrace.server.launch import Launched
 
@@ -100,9 +101,30 @@ def confirm_training(stage: Stage, world: World, pipeline: Pipeline) -> None:
         holds=bool(version.training_set_id and version.environment_digest and version.signature and version.profile)
         and (world.commit is None or (version.code_commit or "").startswith(world.commit)),
     )
+    data = world.dana.training_set(version.training_set_id or "")
+    pinned = ", ".join(f"{lake.table} version {lake.version}" for lake in data.lake_versions)
+    stage.confirm(
+        f"its training set: {data.rows:,} customers as of {data.as_of:%Y-%m-%d}, {data.holdout_rows:,} held out, "
+        f"pinned to {pinned}, content {data.content_digest[7:19]}",
+        holds=data.as_of == pipeline.as_of and bool(pinned) and 0 < data.holdout_rows < data.rows,
+    )
+    _confirm_runs(stage, world, version)
+
+
+def _confirm_runs(stage: Stage, world: World, version: Version) -> None:
+    """Every trial and the final fit are runs that say what they did."""
+    run_id = version.run_id or ""
     runs = world.dana.runs(limit=100)
-    mine = [run for run in runs if run.id == version.run_id or run.tags.get("mlflow.parentRunId") == version.run_id]
+    mine = [run for run in runs if run.id == run_id or run.tags.get("mlflow.parentRunId") == run_id]
     stage.confirm(
         f"{len(mine)} runs of it are tracked, with params and metrics",
         holds=len(mine) > 1 and all(run.params and run.metrics for run in mine),
+    )
+    final = world.dana.run(run_id)
+    files = {entry.path for entry in world.dana.artifacts(run_id)}
+    stage.confirm(
+        f"the final one holds {', '.join(sorted(files))}, its data set and its commit",
+        holds="model" in files
+        and bool(final.inputs.datasets)
+        and (world.commit is None or final.tags.get("mlflow.source.git.commit", "").startswith(world.commit)),
     )
