@@ -74,7 +74,11 @@ class Trail:
 @pytest.fixture
 def trail(database: Database, tmp_path: Path) -> Trail:
     """Ten events; checkpoints at 4 and 8."""
-    trail = Trail(database, tmp_path / "home")
+    return laid(database, tmp_path / "home")
+
+
+def laid(database: Database, home: Path) -> Trail:
+    trail = Trail(database, home)
     trail.append(4)
     trail.sign()
     trail.append(4)
@@ -291,11 +295,10 @@ def test_a_broken_trail_can_be_required_to_be_whole(trail: Trail) -> None:
     assert broken.value.where == "event/5"
 
 
-def test_a_copy_is_verified_away_from_its_home(tmp_path: Path, trail: Trail) -> None:
-    if not isinstance(trail.database, SqliteDatabase):
-        pytest.skip("only SQLite is a file")
+def test_a_copy_is_verified_away_from_its_home(tmp_path: Path, sqlite_database: SqliteDatabase) -> None:
+    trail = laid(sqlite_database, tmp_path / "home")
     copy, file, key = tmp_path / "copy.db", tmp_path / "elsewhere.jsonl", tmp_path / "elsewhere.pub"
-    audit.copy_file(trail.database.path, copy)
+    audit.copy_file(sqlite_database.path, copy)
     shutil.copy(trail.file, file)
     shutil.copy(checkpoints.public_key_path(trail.home), key)
     assert audit.verify(copy, file, key).require().events == 10
