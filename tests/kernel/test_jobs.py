@@ -201,3 +201,16 @@ def test_a_schedule_fires_every_missed_time_in_business_time_once(database: Data
     assert claim(database) is None  # October waits for September: one lane
     finish(database, september, lease)
     assert claimed(database)[0].scheduled_for == datetime(1997, 10, 1, tzinfo=UTC)
+
+
+def test_a_schedule_of_a_kind_that_has_gone_holds_up_nobody(database: Database) -> None:
+    database.write(lambda tx: business_time.move(tx, datetime(1997, 8, 1, tzinfo=UTC)), actor="ana")
+    gone: JobKind[Order, Receipt] = JobKind(name="test.gone", payload=Order, result=Receipt)
+    for name, kind in (("a", gone), ("b", BAKE)):
+        database.write(
+            lambda tx, name=name, kind=kind: schedules.schedule(tx, name, kind, Order(number=1), "0 0 1 * *"),  # type: ignore[misc]
+            actor="ana",
+        )
+    database.write(lambda tx: business_time.move(tx, datetime(1997, 9, 1, tzinfo=UTC)), actor="ana")
+    assert database.write(lambda tx: schedules.fire_due(tx, {BAKE.name: BAKE}), actor="system") == 1  # type: ignore[dict-item]
+    assert not database.read(schedules.due)

@@ -185,7 +185,7 @@ def test_the_next_attempt_ends_the_runs_of_a_worker_that_was_killed(
 ) -> None:
     context = contexts()
     request = request_of(context, example, training_set, trials=1)
-    left = TrackedRun(context.control, context.job.id, request, "sha256:0")
+    left = TrackedRun(context.control, context.job, request, "sha256:0")
     left.record(TrialStarted(number=0, params={"max_iter": 10}))
     assert {run.status for run in all_runs(client)} == {RunStatus.RUNNING}
     outcome = train(contexts(), request)

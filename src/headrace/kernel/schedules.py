@@ -72,6 +72,9 @@ def fire_due(tx: Tx, kinds: Mapping[str, JobKind[msgspec.Struct, msgspec.Struct]
     )
     fired = 0
     for row in tx.execute(statement).all():
+        if row.kind not in kinds:  # of a program that has gone; it must not hold up the others
+            unschedule(tx, row.name)
+            continue
         at = row.next_at
         while at <= business_now and fired < MOST_AT_ONCE:
             jobs.enqueue_raw(

@@ -124,6 +124,12 @@ def _convert(text: str, wanted: Any, variable: str) -> Any:
         ) from error
 
 
+def http_address(host: str, port: int) -> str:
+    """The address at which a process bound to `host` and `port` is called; a wildcard means this machine."""
+    called = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+    return f"http://[{called}]:{port}" if ":" in called else f"http://{called}:{port}"
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What `headrace up` writes into its home so that clients find it.
 

@@ -1,31 +1,16 @@
-"""Child processes that never outlive their parent, and ports that are really free."""
+"""The supervisor's child processes, and ports that are really free."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from headrace.errors import PortInUse
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask Linux to end this process when its parent dies; elsewhere the parent must do it.
-
-    Args:
-        parent: its process id; when it has died already, this process ends at once.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
+from headrace.kernel.lifelines import die_with_parent
 
 
 def spawn(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
@@ -45,7 +30,7 @@ def spawn(command: Sequence[str], *, environment: Mapping[str, str], log: Path) 
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal is the supervisor's to handle
-            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the supervisor has one thread
+            preexec_fn=partial(die_with_parent, os.getpid(), by=signal.SIGTERM),  # noqa: PLW1509 - the supervisor has one thread
         )
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace.errors import StartError
-from headrace.kernel.settings import ENDPOINT_FILE, Endpoint, Settings
+from headrace.kernel.settings import ENDPOINT_FILE, Endpoint, Settings, http_address
 from headrace.server.home import hold_home
 from headrace.server.processes import choose_port, spawn, stop
 
@@ -130,9 +130,10 @@ class Supervisor:
         for index in range(settings.workers):
             self._add(home, f"worker-{index + 1}", 0)
         gateways = [
-            _url(settings.host, int(child.command[-1])) for child in self.children[1 : settings.gateways + 1]
+            http_address(settings.host, int(child.command[-1]))
+            for child in self.children[1 : settings.gateways + 1]
         ]
-        return Endpoint(url=_url(settings.host, port), gateways=gateways, pid=os.getpid())
+        return Endpoint(url=http_address(settings.host, port), gateways=gateways, pid=os.getpid())
 
     def _add(self, home: Path, name: str, port: int) -> None:
         self.children.append(self._child(home, name, port))
@@ -200,8 +201,3 @@ def _write_endpoint(home: Path, endpoint: Endpoint) -> None:
     temporary = home / f"{ENDPOINT_FILE}.new"
     temporary.write_bytes(msgspec.json.encode(endpoint))
     temporary.replace(home / ENDPOINT_FILE)
-
-
-def _url(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"

@@ -5,7 +5,6 @@ values that the header announces. The host ends when its input does, so it never
 """
 
 import argparse
-import ctypes
 import os
 import selectors
 import signal
@@ -22,6 +21,7 @@ import msgspec
 import numpy as np
 
 from headrace.errors import HeadraceError, InvalidInput, ModelFault, every_error
+from headrace.kernel.lifelines import die_with_parent
 from headrace.kernel.settings import foreign_environment
 from headrace.serving.loading import Array, load, prepare_thread
 from headrace.serving.model_files import ModelFiles
@@ -29,7 +29,6 @@ from headrace.serving.model_files import ModelFiles
 START_TIMEOUT_S = 60.0
 SCORE_TIMEOUT_S = 120.0
 _LENGTH = struct.Struct(">I")
-_PR_SET_PDEATHSIG = 1
 
 
 class _Header(msgspec.Struct):
@@ -78,7 +77,14 @@ class ModelHost:
         """Start the host and wait until it has loaded the model."""
         self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "headrace.serving.host", str(self._directory.absolute())],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "headrace.serving.host",
+                str(self._directory.absolute()),
+                str(os.getpid()),
+            ],
             env=foreign_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -247,12 +253,12 @@ def _size_bytes(header: _Header) -> int:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="headrace.serving.host", description="Score rows with one model.")
     parser.add_argument("directory", type=Path)
-    directory = parser.parse_args().directory
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parser.add_argument("parent", type=int, help="process id of who starts it; the host ends with it")
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent)
     frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a model prints must not land among the frames
-    serve(directory, sys.stdin.buffer, frames)
+    serve(arguments.directory, sys.stdin.buffer, frames)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from headrace.client.transport import Transport
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.ids import new_hex
-from headrace.kernel.settings import Settings
+from headrace.kernel.settings import Settings, http_address
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.counters import Breaker, Counters
@@ -216,7 +216,7 @@ class GatewayProcess:
             gateway=self._name,
             boot=self._boot,
             booted_at=self._booted_at,
-            url=f"http://{self._settings.host}:{self._port}",
+            url=http_address(self._settings.host, self._port),
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,

@@ -3,14 +3,12 @@
 It does so from the inside, because a function between fork and exec is not safe in a process with threads.
 """
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 from typing import BinaryIO
 
-_PR_SET_PDEATHSIG = 1
+from headrace.kernel.lifelines import die_with_parent
 
 
 def confine(parent: int) -> None:
@@ -20,10 +18,7 @@ def confine(parent: int) -> None:
         parent: the process id of who started it. When that has died already, this process ends.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise SystemExit(1)
+    die_with_parent(parent)
 
 
 def take_standard_output() -> BinaryIO:

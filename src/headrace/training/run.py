@@ -52,7 +52,7 @@ def run_training(
     folder = context.directory / "training"
     assignment = _prepare(context, request, folder)
     environment = capture_environment()
-    run = TrackedRun(context.control, context.job.id, request, environment.digest)
+    run = TrackedRun(context.control, context.job, request, environment.digest)
     try:
         execution = executor.start(_task(folder, assignment, limits or Limits()))
         try:

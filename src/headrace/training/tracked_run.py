@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from headrace.kernel.jobs import Job
 from headrace.kernel.work import Control
 from headrace.project.search import ParameterValue
 from headrace.registry.nouns import ModelFile
@@ -36,14 +37,14 @@ class TrackedRun:
 
     Args:
         control: where runs are recorded.
-        job_id: of the job that trains.
+        job: the attempt that trains; its runs belong to who asked for it.
         request: what is trained.
         environment_digest: of the environment that it runs in.
     """
 
-    def __init__(self, control: Control, job_id: str, request: TrainingRequest, environment_digest: str) -> None:
+    def __init__(self, control: Control, job: Job, request: TrainingRequest, environment_digest: str) -> None:
         self._control = control
-        self._job_id = job_id
+        self._job = job
         self._experiment = request.declaration.name
         self._trials: dict[int, str] = {}
         tags = {
@@ -55,7 +56,7 @@ class TrackedRun:
         }
         if request.code_commit:
             tags["mlflow.source.git.commit"] = request.code_commit
-        left = KillRuns(tag=JOB_TAG, value=job_id)
+        left = KillRuns(tag=JOB_TAG, value=job.id)
         control.call("POST", "/api/v1/runs/kill", left, returns=tuple[str, ...])
         self.id = self._create(tags, None)
         self._log_input(request.training_set)
@@ -106,7 +107,9 @@ class TrackedRun:
         self._finish(self.id, status)
 
     def _create(self, tags: dict[str, str], name: str | None) -> str:
-        request = CreateRun(experiment=self._experiment, name=name, tags={**tags, JOB_TAG: self._job_id})
+        request = CreateRun(
+            experiment=self._experiment, name=name, user=self._job.actor, tags={**tags, JOB_TAG: self._job.id}
+        )
         return self._control.call("POST", "/api/v1/runs", request, returns=Run).id
 
     def _log(self, run_id: str, batch: Batch) -> None:

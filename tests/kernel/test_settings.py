@@ -1,0 +1,52 @@
+"""Settings: read from variables, overridden by arguments, and shown without their secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import InvalidInput
+from headrace.kernel.settings import Settings, http_address, load_settings
+
+
+def test_variables_are_converted_and_arguments_come_first() -> None:
+    settings = load_settings(
+        {"HEADRACE_PORT": "9000", "HEADRACE_HOME": "there", "HEADRACE_ALERTS_ALLOW_LOOPBACK": "true", "PATH": "x"},
+        port=9001,
+        host=None,
+    )
+    assert (settings.port, settings.home, settings.host) == (9001, Path("there"), "127.0.0.1")
+    assert settings.alerts_allow_loopback is True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("HEADRACE_PORT", "eighty"), ("HEADRACE_ALERTS_ALLOW_LOOPBACK", "perhaps"), ("HEADRACE_SYNCHRONOUS", "OFF")],
+)
+def test_a_value_that_cannot_be_meant_names_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        load_settings({variable: value})
+    assert refusal.value.where == variable
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(Settings(token="hdr_secret", system_token="also secret", alert_channels="ops=slack://secret"))
+    assert "secret" not in shown
+
+
+def test_channels_are_pairs() -> None:
+    settings = Settings(alert_channels="ops=json://a/b?c=d oncall=slack://x/y/z broken")
+    assert settings.channels == {"ops": "json://a/b?c=d", "oncall": "slack://x/y/z"}
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("fd00::1", "http://[fd00::1]:80"),
+        ("platform.example", "http://platform.example:80"),
+    ],
+)
+def test_a_process_is_called_where_it_can_be_reached(host: str, address: str) -> None:
+    assert http_address(host, 80) == address
