@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 
 SMALL_BODY_BYTES = 16 * 1024**2
 CHECKPOINT_LOOK_S = 2.0
+CHECKPOINT_LATEST_S = 60.0
 
 ANYONE = Principal(id="anonymous", name="anonymous", roles=())
 
@@ -67,13 +69,19 @@ def build(
     handlings = {handling.kind.name: handling for handling in composition.HANDLINGS}
     signed = checkpoints.checkpoints_path(settings.home)
 
+    signing = threading.Lock()  # two checkpoints at once would name the same predecessor
+
     def sign(every: int) -> None:
-        audit.sign_checkpoint(database, signed, signing_key, every=every if signed.exists() else 1)
+        with signing:
+            audit.sign_checkpoint(database, signed, signing_key, every=every if signed.exists() else 1)
 
     loops = Loops(
         database,
         looks(list(composition.SUBSCRIBERS), handlings, list(composition.LOOKS)),
-        [Chore("audit checkpoints", CHECKPOINT_LOOK_S, partial(sign, settings.checkpoint_every))],
+        [
+            Chore("audit checkpoints by length", CHECKPOINT_LOOK_S, partial(sign, settings.checkpoint_every)),
+            Chore("audit checkpoints by time", CHECKPOINT_LATEST_S, partial(sign, 1)),
+        ],
     )
 
     @asynccontextmanager

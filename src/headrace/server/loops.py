@@ -30,12 +30,14 @@ class Look(NamedTuple):
         every_s: seconds between two passes.
         needed: a cheap read: is there anything to do?
         do: the work, in one write transaction.
+        idle: known without looking into the database: nothing can have changed.
     """
 
     name: str
     every_s: float
     needed: Callable[[Tx], bool]
     do: Callable[[Tx], object]
+    idle: Callable[[], bool] = lambda: False
 
 
 class Chore(NamedTuple):
@@ -68,6 +70,8 @@ class Loops:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self, look: Look) -> None:
+        if look.idle():
+            return
         if await asyncio.to_thread(self._database.read, look.needed, actor=SYSTEM):
             await asyncio.wrap_future(self._database.submit(look.do, actor=SYSTEM))
 
@@ -89,15 +93,28 @@ def looks(
 ) -> list[Look]:
     """The kernel's own background work, with that of the rooms."""
     kinds = {name: handling.kind for name, handling in handlings.items()}
+    head = _Head()
     return [
-        *(_listen(subscriber) for subscriber in subscribers),
-        Look("schedules", 0.2, schedules.due, lambda tx: schedules.fire_due(tx, kinds)),
+        *(_listen(subscriber, head) for subscriber in subscribers),
+        Look("event head", 0.1, head.follow, lambda _tx: None),
+        Look("schedules", 0.5, schedules.due, lambda tx: schedules.fire_due(tx, kinds)),
         Look("lapsed leases", 1.0, jobs.lapsed, lambda tx: jobs.expire(tx, handlings)),
         *further,
     ]
 
 
-def _listen(subscriber: Subscriber) -> Look:
+class _Head:
+    """The newest event, read once for all subscribers."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+
+    def follow(self, tx: Tx) -> bool:
+        self.seq = events.head(tx)
+        return False
+
+
+def _listen(subscriber: Subscriber, head: _Head) -> Look:
     seen = -1
     failed = False
 
@@ -118,4 +135,4 @@ def _listen(subscriber: Subscriber) -> Look:
         subscriptions.advance(tx, subscriber, limit=limit)
         failed = False
 
-    return Look(f"subscriber {subscriber.name}", 0.1, needed, do)
+    return Look(f"subscriber {subscriber.name}", 0.1, needed, do, idle=lambda: head.seq == seen)

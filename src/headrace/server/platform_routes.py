@@ -20,7 +20,7 @@ from headrace.kernel.database import Transactions
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Handling, Job
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
 LONGEST_WAIT_S = 30.0
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=1000)]
