@@ -52,7 +52,9 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Business time as of which the gates score; None means the version's own hold-out."""
     state: ReleaseState
     policy: DeliveryPolicy
-    """As it was when the release was opened; a later apply does not change it."""
+    """What binds it: as declared when it was opened, and no looser than what production was released by."""
+    declared: DeliveryPolicy | None = None
+    """As the project declared it when the release was opened; what binds the release after it."""
     canary: tuple[StepEvidence, ...] = ()
     pipeline_id: str | None = None
     opened_by: str

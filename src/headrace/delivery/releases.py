@@ -8,6 +8,7 @@ twice.
 import msgspec
 
 from headrace.delivery import effects, policies, tables
+from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     Abort,
     AnswerApproval,
@@ -63,7 +64,9 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     models.get(tx, asked.model)
     champion = stages.production(tx, asked.model)
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
-    policy = policies.of_model(tx, asked.model)
+    declared = policies.of_model(tx, asked.model)
+    before = None if champion is None else tables.completed_release(tx, asked.model, champion.number)
+    policy = stricter(declared, None if before is None else before.declared or before.policy)
     opening = Open(plan=plan_of(policy, first=champion is None))
     happened = decide(None, opening)
     release = Release(
@@ -75,6 +78,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         cohort=asked.cohort or (made_by.cohort if made_by else None),
         state=evolve(None, happened[0]),
         policy=policy,
+        declared=declared,
         pipeline_id=pipeline_id or (made_by.id if made_by else None),
         opened_by=tx.actor,
         opened_at=tx.now,

@@ -167,6 +167,23 @@ def completed_numbers(tx: Tx, model: str) -> tuple[int, ...]:
     return tuple(tx.execute(query).scalars())
 
 
+def completed_release(tx: Tx, model: str, number: int) -> Release | None:
+    """The last completed release of one version."""
+    query = (
+        sa.select(releases.c.document)
+        .where(
+            releases.c.workspace == tx.workspace,
+            releases.c.model == model,
+            releases.c.number == number,
+            releases.c.phase == Phase.COMPLETED.value,
+        )
+        .order_by(releases.c.completed_seq.desc())
+        .limit(1)
+    )
+    document = tx.execute(query).scalars().first()
+    return None if document is None else _decoded(document, Release)
+
+
 # -- pipelines ----------------------------------------------------------------------------------------------
 
 

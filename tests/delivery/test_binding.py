@@ -1,0 +1,104 @@
+"""Who may apply a project cannot apply the approval away: a release is held to the stricter policy."""
+
+from collections.abc import Callable
+
+from tests.delivery.conftest import add_version, declaration, declare
+
+from headrace.delivery import releases
+from headrace.delivery.binding import stricter
+from headrace.delivery.machine import AnswerApproval, Phase, ReportGates, ReportStaging
+from headrace.delivery.nouns import OpenRelease, Release
+from headrace.kernel.sqlite import SqliteDatabase
+from headrace.project.approval import Approval
+from headrace.project.gates import at_least, not_worse_than_production
+from headrace.project.policy import DeliveryPolicy
+from headrace.project.rollout import Canary
+from headrace.project.staging import replay
+
+STRICT = DeliveryPolicy(
+    gates=[at_least("roc_auc", 0.7), not_worse_than_production("roc_auc", margin=0.005)],
+    staging=replay(rows=50),
+    approval=Approval(four_eyes=True),
+    rollout=Canary([5, 100], tolerance=0.01, alpha=0.05, minimum_time="1h", cooling="1d"),
+)
+
+
+def test_what_is_left_out_is_put_back() -> None:
+    bound = stricter(DeliveryPolicy(), STRICT)
+    assert bound.approval == STRICT.approval
+    assert tuple(bound.gates) == tuple(STRICT.gates)
+    assert bound.staging == STRICT.staging
+    assert (bound.rollout.steps, bound.rollout.tolerance) == ((5, 25, 50, 100), 0.01)
+    assert (bound.rollout.minimum_time, bound.rollout.cooling) == ("1h", "1d")
+
+
+def test_what_is_weakened_is_held() -> None:
+    weak = DeliveryPolicy(
+        gates=[at_least("roc_auc", 0.5, alpha=0.2), not_worse_than_production("roc_auc", margin=0.2)],
+        approval=Approval(four_eyes=False),
+        rollout=Canary([100], tolerance=0.5, alpha=0.05, minimum_time="1s", cooling="1s"),
+    )
+    floor, ceiling = stricter(weak, STRICT).gates
+    assert (floor.value, floor.alpha, ceiling.margin) == (0.7, 0.05, 0.005)  # type: ignore[union-attr]
+    approval = stricter(weak, STRICT).approval
+    assert approval is not None
+    assert approval.four_eyes
+    assert stricter(weak, STRICT).rollout.steps == (5, 100)
+
+
+def test_what_is_tightened_binds_at_once() -> None:
+    tight = DeliveryPolicy(
+        gates=[at_least("roc_auc", 0.9), at_least("accuracy", 0.8)],
+        approval=Approval(role="admin"),
+        rollout=Canary([1, 100], tolerance=0.001, minimum_time="2h", cooling="2d"),
+    )
+    bound = stricter(tight, STRICT)
+    assert [(gate.metric, gate.declared_at) for gate in bound.gates][:2] == [
+        (gate.metric, gate.declared_at) for gate in tight.gates
+    ]
+    assert bound.gates[0].value == 0.9  # type: ignore[union-attr]
+    assert len(bound.gates) == 3
+    assert bound.approval is not None
+    assert bound.approval.role == "admin"
+    assert (bound.rollout.steps, bound.rollout.tolerance) == ((1, 100), 0.001)
+
+
+def test_a_first_release_is_held_to_what_is_declared() -> None:
+    assert stricter(DeliveryPolicy(), None) == DeliveryPolicy()
+
+
+def test_loosening_is_free_only_after_a_release_that_passed_the_old_policy(
+    churn: SqliteDatabase, complete: Callable[[int], Release]
+) -> None:
+    assert complete(1).phase is Phase.COMPLETED
+    declare(churn, declaration(approval=None, gates=[]))
+
+    second = churn.write(lambda tx: releases.open_release(tx, OpenRelease(model="churn", number=2)), actor="ana")
+    assert second.phase is Phase.GATING
+    assert second.policy.approval is not None
+    assert len(second.policy.gates) == 2
+    churn.write(lambda tx: releases.execute(tx, second.id, ReportGates(attempt=1, passed=True)), actor="ana")
+    waiting = churn.write(
+        lambda tx: releases.execute(tx, second.id, ReportStaging(attempt=2, passed=True)), actor="ana"
+    )
+    assert waiting.phase is Phase.AWAITING_APPROVAL
+    churn.write(lambda tx: releases.execute(tx, second.id, AnswerApproval(granted=False)), actor="bo")
+
+    number = add_version(churn, "r3")
+    third = churn.write(
+        lambda tx: releases.open_release(tx, OpenRelease(model="churn", number=number)), actor="ana"
+    )
+    assert third.policy.approval is not None  # the refused one changed nothing
+
+
+def test_after_that_release_the_looser_policy_stands(
+    churn: SqliteDatabase, complete: Callable[[int], Release]
+) -> None:
+    complete(1)
+    declare(churn, declaration(approval=None))
+    assert complete(2).phase is Phase.COMPLETED
+    number = add_version(churn, "r3")
+    third = churn.write(
+        lambda tx: releases.open_release(tx, OpenRelease(model="churn", number=number)), actor="ana"
+    )
+    assert third.policy.approval is None
