@@ -14,16 +14,6 @@ from headrace.kernel.postgresql import sqlalchemy_url
 from headrace.kernel.settings import Settings
 
 
-@pytest.fixture
-def empty_postgresql(postgresql_url: str) -> str:
-    """URL of a PostgreSQL database without any table."""
-    engine = sa.create_engine(sqlalchemy_url(postgresql_url), poolclass=sa.pool.NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    return postgresql_url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """SQLAlchemy's URL of a database without any table."""

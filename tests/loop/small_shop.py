@@ -1,11 +1,20 @@
 """A project of seconds: a small synthetic shop whose model trains at once, for tests that start real processes."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from headrace.cli.demonstration.traffic import live_traffic
+from headrace.delivery.machine import Phase
+from headrace.delivery.nouns import PipelineStatus, Release
+from headrace.sdk.platform import Platform
+from headrace.testing.platform import TemporaryPlatform
+
+MODEL = "small"
+NOW = datetime(2025, 10, 1, tzinfo=UTC)
 
 CUSTOMERS = 1200
 FIRST_DAY = date(2025, 1, 1)
@@ -79,3 +88,48 @@ def purchases() -> pa.Table:
             "amount": pa.array(random.gamma(2.0, 15.0, len(customers)).round(2), pa.float64()),
         }
     )
+
+
+def open_shop(platform: TemporaryPlatform, project: Path) -> Platform:
+    """Apply the project as its developer, whose connection is returned."""
+    platform.local.move_clock(NOW)
+    dana = platform.person("dana", "developer")
+    dana.apply(*dana.plan(project))
+    platform.local.settle()
+    return dana
+
+
+def train(dana: Platform, strength: float) -> int:
+    """Train one more version; returns its number."""
+    pipeline = dana.train(MODEL, params={"strength": strength}, release=False)
+    ended = dana.wait_for(lambda: dana.pipeline(pipeline.id), lambda now: now.status.ended, "training")
+    assert ended.status is PipelineStatus.SUCCEEDED, ended.note
+    assert ended.number is not None
+    return ended.number
+
+
+def deliver(
+    platform: TemporaryPlatform, dana: Platform, ravi: Platform, number: int, *, victim: str | None
+) -> Release:
+    """Release a version under live traffic, killing `victim` whenever the release has entered a new state."""
+    release = dana.open_release(MODEL, number)
+    seen: set[tuple[Phase, int | None]] = set()
+
+    def look() -> Release:
+        now = dana.release(release.id)
+        state = (now.phase, now.state.step)
+        if state not in seen:
+            seen.add(state)
+            if victim is not None and not now.state.final:
+                platform.launched.kill(victim)
+                dana.clock()  # answered again
+            if now.phase is Phase.AWAITING_APPROVAL:
+                (request,) = [item for item in ravi.approvals("requested") if item.release_id == release.id]
+                ravi.decide(request.id, grant=True, reason="evidence read")
+        return now
+
+    with live_traffic(dana, MODEL, list(range(1, CUSTOMERS + 1)), seed=number):
+        ended = dana.wait_for(look, lambda now: now.state.final, f"release of {number}", timeout_s=90)
+    phases = {phase for phase, _ in seen}
+    assert {Phase.AWAITING_APPROVAL, Phase.ROLLING_OUT} <= phases, phases
+    return ended

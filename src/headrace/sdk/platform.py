@@ -21,6 +21,7 @@ from headrace.delivery.nouns import (
 from headrace.errors import Unavailable
 from headrace.features.nouns import Catalog
 from headrace.kernel.activity import Activity
+from headrace.kernel.audit import AuditReport
 from headrace.kernel.business_time import BusinessClock
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Job
@@ -109,6 +110,10 @@ class Platform:
         """Events, newest first; those of one subject oldest first."""
         query = {"subject": subject, "limit": limit}
         return self._transport.call("GET", "/api/v1/events", returns=list[Event], query=query)
+
+    def verify_audit(self) -> AuditReport:
+        """Have the platform verify its event chain against its signed checkpoints."""
+        return self._transport.call("POST", "/api/v1/audit/verify", returns=AuditReport, repeatable=True)
 
     # -- project --------------------------------------------------------------------------------------------
 
