@@ -49,7 +49,7 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
         line = f"  {sign} {change.kind.replace('_', ' '):<12} {change.name}"
         where = f"  [dim]{escape(change.declared_at)}[/]" if change.declared_at else ""
         screen.print(f"{line}{where}")
-        if change.details and change.action in {"changed", "archived"}:
+        if change.details and change.action != "unchanged":
             screen.print(f"              [dim]{escape(change.details)}[/]")
 
 

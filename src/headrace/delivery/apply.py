@@ -201,9 +201,20 @@ def _of_bundle(manifest: Manifest, known: Project | None) -> Change:
 
 
 def _delivery(declaration: ModelDeclaration) -> str:
+    """The model's delivery policy in a line."""
     policy = declaration.policy
-    approval = f"approval by {policy.approval.role}" if policy.approval else "no approval"
-    return f"{len(policy.gates)} gates, {approval}, {len(policy.monitors)} monitors"
+    parts = [f"{len(policy.gates)} gates"]
+    if policy.staging:
+        parts.append(f"staging on {policy.staging.rows} rows")
+    if policy.approval:
+        parts.append(f"approval by {policy.approval.role}{' with four eyes' if policy.approval.four_eyes else ''}")
+    else:
+        parts.append("no approval")
+    parts.append(f"canary {' → '.join(str(step) for step in policy.rollout.steps)} %")
+    parts.append(f"{len(policy.monitors)} monitors")
+    if policy.retrain:
+        parts.append(f"retraining on {' and '.join(policy.retrain.on)}")
+    return ", ".join(parts)
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:

@@ -112,18 +112,8 @@ def _approve(stage: Stage, world: World, release: Release) -> None:
 
 
 def _sentence(evidence: Evidence) -> str:
-    text = f"{evidence.name}: {evidence.verdict}"
-    if evidence.value is not None:
-        text += (
-            f" {evidence.value:+.4f}"
-            if evidence.margin is not None and abs(evidence.value) < 0.5
-            else f" {evidence.value:.3f}"
-        )
-    if evidence.low is not None and evidence.high is not None:
-        text += f" [{evidence.low:.4f}, {evidence.high:.4f}]"
-    if evidence.sample_size:
-        text += f", n = {evidence.sample_size:,}"
-    return text
+    counted = f", {evidence.sample_size:,} rows" if evidence.sample_size else ""
+    return f"{evidence.summary}{counted}"
 
 
 def _watch(stage: Stage, world: World, release: Release, *, kill_control_at: int | None = None) -> Release:
