@@ -82,7 +82,9 @@ def test_a_jobs_life_over_http(client: TestClient[Litestar], app: Litestar, data
     assert claim["payload"] == {"number": 1}
     beat = {"lease": claim["lease"], "fraction": 0.5, "note": "in the oven"}
     assert client.post(f"/api/v1/jobs/{job_id}/heartbeat", json=beat, headers=SYSTEM).status_code == 200
-    assert client.get(f"/api/v1/jobs/{job_id}").json()["progress"] == {"fraction": 0.5, "note": "in the oven"}
+    seen = client.get(f"/api/v1/jobs/{job_id}").json()
+    assert seen["progress"] == {"fraction": 0.5, "note": "in the oven"}
+    assert claim["lease"] not in client.get("/api/v1/jobs").text + str(seen)
 
     wrong = {"lease": claim["lease"], "result": {"total": "many"}}
     assert client.post(f"/api/v1/jobs/{job_id}/settle", json=wrong, headers=SYSTEM).status_code >= 400

@@ -103,13 +103,19 @@ async def read_activity(transactions: NamedDependency[Transactions], state: Stat
 @get("/api/v1/jobs")
 async def list_jobs(transactions: NamedDependency[Transactions], limit: PageSize = 50) -> list[Job]:
     """Jobs, newest first."""
-    return await transactions.read(lambda tx: jobs.recent(tx, limit=limit))
+    found = await transactions.read(lambda tx: jobs.recent(tx, limit=limit))
+    return [without_lease(job) for job in found]
 
 
 @get("/api/v1/jobs/{job_id:str}")
 async def read_job(job_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Job:
     """One job."""
-    return await transactions.read(lambda tx: jobs.get(tx, job_id))
+    return without_lease(await transactions.read(lambda tx: jobs.get(tx, job_id)))
+
+
+def without_lease(job: Job) -> Job:
+    """The job as anybody may see it: its lease is the worker's own."""
+    return msgspec.structs.replace(job, lease=None)
 
 
 @post("/api/v1/jobs/claim", status_code=200)
