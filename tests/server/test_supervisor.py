@@ -98,6 +98,22 @@ def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None
         assert healthy(again.endpoint.url)
 
 
+def test_a_launched_platform_ends_with_who_launched_it(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from headrace.server.launch import launched\n"
+        "with launched(Path(sys.argv[1])) as running:\n"
+        "    print(running.supervisor.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "home")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        supervisor = psutil.Process(int(launcher.stdout.readline()))
+        everybody = [supervisor, *supervisor.children()]
+        launcher.kill()
+        _, alive = psutil.wait_procs(everybody, timeout=20)
+    assert not alive
+
+
 def test_logs_and_database_are_the_owners_alone(platform: Launched) -> None:
     assert (platform.home / "headrace.db").stat().st_mode & 0o077 == 0
     assert (platform.home / "keys" / "audit.pem").stat().st_mode & 0o077 == 0

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from headrace.errors import StartError
+from headrace.kernel.lifelines import die_with_parent
 from headrace.kernel.settings import Endpoint, foreign_environment, read_endpoint
 
 START_PATIENCE_S = 60.0
@@ -64,7 +66,7 @@ def launched(
     *,
     environment: Mapping[str, str] | None = None,
     arguments: tuple[str, ...] = (),
-    keep: Callable[[], bool] = lambda: False,
+    keep: Callable[[], bool] | None = None,
 ) -> Iterator[Launched]:
     """Run `headrace up` on a home and free ports until the end of the block.
 
@@ -72,7 +74,8 @@ def launched(
         home: folder for its state.
         environment: settings as HEADRACE_* variables, on top of this process's environment without its own.
         arguments: further arguments of `headrace up`.
-        keep: asked at the end; True leaves it running.
+        keep: asked at the end; True leaves it running. Without it the platform also ends when this process
+            is killed.
 
     Raises:
         StartError: it did not come up.
@@ -99,11 +102,12 @@ def launched(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=None if keep else partial(die_with_parent, os.getpid(), by=signal.SIGTERM),  # noqa: PLW1509
         )
     try:
         yield Launched(home=home, supervisor=supervisor, endpoint=_await_endpoint(home, supervisor))
     finally:
-        if not keep():
+        if keep is None or not keep():
             supervisor.terminate()
             supervisor.wait(STOP_PATIENCE_S)
 

@@ -41,7 +41,7 @@ def play(*, keep: bool, home: Path | None) -> None:
             commit = copy_project(project)
             channels = {"HEADRACE_ALERT_CHANNELS": f"ops={receiver.url}", "HEADRACE_ALERTS_ALLOW_LOOPBACK": "true"}
             platform = stack.enter_context(
-                launched(folder / "home", environment=channels, keep=lambda: keep and finished)
+                launched(folder / "home", environment=channels, keep=(lambda: finished) if keep else None)
             )
             local = connect(platform.endpoint.url, home=platform.home)
             stage.confirm(
