@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from headrace.delivery.nouns import Release
     from headrace.sdk.platform import Platform
 
 
@@ -39,7 +40,7 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
         if not release.state.final:
             shown.add_row(
                 f"release {release.model}@{release.number}",
-                f"{release.phase.replace('_', ' ')} {release.reason}".strip(),
+                _standing(release),
                 f"{release.updated_at:%Y-%m-%d %H:%M}",
             )
     for approval in platform.approvals("requested"):
@@ -62,6 +63,18 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
             )
     if shown.row_count:
         screen.print(shown)
+
+
+def _standing(release: "Release") -> str:
+    """Where a release stands, and on what evidence while it has traffic."""
+    phase = release.phase.replace("_", " ")
+    if release.phase != "rolling_out" or not release.canary:
+        return f"{phase}: {release.reason}" if release.reason else phase
+    seen = release.canary[-1]
+    return (
+        f"{phase} at {release.state.weight_percent} %: {seen.challenger.units:,} units, "
+        f"{seen.challenger.failed_units} with faults, {seen.verdict}"
+    )
 
 
 def clock(

@@ -48,9 +48,9 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
         sign = f"[{colour}]{SIGNS[change.action]} {change.action:<9}[/]"
         line = f"  {sign} {change.kind.replace('_', ' '):<12} {change.name}"
         where = f"  [dim]{escape(change.declared_at)}[/]" if change.declared_at else ""
-        screen.print(f"{line}{where}")
+        screen.print(f"{line}{where}", soft_wrap=True)
         if change.details and change.action != "unchanged":
-            screen.print(f"              [dim]{escape(change.details)}[/]")
+            screen.print(f"              [dim]{escape(change.details)}[/]", soft_wrap=True)
 
 
 def train(
