@@ -21,6 +21,8 @@ DEFAULT_WORKSPACE = "default"
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
+_UNFIT = (OverflowError, UnicodeEncodeError, sa.exc.DataError)
+
 
 class Tx:
     """One transaction, on behalf of one actor in one workspace.
@@ -58,12 +60,19 @@ class Tx:
         """
         try:
             return self._connection.execute(statement, parameters)
-        except (OverflowError, UnicodeEncodeError, sa.exc.DataError) as error:
-            raise InvalidInput(
-                "a value is not one that can be stored or looked for",
-                where="request",
-                fix="Numbers have at most 64 bits, and text is Unicode.",
-            ) from error
+        except _UNFIT as error:
+            raise _unfit() from error
+
+    def execute_driver(self, text: str, parameters: Any) -> sa.CursorResult[Any]:
+        """Hand a text to the driver as it is, for `kernel.prepared` alone; a list of tuples runs it for each.
+
+        Raises:
+            InvalidInput: a value fits no column.
+        """
+        try:
+            return self._connection.exec_driver_sql(text, parameters)
+        except _UNFIT as error:
+            raise _unfit() from error
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never when it is rolled back."""
@@ -121,6 +130,14 @@ class Transactions:
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot, off the event loop."""
         return await asyncio.to_thread(self._database.read, work, actor=self.actor, workspace=self.workspace)
+
+
+def _unfit() -> InvalidInput:
+    return InvalidInput(
+        "a value is not one that can be stored or looked for",
+        where="request",
+        fix="Numbers have at most 64 bits, and text is Unicode.",
+    )
 
 
 def insert(tx: Tx, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

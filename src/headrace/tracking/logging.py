@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel.database import Tx
+from headrace.kernel.schema import to_microseconds
 from headrace.tracking import keys, runs, tables_metrics, tables_models, tables_runs
 from headrace.tracking.nouns import Batch, Dataset, Inputs, MetricPage, MetricPoint, ModelOutput, param_text
-from headrace.tracking.readings import to_sortable
+from headrace.tracking.readings import NAN, to_sortable, to_sortables
+from headrace.tracking.tables_metrics import Series
 from headrace.tracking.tables_runs import RunRow
 
 DATASET_LIMITS = {
@@ -23,8 +26,6 @@ DATASET_LIMITS = {
 BATCH_LIMIT = 10_000
 HISTORY_LIMIT = 1_000_000
 
-Latest = tuple[int, datetime, float]
-
 
 class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Where a page of a metric's history ended."""
@@ -34,8 +35,47 @@ class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     value: int
 
 
+class Point(NamedTuple):
+    """One value of one metric as it is stored.
+
+    Attributes:
+        at: microseconds since 1970.
+        value: the code of the number, see `readings.to_sortable`.
+    """
+
+    key: str
+    step: int
+    at: int
+    value: int
+
+
+class Entries(NamedTuple):
+    """What a batch holds, in the form in which it is stored.
+
+    Attributes:
+        measured: those of the points that were measured on a logged model.
+    """
+
+    points: Sequence[Point] = ()
+    params: dict[str, str] = {}  # noqa: RUF012 - never changed
+    tags: dict[str, str] = {}  # noqa: RUF012
+    measured: Sequence[MetricPoint] = ()
+
+
 def log_batch(tx: Tx, run_id: str, batch: Batch) -> None:
-    """Store a batch in one transaction.
+    """Store a batch in one transaction; see `log_entries`."""
+    codes = to_sortables([point.number for point in batch.metrics])
+    points = [
+        Point(point.key, point.step, to_microseconds(point.at or tx.now), code)
+        for point, code in zip(batch.metrics, codes, strict=True)
+    ]
+    params = {key: param_text(value) for key, value in batch.params.items()}
+    measured = [point for point in batch.metrics if point.model_id is not None]
+    log_entries(tx, run_id, Entries(points, params, batch.tags, measured))
+
+
+def log_entries(tx: Tx, run_id: str, entries: Entries) -> None:
+    """Store points, params and tags in one transaction.
 
     A repeated batch changes nothing: a point is told by key, step, time and value, a param that is set again to
     what it is stays, and a tag is set to what it is. Metrics, params and tags are data, so no event tells of them.
@@ -45,17 +85,16 @@ def log_batch(tx: Tx, run_id: str, batch: Batch) -> None:
         InvalidInput: the run is deleted, a key is not one, the batch is too large, or a param has another value.
     """
     run = runs.require_live(tx, run_id)
-    keys.check_count(
-        [*batch.metrics, *batch.params, *batch.tags],
-        most=BATCH_LIMIT,
-        message=f"a batch has at most {BATCH_LIMIT} entries, this one has {{}}",
-    )
-    for point in batch.metrics:
-        keys.check_key(point.key, what="metric")
-    keys.check_tags(batch.tags)
-    _put_params(tx, run, {key: param_text(value) for key, value in batch.params.items()})
-    tables_runs.put_tags(tx, run.number, batch.tags)
-    _put_points(tx, run, batch.metrics)
+    size = len(entries.points) + len(entries.params) + len(entries.tags)
+    if size > BATCH_LIMIT:
+        raise InvalidInput(f"a batch has at most {BATCH_LIMIT} entries, this one has {size}", where="batch")
+    keys.check_tags(entries.tags)
+    _put_params(tx, run, entries.params)
+    tables_runs.put_tags(tx, run.number, entries.tags)
+    _put_points(tx, run, entries.points)
+    if entries.measured:
+        _require_models(tx, list({str(point.model_id) for point in entries.measured}))
+        tables_metrics.add_model_metrics(tx, run.number, entries.measured, tx.now)
 
 
 def delete_tag(tx: Tx, run_id: str, key: str) -> None:
@@ -140,36 +179,48 @@ def _put_params(tx: Tx, run: RunRow, values: dict[str, str]) -> None:
     tables_runs.add_params(tx, run.number, {key: value for key, value in values.items() if key not in before})
 
 
-def _put_points(tx: Tx, run: RunRow, metrics: Sequence[MetricPoint]) -> None:
-    if not metrics:
+def _put_points(tx: Tx, run: RunRow, points: Sequence[Point]) -> None:
+    by_key: dict[str, list[Point]] = {}
+    for point in points:
+        by_key.setdefault(point.key, []).append(point)
+    for key in by_key:
+        keys.check_key(key, what="metric")
+    if not by_key:
         return
-    by_key: dict[str, list[Latest]] = {}
-    for point in metrics:
-        by_key.setdefault(point.key, []).append((point.step, point.at or tx.now, point.number))
     before = tables_metrics.find_series(tx, run.number, list(by_key))
-    latest = {key: max(found, key=_rank) for key, found in by_key.items()}
-    moved = {
-        key: found for key, found in latest.items() if key not in before or _rank(found) > _rank(before[key][1])
-    }
-    tables_metrics.put_series(tx, run.number, moved)
-    known = {key: number for key, (number, _) in before.items()}
-    if len(known) < len(by_key):
-        fresh = tables_metrics.find_series(tx, run.number, [key for key in by_key if key not in known])
-        known.update({key: number for key, (number, _) in fresh.items()})
-    tables_metrics.add_points(
-        tx,
-        [(known[key], step, at, value) for key, found in by_key.items() for step, at, value in found],
+    after = {key: _with(before.get(key), found) for key, found in by_key.items()}
+    fresh = {key: series for key, series in after.items() if key not in before}
+    tables_metrics.move_series(
+        tx, [series for key, series in after.items() if key in before and series != before[key]]
     )
-    measured = [point for point in metrics if point.model_id is not None]
-    if measured:
-        _require_models(tx, list({str(point.model_id) for point in measured}))
-        tables_metrics.add_model_metrics(tx, run.number, measured, tx.now)
+    if fresh:
+        tables_metrics.add_series(tx, run.number, run.experiment, fresh)
+        after.update(tables_metrics.find_series(tx, run.number, list(fresh)))
+    tables_metrics.add_points(
+        tx, [(after[point.key].number, point.step, point.at, point.value) for point in points]
+    )
 
 
-def _rank(found: Latest) -> tuple[int, datetime, int]:
-    """What makes one point later than another; the code of a value orders NaN too."""
-    step, at, value = found
-    return step, at, to_sortable(value)
+def _with(series: Series | None, points: Sequence[Point]) -> Series:
+    """What is kept of a metric once it has these points too."""
+    last = max((point.step, point.at, point.value) for point in points)
+    numbers = [(point.value, point.step) for point in points if point.value != NAN]
+    lowest = min(numbers, default=None)
+    highest = max(numbers, key=_height, default=None)
+    if series is None:
+        return Series(0, last, lowest, highest)
+    return Series(
+        series.number,
+        max(series.last, last),
+        min((each for each in (series.lowest, lowest) if each is not None), default=None),
+        max((each for each in (series.highest, highest) if each is not None), key=_height, default=None),
+    )
+
+
+def _height(found: tuple[int, int]) -> tuple[int, int]:
+    """Orders (value, step) so that of two equal values the one of the earlier step is the higher."""
+    value, step = found
+    return value, -step
 
 
 def _require_models(tx: Tx, model_ids: Sequence[str]) -> None:

@@ -5,12 +5,17 @@ and may stand in a primary key, which makes a repeated write of the same point o
 """
 
 import struct
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 _DOUBLE = struct.Struct(">d")
 _INTEGER = struct.Struct(">q")
 _MAGNITUDE = (1 << 63) - 1
+_INFINITY = 0x7FF0 << 48  # the exponent of the infinities and of NaN
+
+NAN = 0x7FF8 << 48
+"""The code of NaN, the greatest of all."""
 
 
 def to_sortable(number: float) -> int:
@@ -21,8 +26,18 @@ def to_sortable(number: float) -> int:
     """
     bits: int = _INTEGER.unpack(_DOUBLE.pack(number))[0]
     if number != number:  # one NaN for all of them, whatever their sign and payload
-        return 0x7FF8 << 48
+        return NAN
     return bits if bits >= 0 else bits ^ _MAGNITUDE
+
+
+def to_sortables(numbers: Sequence[float]) -> list[int]:
+    """`to_sortable` of many numbers at once, which is several times as fast."""
+    count = len(numbers)
+    found = struct.unpack(f">{count}q", struct.pack(f">{count}d", *numbers))
+    return [
+        (bits if bits >= 0 else bits ^ _MAGNITUDE) if bits & _INFINITY != _INFINITY else to_sortable(number)
+        for bits, number in zip(found, numbers, strict=True)
+    ]
 
 
 def from_sortable(code: int) -> float:

@@ -83,11 +83,16 @@ series = sa.Table(
     metadata,
     sa.Column("number", NUMBER, primary_key=True),
     sa.Column("run", NUMBER, sa.ForeignKey("tracking_runs.number"), nullable=False),
+    sa.Column("experiment", NUMBER, nullable=False),  # the run's, so that an index can begin with it
     sa.Column("key", sa.String(250), nullable=False),
     workspace_column(),
     sa.Column("last_value", SortableFloat, nullable=False),
     sa.Column("last_step", sa.BigInteger, nullable=False),
     sa.Column("last_at", Instant, nullable=False),
+    sa.Column("min_value", SortableFloat, nullable=True),  # of the numbers: null while only NaN was seen
+    sa.Column("min_step", sa.BigInteger, nullable=True),
+    sa.Column("max_value", SortableFloat, nullable=True),
+    sa.Column("max_step", sa.BigInteger, nullable=True),
     sa.UniqueConstraint("run", "key"),
     sa.Index("ix_tracking_series_key", "key", "last_value", "run"),
 )

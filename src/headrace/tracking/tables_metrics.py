@@ -1,55 +1,76 @@
 """Statements on metrics: series, their points, and metrics of logged models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
+from headrace.kernel.prepared import InsertMany, Prepared, UpdateMany
 from headrace.kernel.schema import Instant
 from headrace.tracking import tables
 from headrace.tracking.nouns import MetricPoint, ModelMetric, reading
 from headrace.tracking.tables_runs import chunks
 
 
-def find_series(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, tuple[int, tuple[int, datetime, float]]]:
-    """The number and the latest (step, at, value) of those of the metrics that have points."""
+class Series(NamedTuple):
+    """A metric of a run as it is stored: times in microseconds since 1970, values as sortable codes.
+
+    Attributes:
+        last: (step, at, value) of the latest point.
+        lowest: (value, step) of the lowest number and the first step that reached it; None while only NaN was seen.
+        highest: likewise of the highest.
+    """
+
+    number: int
+    last: tuple[int, int, int]
+    lowest: tuple[int, int] | None
+    highest: tuple[int, int] | None
+
+    def row(self) -> tuple[int | None, ...]:
+        """The values of SERIES_STATE."""
+        return (*self.last, *(self.lowest or (None, None)), *(self.highest or (None, None)))
+
+
+StoredPoint = tuple[int, int, int, int]
+"""(number of the series, step, microseconds since 1970, sortable value)"""
+
+SERIES_STATE = ("last_step", "last_at", "last_value", "min_value", "min_step", "max_value", "max_step")
+
+_SERIES = Prepared(
+    lambda dialect: sa.select(
+        tables.series.c.key, tables.series.c.number, *(tables.series.c[name] for name in SERIES_STATE)
+    ).where(tables.series.c.run == sa.bindparam("run"), dialect.among(tables.series.c.key, "keys"))
+)
+_ADD_SERIES = InsertMany(tables.series, ("run", "experiment", "key", "workspace", *SERIES_STATE))
+_MOVE_SERIES = UpdateMany(tables.series, SERIES_STATE, "number")
+_ADD_POINTS = InsertMany(tables.points, ("series", "step", "at", "value", "workspace"), keep_existing=True)
+
+
+def find_series(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, Series]:
+    """Those of the metrics of a run that have points."""
     found = {}
-    for chunk in chunks(keys):
-        query = sa.select(tables.series).where(tables.series.c.run == run, tables.series.c.key.in_(chunk))
-        for row in tx.execute(query):
-            found[row.key] = (row.number, (row.last_step, row.last_at, row.last_value))
+    for key, number, step, at, value, low, low_step, high, high_step in _SERIES.rows(tx, run=run, keys=list(keys)):
+        lowest = None if low is None else (low, low_step)
+        highest = None if high is None else (high, high_step)
+        found[key] = Series(number, (step, at, value), lowest, highest)
     return found
 
 
-def put_series(tx: Tx, run: int, latest: dict[str, tuple[int, datetime, float]]) -> None:
-    """Set the latest (step, at, value) of metrics."""
-    rows = [
-        {
-            "run": run,
-            "key": key,
-            "workspace": tx.workspace,
-            "last_step": step,
-            "last_at": at,
-            "last_value": value,
-        }
-        for key, (step, at, value) in latest.items()
-    ]
-    if rows:
-        statement = insert(tx, tables.series)
-        names = ("last_step", "last_at", "last_value")
-        replaced = {name: statement.excluded[name] for name in names}
-        tx.execute(statement.on_conflict_do_update(index_elements=["run", "key"], set_=replaced), rows)
+def add_series(tx: Tx, run: int, experiment: int, fresh: Mapping[str, Series]) -> None:
+    """Insert metrics that the run did not have; the database gives their numbers."""
+    _ADD_SERIES.run(tx, [(run, experiment, key, tx.workspace, *each.row()) for key, each in fresh.items()])
 
 
-def add_points(tx: Tx, found: Iterable[tuple[int, int, datetime, float]]) -> None:
-    """Insert points as (tables.series, step, at, value); one that is there already stays one."""
-    rows = [
-        {"series": number, "step": step, "at": at, "value": value, "workspace": tx.workspace}
-        for number, step, at, value in found
-    ]
-    if rows:
-        tx.execute(insert(tx, tables.points).on_conflict_do_nothing(), rows)
+def move_series(tx: Tx, moved: Iterable[Series]) -> None:
+    """Set what is kept of metrics beside their points."""
+    _MOVE_SERIES.run(tx, [(*each.row(), each.number) for each in moved])
+
+
+def add_points(tx: Tx, found: Iterable[StoredPoint]) -> None:
+    """Insert points; one that is there already stays one."""
+    _ADD_POINTS.run(tx, [(*point, tx.workspace) for point in found])
 
 
 def read_points(

@@ -1,0 +1,161 @@
+"""Statements for the hot paths: built and compiled once, then handed to the driver as they are.
+
+SQLAlchemy's building, cache lookup and result processing cost more than a small statement itself. What runs here
+is written in SQLAlchemy Core all the same, once for both databases; only its values are as they are stored:
+microseconds for an Instant, codes for a SortableFloat, text for a Document.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headrace.kernel.database import Tx
+
+Row = Sequence[Any]
+
+
+class Dialect:
+    """What a statement needs to know of the database that it is built for.
+
+    Attributes:
+        name: "sqlite" or "postgresql".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def insert(self, table: sa.Table) -> Any:
+        """The dialect's INSERT, which knows conflicts."""
+        return postgresql.insert(table) if self.name == "postgresql" else sqlite.insert(table)
+
+    def among(self, column: Any, parameter: str) -> sa.ColumnElement[bool]:
+        """Whether a column's value is one of a list that is given as one parameter, however long it is."""
+        if self.name == "postgresql":
+            kind = postgresql.ARRAY(_stored(column.type))
+            return sa.type_coerce(column, _stored(column.type)) == sa.any_(sa.bindparam(parameter, type_=kind))
+        listed = sa.func.json_each(sa.bindparam(parameter, type_=sa.Text)).table_valued("value")
+        return column.in_(sa.select(listed.c.value))
+
+
+class Prepared:
+    """A statement with named parameters.
+
+    Args:
+        build: makes the statement for a dialect; called once for each.
+    """
+
+    def __init__(self, build: Callable[[Dialect], sa.Executable]) -> None:
+        self._build = build
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, tx: Tx, **values: Any) -> Sequence[Any]:
+        """Run it and fetch what it found."""
+        return tx.execute_driver(*self._on(tx).call(values)).all()
+
+    def run(self, tx: Tx, **values: Any) -> int:
+        """Run it; returns how many rows it touched."""
+        return tx.execute_driver(*self._on(tx).call(values)).rowcount
+
+    def _on(self, tx: Tx) -> "_Compiled":
+        found = self._compiled.get(tx.dialect)
+        if found is None:
+            found = self._compiled[tx.dialect] = _Compiled(self._build(Dialect(tx.dialect)), tx.dialect)
+        return found
+
+
+class _Compiled:
+    """The text that the driver is given, and in which order or by which names it takes the values."""
+
+    def __init__(self, statement: Any, name: str) -> None:
+        compiled = statement.compile(dialect=_dialect(name))
+        self._text = str(compiled)
+        self._constants = {key: value for key, value in compiled.params.items() if value is not None}
+        self._order = compiled.positiontup
+        self._lists_as_text = name == "sqlite"
+
+    def call(self, values: dict[str, Any]) -> tuple[str, Any]:
+        given = {**self._constants, **values}
+        if self._order is None:
+            return self._text, given
+        ordered = (given[key] for key in self._order)
+        return self._text, tuple(_as_text(value) if isinstance(value, list) else value for value in ordered)
+
+
+class InsertMany:
+    """Inserts rows as tuples in the order of `columns`; those that break a unique constraint are left out if told.
+
+    Args:
+        table: into which.
+        columns: their names.
+        keep_existing: whether a row that is there already stays, rather than being an error.
+    """
+
+    def __init__(self, table: sa.Table, columns: Sequence[str], *, keep_existing: bool = False) -> None:
+        self._table = table
+        self._columns = columns
+        self._ending = " ON CONFLICT DO NOTHING" if keep_existing else ""
+
+    def run(self, tx: Tx, rows: Sequence[Row]) -> None:
+        """Insert them; none is fine."""
+        if not rows:
+            return
+        target = f"INSERT INTO {self._table.name} ({', '.join(_quoted(name) for name in self._columns)})"
+        if tx.dialect == "postgresql":
+            source = f" SELECT * FROM {_unnest(self._table, self._columns)}"  # noqa: S608 - names of ours
+            tx.execute_driver(target + source + self._ending, tuple(map(list, zip(*rows, strict=True))))
+            return
+        marks = ", ".join("?" * len(self._columns))
+        tx.execute_driver(f"{target} VALUES ({marks}){self._ending}", list(rows))
+
+
+class UpdateMany:
+    """Sets columns of rows, each named by one key; a row is a tuple of the columns' values with the key's last."""
+
+    def __init__(self, table: sa.Table, columns: Sequence[str], key: str) -> None:
+        self._table = table
+        self._columns = columns
+        self._key = key
+
+    def run(self, tx: Tx, rows: Sequence[Row]) -> None:
+        """Update them; none is fine."""
+        if not rows:
+            return
+        target = f"UPDATE {self._table.name} SET "  # noqa: S608 - names of ours
+        if tx.dialect == "postgresql":
+            names = [*self._columns, self._key]
+            setting = ", ".join(f"{_quoted(name)} = given.{_quoted(name)}" for name in self._columns)
+            aliases = ", ".join(_quoted(name) for name in names)
+            source = f" FROM {_unnest(self._table, names)} AS given ({aliases})"
+            matching = f" WHERE {self._table.name}.{_quoted(self._key)} = given.{_quoted(self._key)}"
+            tx.execute_driver(target + setting + source + matching, tuple(map(list, zip(*rows, strict=True))))
+            return
+        setting = ", ".join(f"{_quoted(name)} = ?" for name in self._columns)
+        tx.execute_driver(f"{target}{setting} WHERE {_quoted(self._key)} = ?", list(rows))
+
+
+def _dialect(name: str) -> sa.Dialect:
+    """SQLAlchemy's dialect, with the driver that the database is opened with."""
+    url = "postgresql+psycopg://" if name == "postgresql" else "sqlite://"
+    dialect: sa.Dialect = sa.make_url(url).get_dialect()()
+    return dialect
+
+
+def _stored(kind: Any) -> Any:
+    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+
+
+def _unnest(table: sa.Table, columns: Sequence[str]) -> str:
+    """Arrays, one for each column, as the rows of a table: one statement for any number of them."""
+    kinds = ("bigint" if isinstance(_stored(table.c[name].type), sa.Integer) else "text" for name in columns)
+    return f"unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _as_text(value: list[Any]) -> str:
+    return msgspec.json.encode(value).decode()
