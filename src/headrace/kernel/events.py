@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from headrace.kernel import tables
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
+from headrace.kernel.prepared import Prepared
 from headrace.kernel.schema import to_microseconds
 
 GENESIS = "0" * 64
@@ -60,6 +61,16 @@ def chain(previous: str, header: Sequence[object]) -> str:
     return hashlib.sha256(previous.encode() + b"\n" + msgspec.json.encode(header)).hexdigest()
 
 
+_LAST = Prepared(
+    lambda _: sa.select(tables.events.c.seq, tables.events.c.hash).order_by(tables.events.c.seq.desc()).limit(1)
+)
+_APPEND = Prepared(
+    lambda dialect: dialect.insert(tables.events).values(
+        {column.name: sa.bindparam(column.name) for column in tables.events.c}
+    )
+)
+
+
 def append(tx: Tx, type: str, subject: str, payload: msgspec.Struct | Mapping[str, Any]) -> Event:  # noqa: A002
     """Record one change of state in the transaction that makes it.
 
@@ -71,30 +82,27 @@ def append(tx: Tx, type: str, subject: str, payload: msgspec.Struct | Mapping[st
     """
     if tx.dialect == "postgresql":
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_SEQUENCE_LOCK)))
-    head = tx.execute(
-        sa.select(tables.events.c.seq, tables.events.c.hash).order_by(tables.events.c.seq.desc()).limit(1)
-    ).first()
-    seq, previous = (head.seq + 1, head.hash) if head else (1, GENESIS)
+    last = _LAST.rows(tx)
+    seq, previous = (last[0].seq + 1, last[0].hash) if last else (1, GENESIS)
     text = msgspec.json.encode(payload).decode()
     event_id = new_id("evt")
     text_digest = digest(text)
     header = [
         seq, event_id, type, EVENT_VERSION, subject, tx.actor, tx.workspace, to_microseconds(tx.now), text_digest,
     ]  # fmt: skip
-    tx.execute(
-        tables.events.insert().values(
-            seq=seq,
-            id=event_id,
-            type=type,
-            version=EVENT_VERSION,
-            subject=subject,
-            actor=tx.actor,
-            workspace=tx.workspace,
-            at=tx.now,
-            payload=text,
-            payload_digest=text_digest,
-            hash=chain(previous, header),
-        )
+    _APPEND.run(
+        tx,
+        seq=seq,
+        id=event_id,
+        type=type,
+        version=EVENT_VERSION,
+        subject=subject,
+        actor=tx.actor,
+        workspace=tx.workspace,
+        at=to_microseconds(tx.now),
+        payload=text,
+        payload_digest=text_digest,
+        hash=chain(previous, header),
     )
     return Event(
         seq=seq,

@@ -85,30 +85,39 @@ class _Compiled:
 
 
 class InsertMany:
-    """Inserts rows as tuples in the order of `columns`; those that break a unique constraint are left out if told.
+    """Inserts rows, given as tuples in the order of `columns`.
 
     Args:
         table: into which.
         columns: their names.
-        keep_existing: whether a row that is there already stays, rather than being an error.
+        keep_existing: a row that would break a unique constraint is left out; else it is an error.
+        replaced: a row whose primary key is there sets these columns instead.
     """
 
-    def __init__(self, table: sa.Table, columns: Sequence[str], *, keep_existing: bool = False) -> None:
+    def __init__(
+        self, table: sa.Table, columns: Sequence[str], *, keep_existing: bool = False, replaced: Sequence[str] = ()
+    ) -> None:
         self._table = table
+        self._target = f"INSERT INTO {table.name} ({_listed(columns)})"
         self._columns = columns
-        self._ending = " ON CONFLICT DO NOTHING" if keep_existing else ""
+        self._ending = ""
+        if keep_existing:
+            self._ending = " ON CONFLICT DO NOTHING"
+        elif replaced:
+            key = _listed([column.name for column in table.primary_key])
+            setting = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in replaced)
+            self._ending = f" ON CONFLICT ({key}) DO UPDATE SET {setting}"
 
     def run(self, tx: Tx, rows: Sequence[Row]) -> None:
         """Insert them; none is fine."""
         if not rows:
             return
-        target = f"INSERT INTO {self._table.name} ({', '.join(_quoted(name) for name in self._columns)})"
         if tx.dialect == "postgresql":
             source = f" SELECT * FROM {_unnest(self._table, self._columns)}"  # noqa: S608 - names of ours
-            tx.execute_driver(target + source + self._ending, tuple(map(list, zip(*rows, strict=True))))
+            tx.execute_driver(self._target + source + self._ending, _arrays(rows))
             return
         marks = ", ".join("?" * len(self._columns))
-        tx.execute_driver(f"{target} VALUES ({marks}){self._ending}", list(rows))
+        tx.execute_driver(f"{self._target} VALUES ({marks}){self._ending}", list(rows))
 
 
 class UpdateMany:
@@ -127,10 +136,9 @@ class UpdateMany:
         if tx.dialect == "postgresql":
             names = [*self._columns, self._key]
             setting = ", ".join(f"{_quoted(name)} = given.{_quoted(name)}" for name in self._columns)
-            aliases = ", ".join(_quoted(name) for name in names)
-            source = f" FROM {_unnest(self._table, names)} AS given ({aliases})"
+            source = f" FROM {_unnest(self._table, names)} AS given ({_listed(names)})"
             matching = f" WHERE {self._table.name}.{_quoted(self._key)} = given.{_quoted(self._key)}"
-            tx.execute_driver(target + setting + source + matching, tuple(map(list, zip(*rows, strict=True))))
+            tx.execute_driver(target + setting + source + matching, _arrays(rows))
             return
         setting = ", ".join(f"{_quoted(name)} = ?" for name in self._columns)
         tx.execute_driver(f"{target}{setting} WHERE {_quoted(self._key)} = ?", list(rows))
@@ -151,6 +159,14 @@ def _unnest(table: sa.Table, columns: Sequence[str]) -> str:
     """Arrays, one for each column, as the rows of a table: one statement for any number of them."""
     kinds = ("bigint" if isinstance(_stored(table.c[name].type), sa.Integer) else "text" for name in columns)
     return f"unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"
+
+
+def _arrays(rows: Sequence[Row]) -> tuple[list[Any], ...]:
+    return tuple(map(list, zip(*rows, strict=True)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_quoted(name) for name in names)
 
 
 def _quoted(name: str) -> str:

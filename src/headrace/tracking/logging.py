@@ -163,6 +163,8 @@ def _check_dataset(dataset: Dataset) -> None:
 
 
 def _put_params(tx: Tx, run: RunRow, values: dict[str, str]) -> None:
+    if not values:
+        return
     for key, value in values.items():
         keys.check_key(key, what="param")
         keys.check_text(value, where=f"param {key!r}")

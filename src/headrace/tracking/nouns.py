@@ -151,8 +151,11 @@ class CreateRun(msgspec.Struct, frozen=True, kw_only=True):
         experiment: the name of its experiment, which is created when there is none; goes before `experiment_id`.
         name: made up when it is not given.
         user: who runs it; the principal that asks when it is not given.
+        id: 32 hexadecimal digits that the caller made up, so that it may send the request again without beginning
+            a second run; made here when it is not given.
     """
 
+    id: str | None = None
     experiment: str | None = None
     experiment_id: str = DEFAULT_EXPERIMENT_ID
     name: str | None = None

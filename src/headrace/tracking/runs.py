@@ -1,10 +1,11 @@
 """Runs: they begin, they end, they are found again."""
 
+import re
 from datetime import datetime
 
 import msgspec
 
-from headrace.errors import InvalidInput, NotFound
+from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_hex
@@ -26,6 +27,7 @@ from headrace.tracking.tables_runs import RunRow
 PAGE_LIMIT = 50_000
 NAME_LIMIT = 8_000
 USER_LIMIT = 256
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -38,10 +40,11 @@ class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 def create(tx: Tx, request: CreateRun) -> Run:
-    """Begin a run.
+    """Begin a run; a request with the id of a run that is there already, and was begun alike, is that run.
 
     Raises:
         NotFound: there is no such experiment.
+        AlreadyExists: another run has the id.
         InvalidInput: the experiment is deleted, or a tag or the name is not one.
     """
     experiment_id = request.experiment_id
@@ -51,7 +54,9 @@ def create(tx: Tx, request: CreateRun) -> Run:
         experiments.ensure_default(tx)
     experiment = experiments.require_live(tx, experiment_id)
     keys.check_tags(request.tags)
-    run_id = new_hex()
+    run_id = request.id or new_hex()
+    if not _ID.fullmatch(run_id):
+        raise InvalidInput("a run's id is 32 hexadecimal digits", where=f"id {run_id[:50]!r}")
     name = request.name or run_name(run_id)
     keys.check_text(name, where="run_name", limit=NAME_LIMIT)
     user = request.user or tx.actor
@@ -64,9 +69,28 @@ def create(tx: Tx, request: CreateRun) -> Run:
         user=user,
         started_at=request.started_at or tx.now,
     )
+    if number is None:
+        return _repeated(tx, run_id, request)
     tables_runs.put_tags(tx, number, request.tags)
     events.append(tx, "tracking.run_created", f"run/{run_id}", {"experiment_id": experiment.id, "name": name})
-    return tables_runs.read_run(tx, number)
+    return Run(
+        id=run_id,
+        experiment_id=experiment.id,
+        name=name,
+        user=user,
+        status=RunStatus.RUNNING,
+        started_at=request.started_at or tx.now,
+        tags=request.tags,
+    )
+
+
+def _repeated(tx: Tx, run_id: str, request: CreateRun) -> Run:
+    """The run that an earlier try of the same request began, whatever has been logged to it since."""
+    row = tables_runs.find_run(tx, run_id)
+    run = None if row is None else tables_runs.read_run(tx, row.number)
+    if run is None or (request.started_at is not None and run.started_at != request.started_at):
+        raise AlreadyExists(f"another run has the id {run_id}", where=f"run/{run_id}", fix="Make a new id.")
+    return run
 
 
 def get(tx: Tx, run_id: str) -> Run:

@@ -1,13 +1,15 @@
 """Statements on runs: their rows, params, tags, and what they read and made."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
+from headrace.kernel.prepared import InsertMany, Prepared
+from headrace.kernel.schema import from_microseconds, to_microseconds
 from headrace.tracking import tables
 from headrace.tracking.nouns import (
     Dataset,
@@ -20,6 +22,7 @@ from headrace.tracking.nouns import (
     reading,
 )
 
+_RUN_COLUMNS = ("workspace", "id", "experiment", "name", "user", "status", "started_at")
 _CHUNK = 500  # rows named in one IN list
 
 
@@ -41,40 +44,57 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + _CHUNK]
 
 
-def add_run(tx: Tx, *, id: str, experiment: int, name: str, user: str, started_at: datetime) -> int:  # noqa: A002
-    """Insert a run that is running; returns its number."""
-    statement = (
-        sa.insert(tables.runs)
-        .values(
-            workspace=tx.workspace,
-            id=id,
-            experiment=experiment,
-            name=name,
-            user=user,
-            status=RunStatus.RUNNING.value,
-            started_at=started_at,
-        )
+_ADD_RUN = Prepared(
+    lambda dialect: (
+        dialect.insert(tables.runs)
+        .values({name: sa.bindparam(name) for name in _RUN_COLUMNS})
+        .on_conflict_do_nothing(index_elements=["id"])
         .returning(tables.runs.c.number)
     )
-    return int(tx.execute(statement).scalar_one())
+)
+_FIND_RUN = Prepared(
+    lambda _: sa.select(
+        tables.runs.c.number,
+        tables.runs.c.id,
+        tables.runs.c.experiment,
+        tables.runs.c.name,
+        tables.runs.c.status,
+        tables.runs.c.ended_at,
+        tables.runs.c.deleted_at,
+    ).where(tables.runs.c.id == sa.bindparam("id"), tables.runs.c.workspace == sa.bindparam("workspace"))
+)
+_FIND_PARAMS = Prepared(
+    lambda dialect: sa.select(tables.params.c.key, tables.params.c.value).where(
+        tables.params.c.run == sa.bindparam("run"), dialect.among(tables.params.c.key, "keys")
+    )
+)
+_ADD_PARAMS = InsertMany(tables.params, ("run", "key", "value", "workspace"))
+_ADD_TAGS = InsertMany(tables.tags, ("run", "key", "value", "workspace"), replaced=("value",))
+
+
+def add_run(tx: Tx, *, id: str, experiment: int, name: str, user: str, started_at: datetime) -> int | None:  # noqa: A002
+    """Insert a run that is running; returns its number, or None when the id is taken."""
+    found = _ADD_RUN.rows(
+        tx,
+        workspace=tx.workspace,
+        id=id,
+        experiment=experiment,
+        name=name,
+        user=user,
+        status=RunStatus.RUNNING.value,
+        started_at=to_microseconds(started_at),
+    )
+    return found[0][0] if found else None
 
 
 def find_run(tx: Tx, run_id: str) -> RunRow | None:
     """What verbs need of a run."""
-    row = tx.execute(
-        sa.select(tables.runs).where(tables.runs.c.id == run_id, tables.runs.c.workspace == tx.workspace)
-    ).one_or_none()
-    if row is None:
+    found = _FIND_RUN.rows(tx, id=run_id, workspace=tx.workspace)
+    if not found:
         return None
-    return RunRow(
-        row.number,
-        row.id,
-        row.experiment,
-        row.name,
-        RunStatus(row.status),
-        row.ended_at,
-        row.deleted_at is not None,
-    )
+    number, run_id, experiment, name, status, ended_at, deleted_at = found[0]
+    ended = None if ended_at is None else from_microseconds(ended_at)
+    return RunRow(number, run_id, experiment, name, RunStatus(status), ended, deleted_at is not None)
 
 
 def change_run(tx: Tx, number: int, **values: Any) -> None:
@@ -89,29 +109,17 @@ def read_run(tx: Tx, number: int) -> Run:
 
 def read_params(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
     """The values of those of the keys that are set."""
-    found: dict[str, str] = {}
-    for chunk in chunks(keys):
-        query = sa.select(tables.params.c.key, tables.params.c.value).where(
-            tables.params.c.run == run, tables.params.c.key.in_(chunk)
-        )
-        found.update({row.key: row.value for row in tx.execute(query)})
-    return found
+    return dict(tuple(row) for row in _FIND_PARAMS.rows(tx, run=run, keys=list(keys)))
 
 
-def add_params(tx: Tx, run: int, values: dict[str, str]) -> None:
+def add_params(tx: Tx, run: int, values: Mapping[str, str]) -> None:
     """Insert params that are not set yet."""
-    rows = [{"run": run, "key": key, "value": value, "workspace": tx.workspace} for key, value in values.items()]
-    if rows:
-        tx.execute(sa.insert(tables.params), rows)
+    _ADD_PARAMS.run(tx, [(run, key, value, tx.workspace) for key, value in values.items()])
 
 
-def put_tags(tx: Tx, run: int, values: dict[str, str]) -> None:
-    """Set tables.tags, over what they were."""
-    rows = [{"run": run, "key": key, "value": value, "workspace": tx.workspace} for key, value in values.items()]
-    if rows:
-        statement = insert(tx, tables.tags)
-        replaced = {"value": statement.excluded.value}
-        tx.execute(statement.on_conflict_do_update(index_elements=["run", "key"], set_=replaced), rows)
+def put_tags(tx: Tx, run: int, values: Mapping[str, str]) -> None:
+    """Set tags, over what they were."""
+    _ADD_TAGS.run(tx, [(run, key, value, tx.workspace) for key, value in values.items()])
 
 
 def drop_tag(tx: Tx, run: int, key: str) -> bool:
