@@ -1,7 +1,8 @@
 """Requests as MLflow's clients send them: a query or a JSON body, read leniently, refused in MLflow's words."""
 
 import re
-from typing import Any, TypeVar, get_origin
+from functools import cache
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from litestar import Request
@@ -25,13 +26,53 @@ async def decode(request: Request[Any, Any, Any], kind: type[R]) -> R:
     Raises:
         InvalidInput: with MLflow's message about the field.
     """
-    in_query = request.method == "GET"
-    fields = _from_query(request, kind) if in_query else _from_body(await request.body())
+    if request.method == "GET":
+        fields = _from_query(request, kind)
+    else:
+        body = await request.body()
+        plain = None if request.path_params else _plain(kind).decode(body)
+        if plain is not None:
+            return plain
+        fields = _from_body(body)
     fields.update(request.path_params)
     try:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refused(str(error), fields) from error
+
+
+class _Plain(Generic[R]):
+    """Reads the bodies that clients really send in one pass; says None to whatever needs a second look."""
+
+    def __init__(self, kind: type[R]) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+        self._camel = [f'"{_camel(name)}"'.encode() for name in _names(kind) if "_" in name]
+
+    def decode(self, body: bytes) -> R | None:
+        if any(name in body for name in self._camel):  # protobuf's other spelling of a field
+            return None
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+
+@cache
+def _plain(kind: type[R]) -> _Plain[R]:
+    return _Plain(kind)
+
+
+def _names(kind: Any) -> set[str]:
+    """The names of a request's fields and of the fields of what it carries."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = msgspec.structs.fields(kind)
+        return {field.encode_name for field in fields}.union(*(_names(field.type) for field in fields))
+    return set().union(*(_names(part) for part in get_args(kind)))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def _from_query(request: Request[Any, Any, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:

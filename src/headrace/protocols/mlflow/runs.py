@@ -18,10 +18,11 @@ from headrace.protocols.mlflow.wire import (
     Pair,
     RunId,
     as_map,
-    as_point,
+    as_points,
 )
 from headrace.tracking import artifacts, logging, runs
 from headrace.tracking import nouns as tracking
+from headrace.tracking.logging import Entries
 
 METRICS_LIMIT = 1000
 PARAMS_LIMIT = 100
@@ -153,9 +154,9 @@ def update(tx: Tx, request: Update) -> Answer:
 
 def log_metric(tx: Tx, request: LogMetric) -> Answer:
     """Log one point."""
-    point = as_point(request, where="metric")
+    points, measured = as_points([request], where="metric")
     run = RunId(run_id=request.run_id, run_uuid=request.run_uuid).run
-    logging.log_batch(tx, run, tracking.Batch(metrics=(point,)))
+    logging.log_entries(tx, run, Entries(points=points, measured=measured))
     return {}
 
 
@@ -189,10 +190,12 @@ def log_batch(tx: Tx, request: LogBatch) -> Answer:
             f" Got {total}. Please split up batches and try again.",
             where="batch",
         )
-    points = tuple(as_point(found, where=f"metrics[{place}]") for place, found in enumerate(request.metrics))
-    batch = tracking.Batch(metrics=points, params={**as_map(request.params, what="parameter")})
-    logging.log_batch(tx, request.run, batch)
-    _set_tags(tx, request.run, as_map(request.tags, what="tag"))
+    points, measured = as_points(request.metrics)
+    params, tags = as_map(request.params, what="parameter"), as_map(request.tags, what="tag")
+    name = tags.pop(RUN_NAME_TAG, None)
+    logging.log_entries(tx, request.run, Entries(points, params, tags, measured))
+    if name:
+        runs.update(tx, request.run, name=name)
     return {}
 
 

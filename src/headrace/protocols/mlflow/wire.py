@@ -1,12 +1,17 @@
 """The pieces that several of MLflow's requests carry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.protocols.mlflow.encoding import moment
+from headrace.tracking.logging import Point
 from headrace.tracking.nouns import MetricPoint, ModelOutput, reading
+from headrace.tracking.readings import to_sortables
+
+_STEPS = 2**63
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +94,30 @@ def as_map(found: Iterable[Pair], *, what: str) -> dict[str, str]:
         if values.setdefault(pair.key, pair.value) != pair.value:
             raise InvalidInput(f"Duplicate {what} keys have been submitted: ['{pair.key}']", where=what)
     return values
+
+
+def as_points(metrics: Sequence[Metric], *, where: str = "metrics[{}]") -> tuple[list[Point], list[MetricPoint]]:
+    """Points as they are stored, and those of them that were measured on a logged model.
+
+    Raises:
+        InvalidInput: a value is not a number, a step is no 64-bit integer, or a time is no time.
+    """
+    try:
+        codes = to_sortables([float(metric.value) for metric in metrics])
+    except ValueError:
+        codes = []
+    plausible = len(codes) == len(metrics) and all(
+        -_STEPS <= metric.step < _STEPS and _FIRST_MS <= metric.timestamp <= _LAST_MS for metric in metrics
+    )
+    if not plausible:
+        for place, metric in enumerate(metrics):
+            as_point(metric, where=where.format(place))
+    points = [
+        Point(metric.key, metric.step, metric.timestamp * 1000, code)
+        for metric, code in zip(metrics, codes, strict=True)
+    ]
+    measured = [as_point(metric, where=where) for metric in metrics if metric.model_id]
+    return points, measured
 
 
 def as_point(found: Metric, *, where: str) -> MetricPoint:
