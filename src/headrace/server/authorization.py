@@ -56,8 +56,8 @@ class Authorize:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        """Let the request pass, or refuse it.
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        """Let the request pass, or refuse it; a coroutine, since a plain function would be run in a thread.
 
         Raises:
             NotAuthenticated: the route needs a role and nobody is logged in.
@@ -66,7 +66,9 @@ class Authorize:
         method = str(connection.scope.get("method"))
         if method in IMPLIED:
             return
-        route = plain(f"{method} {connection.scope['path_template']}")
+        route = f"{method} {connection.scope['path_template']}"
+        if ":" in route:
+            route = plain(route)
         if route not in self._table:
             raise PermissionRefused("this route is not open to anyone", where=route)
         needed = self._table[route]

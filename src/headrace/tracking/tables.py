@@ -100,7 +100,9 @@ series = sa.Table(
 points = sa.Table(
     "tracking_points",
     metadata,
-    sa.Column("series", NUMBER, sa.ForeignKey("tracking_series.number"), primary_key=True, autoincrement=False),
+    sa.Column(
+        "series", NUMBER, primary_key=True, autoincrement=False
+    ),  # not a foreign key: a look-up for each point
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", Instant, primary_key=True),
     sa.Column("value", SortableFloat, primary_key=True),
