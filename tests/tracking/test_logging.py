@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Database
-from headrace.tracking import logging, runs
+from headrace.tracking import history, logging, runs
 from headrace.tracking.nouns import (
     Batch,
     CreateRun,
@@ -42,8 +42,8 @@ def read(database: Database, run: Run) -> Run:
     return database.read(lambda tx: runs.get(tx, run.id))
 
 
-def history(database: Database, run: Run, key: str = "loss") -> list[tuple[int, Reading]]:
-    page = database.read(lambda tx: logging.metric_history(tx, run.id, key))
+def history_of(database: Database, run: Run, key: str = "loss") -> list[tuple[int, Reading]]:
+    page = database.read(lambda tx: history.page(tx, run.id, key))
     return [(found.step, found.value) for found in page.points]
 
 
@@ -64,21 +64,21 @@ def test_logging_writes_no_event(database: Database, run: Run) -> None:
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", 5e-324, -1.7976931348623157e308, 0.1])
 def test_values_are_kept_exactly(database: Database, run: Run, value: Reading) -> None:
     log(database, run, metrics=(point(value),))
-    assert history(database, run) == [(0, value)]
+    assert history_of(database, run) == [(0, value)]
     assert read(database, run).metrics["loss"].value == value
 
 
 def test_a_repeated_batch_changes_nothing(database: Database, run: Run) -> None:
     batch = {"metrics": (point(0.5), point("NaN", 1), point(0.25, 2)), "params": {"depth": 3}, "tags": {"a": "b"}}
     log(database, run, **batch)
-    before = read(database, run), history(database, run)
+    before = read(database, run), history_of(database, run)
     log(database, run, **batch)
-    assert (read(database, run), history(database, run)) == before
+    assert (read(database, run), history_of(database, run)) == before
 
 
 def test_a_point_twice_in_one_batch_is_one_point(database: Database, run: Run) -> None:
     log(database, run, metrics=(point(0.5), point(0.5)))
-    assert history(database, run) == [(0, 0.5)]
+    assert history_of(database, run) == [(0, 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_bad_keys_and_values_are_refused(database: Database, run: Run, batch: di
 def test_pages_of_a_history_join_up(database: Database, run: Run) -> None:
     points = [point(float(number % 3), number // 4, NOON + timedelta(seconds=number % 2)) for number in range(40)]
     log(database, run, metrics=tuple(points))
-    whole = history(database, run)
+    whole = history_of(database, run)
     seen: list[tuple[int, Reading]] = []
     cursor = ""
     while True:
         page = database.read(
-            lambda tx, at=cursor: logging.metric_history(tx, run.id, "loss", limit=3, cursor=at)  # type: ignore[misc]
+            lambda tx, at=cursor: history.page(tx, run.id, "loss", limit=3, cursor=at)  # type: ignore[misc]
         )
         seen += [(found.step, found.value) for found in page.points]
         cursor = page.next_cursor
@@ -151,9 +151,9 @@ def test_pages_of_a_history_join_up(database: Database, run: Run) -> None:
 
 
 def test_an_unknown_metric_has_no_points(database: Database, run: Run) -> None:
-    assert history(database, run, "nothing") == []
+    assert history_of(database, run, "nothing") == []
     with pytest.raises(NotFound):
-        database.read(lambda tx: logging.metric_history(tx, "nothing", "loss"))
+        database.read(lambda tx: history.page(tx, "nothing", "loss"))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -161,7 +161,7 @@ def test_an_unknown_metric_has_no_points(database: Database, run: Run) -> None:
 def test_any_series_comes_back_sorted(database: Database, points: list[tuple[float, int]]) -> None:
     run = database.write(lambda tx: runs.create(tx, CreateRun()), actor="ana")
     log(database, run, metrics=tuple(point(reading(value), step) for value, step in points))
-    found = history(database, run)
+    found = history_of(database, run)
     assert [step for step, _ in found] == sorted(step for step, _ in found)
     assert {(step, str(float(value))) for step, value in found} == {
         (step, str(math.nan if math.isnan(value) else value)) for value, step in points

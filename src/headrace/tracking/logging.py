@@ -1,17 +1,14 @@
 """Logging to a run: points, params and tags, whole batches or nothing, safe to repeat."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
-
-import msgspec
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel.database import Tx
 from headrace.kernel.schema import to_microseconds
 from headrace.tracking import keys, runs, tables_metrics, tables_models, tables_runs
-from headrace.tracking.nouns import Batch, Dataset, Inputs, MetricPage, MetricPoint, ModelOutput, param_text
-from headrace.tracking.readings import NAN, to_sortable, to_sortables
+from headrace.tracking.nouns import Batch, Dataset, Inputs, MetricPoint, ModelOutput, param_text
+from headrace.tracking.readings import NAN, to_sortables
 from headrace.tracking.tables_metrics import Series
 from headrace.tracking.tables_runs import RunRow
 
@@ -24,15 +21,6 @@ DATASET_LIMITS = {
     "profile": 16_777_215,
 }
 BATCH_LIMIT = 10_000
-HISTORY_LIMIT = 1_000_000
-
-
-class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a page of a metric's history ended."""
-
-    step: int
-    at: datetime
-    value: int
 
 
 class Point(NamedTuple):
@@ -133,26 +121,6 @@ def log_outputs(tx: Tx, run_id: str, outputs: Sequence[ModelOutput]) -> None:
     run = runs.require_live(tx, run_id)
     _require_models(tx, [output.model_id for output in outputs])
     tables_runs.put_model_links(tx, run.number, "output", outputs)
-
-
-def metric_history(tx: Tx, run_id: str, key: str, *, limit: int = 25_000, cursor: str = "") -> MetricPage:
-    """The points of a metric by step, time and value; a metric that was never logged has none.
-
-    Raises:
-        NotFound: there is no such run.
-        InvalidInput: the limit or the cursor is not one.
-    """
-    run = runs.require(tx, run_id)
-    keys.check_limit(limit, HISTORY_LIMIT)
-    position = keys.read_cursor(cursor, _Position) if cursor else None
-    after = (position.step, position.at, position.value) if position else None
-    found = tables_metrics.read_points(tx, run.number, key, limit=limit + 1, after=after)
-    page = tuple(found[:limit])
-    if len(found) <= limit:
-        return MetricPage(points=page)
-    last = page[-1]
-    end = _Position(step=last.step, at=last.at or tx.now, value=to_sortable(last.number))
-    return MetricPage(points=page, next_cursor=keys.write_cursor(end))
 
 
 def _check_dataset(dataset: Dataset) -> None:

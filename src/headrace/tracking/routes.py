@@ -12,7 +12,7 @@ from headrace.kernel.access import Role
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Transactions
 from headrace.kernel.settings import Settings
-from headrace.tracking import artifacts, experiments, logging, runs
+from headrace.tracking import artifacts, experiments, history, logging, runs
 from headrace.tracking.downloads import download
 from headrace.tracking.nouns import (
     Artifact,
@@ -137,7 +137,7 @@ async def metric_history(
 ) -> MetricPage:
     """The points of one metric by step, time and value."""
     name = key.removeprefix("/")
-    return await transactions.read(lambda tx: logging.metric_history(tx, run_id, name, limit=limit, cursor=cursor))
+    return await transactions.read(lambda tx: history.page(tx, run_id, name, limit=limit, cursor=cursor))
 
 
 @get("/api/v1/runs/{run_id:str}/artifacts")

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.prepared import InsertMany, Prepared, UpdateMany
-from headrace.kernel.schema import Instant
 from headrace.tracking import tables
 from headrace.tracking.nouns import MetricPoint, ModelMetric, reading
 from headrace.tracking.tables_runs import chunks
@@ -73,26 +72,35 @@ def add_points(tx: Tx, found: Iterable[StoredPoint]) -> None:
     _ADD_POINTS.run(tx, [(*point, tx.workspace) for point in found])
 
 
-def read_points(
-    tx: Tx, run: int, key: str, *, limit: int, after: tuple[int, datetime, int] | None = None
-) -> list[MetricPoint]:
-    """A metric's points by step, time and value, from after (step, at, sortable value) on."""
-    value = sa.type_coerce(tables.points.c.value, sa.BigInteger)
-    query = (
-        sa.select(tables.points.c.step, tables.points.c.at, tables.points.c.value)
-        .join(tables.series, tables.series.c.number == tables.points.c.series)
-        .where(tables.series.c.run == run, tables.series.c.key == key)
-        .order_by(tables.points.c.step, tables.points.c.at, tables.points.c.value)
-        .limit(limit)
+_POINT = (
+    tables.points.c.step,
+    sa.type_coerce(tables.points.c.at, sa.BigInteger),
+    sa.type_coerce(tables.points.c.value, sa.BigInteger),
+)
+_HISTORY = (
+    sa.select(*_POINT)
+    .join(tables.series, tables.series.c.number == tables.points.c.series)
+    .where(tables.series.c.run == sa.bindparam("run"), tables.series.c.key == sa.bindparam("key"))
+    .order_by(tables.points.c.step, tables.points.c.at, tables.points.c.value)
+    .limit(sa.bindparam("limit", type_=sa.BigInteger))
+)
+_FIRST_POINTS = Prepared(lambda _: _HISTORY)
+_NEXT_POINTS = Prepared(
+    lambda _: _HISTORY.where(
+        sa.tuple_(*_POINT)
+        > sa.tuple_(*(sa.bindparam(name, type_=sa.BigInteger) for name in ("step", "at", "value")))
     )
-    if after is not None:
-        edge = (
-            sa.literal(after[0], sa.BigInteger),
-            sa.literal(after[1], Instant),
-            sa.literal(after[2], sa.BigInteger),
-        )
-        query = query.where(sa.tuple_(tables.points.c.step, tables.points.c.at, value) > sa.tuple_(*edge))
-    return [MetricPoint(key=key, value=reading(row.value), step=row.step, at=row.at) for row in tx.execute(query)]
+)
+
+
+def read_points(
+    tx: Tx, run: int, key: str, *, limit: int, after: tuple[int, int, int] | None = None
+) -> Sequence[Any]:
+    """A metric's (step, microseconds since 1970, sortable value) in this order, from after the given one on."""
+    if after is None:
+        return _FIRST_POINTS.rows(tx, run=run, key=key, limit=limit)
+    step, at, value = after
+    return _NEXT_POINTS.rows(tx, run=run, key=key, limit=limit, step=step, at=at, value=value)
 
 
 def add_model_metrics(tx: Tx, run: int, found: Iterable[MetricPoint], arrived_at: datetime) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from headrace.errors import InvalidInput
 from headrace.protocols.mlflow import locations
 from headrace.registry.nouns import Alias, Model, Version
+from headrace.tracking.history import Points
 from headrace.tracking.nouns import (
     DatasetInput,
     Entry,
@@ -15,6 +17,7 @@ from headrace.tracking.nouns import (
     LoggedModelStatus,
     MetricPoint,
     Run,
+    reading,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +91,19 @@ def metric(point: MetricPoint, *, run_id: str | None = None) -> dict[str, Any]:
         dataset_digest=point.dataset_digest,
         run_id=run_id,
     )
+
+
+def history(key: str, found: Points) -> list[dict[str, Any]]:
+    """Points of one metric."""
+    return [
+        {
+            "key": key,
+            "value": value if isfinite(value) else reading(value),
+            "timestamp": at // 1000,
+            "step": step,
+        }
+        for step, at, value in zip(found.steps, found.times, found.values, strict=True)
+    ]
 
 
 def run_info(found: Run) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from headrace.protocols.mlflow.wire import (
     as_points,
 )
 from headrace.tracking import artifacts, logging, runs
+from headrace.tracking import history as points_of
 from headrace.tracking import nouns as tracking
 from headrace.tracking.logging import Entries
 
@@ -238,10 +239,11 @@ def search(tx: Tx, request: Search) -> Answer:
 
 def history(tx: Tx, request: History) -> Answer:
     """The points of a metric; all of them when no page size is sent."""
-    limit = logging.HISTORY_LIMIT if request.max_results is None else request.max_results
-    page = logging.metric_history(tx, request.run, request.metric_key, limit=limit, cursor=request.page_token)
-    found = [encoding.metric(point) for point in page.points]
-    return encoding.present(metrics=found, next_page_token=page.next_cursor or None)
+    limit = points_of.PAGE_LIMIT if request.max_results is None else request.max_results
+    found = points_of.read(tx, request.run, request.metric_key, limit=limit, cursor=request.page_token)
+    return encoding.present(
+        metrics=encoding.history(request.metric_key, found), next_page_token=found.cursor or None
+    )
 
 
 def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
