@@ -83,7 +83,8 @@ def append(tx: Tx, type: str, subject: str, payload: msgspec.Struct | Mapping[st
     if tx.dialect == "postgresql":
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_SEQUENCE_LOCK)))
     last = _LAST.rows(tx)
-    seq, previous = (last[0].seq + 1, last[0].hash) if last else (1, GENESIS)
+    head_seq, previous = last[0] if last else (0, GENESIS)
+    seq = head_seq + 1
     text = msgspec.json.encode(payload).decode()
     event_id = new_id("evt")
     text_digest = digest(text)

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.kernel.database import Tx
 
-Row = Sequence[Any]
+Row = tuple[Any, ...]
 
 _ROWS = 200
 
@@ -54,9 +54,12 @@ class Prepared:
         self._build = build
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, tx: Tx, **values: Any) -> Sequence[Any]:
-        """Run it and fetch what it found."""
-        return tx.execute_driver(*self._on(tx).call(values)).all()
+    def rows(self, tx: Tx, **values: Any) -> list[Row]:
+        """Run it and fetch what it found, as the driver's tuples."""
+        found = tx.execute_driver(*self._on(tx).call(values))
+        rows: list[Row] = list(found.cursor.fetchall())
+        found.close()
+        return rows
 
     def run(self, tx: Tx, **values: Any) -> int:
         """Run it; returns how many rows it touched."""

@@ -109,7 +109,7 @@ def read_run(tx: Tx, number: int) -> Run:
 
 def read_params(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
     """The values of those of the keys that are set."""
-    return dict(tuple(row) for row in _FIND_PARAMS.rows(tx, run=run, keys=list(keys)))
+    return dict(_FIND_PARAMS.rows(tx, run=run, keys=list(keys)))
 
 
 def add_params(tx: Tx, run: int, values: Mapping[str, str]) -> None:
