@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -63,16 +63,44 @@ class Tx:
         except _UNFIT as error:
             raise _unfit() from error
 
-    def execute_driver(self, text: str, parameters: Any) -> sa.CursorResult[Any]:
-        """Hand a text to the driver as it is, for `kernel.prepared` alone; a list of tuples runs it for each.
+    def execute_driver(self, text: str, parameters: Any, *, many: bool = False) -> Any:
+        """Hand a text to the driver as it is, for `kernel.prepared` alone; returns the driver's cursor.
+
+        Args:
+            text: SQL with the driver's own marks for parameters.
+            parameters: of the text; a list of them when it is to be run `many` times.
 
         Raises:
             InvalidInput: a value fits no column.
         """
+        connection = self._connection
+        cursor = connection.connection.cursor()
         try:
-            return self._connection.exec_driver_sql(text, parameters)
+            (cursor.executemany if many else cursor.execute)(text, parameters)
         except _UNFIT as error:
             raise _unfit() from error
+        except connection.dialect.loaded_dbapi.Error as error:
+            self._fail(text, cursor, error)
+        return cursor
+
+    def _fail(self, text: str, cursor: Any, error: Any) -> NoReturn:
+        """Raise a driver's error as SQLAlchemy would have, so that whoever opened the transaction knows it."""
+        connection = self._connection
+        broken = connection.dialect.is_disconnect(error, connection.connection, cursor)
+        if broken:
+            connection.invalidate(error)
+        failure = sa.exc.DBAPIError.instance(
+            text,
+            None,
+            error,
+            connection.dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=broken,
+            dialect=connection.dialect,
+        )
+        if isinstance(failure, sa.exc.DataError):
+            raise _unfit() from error
+        raise failure from error
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never when it is rolled back."""

@@ -56,14 +56,17 @@ class Prepared:
 
     def rows(self, tx: Tx, **values: Any) -> list[Row]:
         """Run it and fetch what it found, as the driver's tuples."""
-        found = tx.execute_driver(*self._on(tx).call(values))
-        rows: list[Row] = list(found.cursor.fetchall())
-        found.close()
+        cursor = tx.execute_driver(*self._on(tx).call(values))
+        rows: list[Row] = cursor.fetchall()
+        cursor.close()
         return rows
 
     def run(self, tx: Tx, **values: Any) -> int:
         """Run it; returns how many rows it touched."""
-        return tx.execute_driver(*self._on(tx).call(values)).rowcount
+        cursor = tx.execute_driver(*self._on(tx).call(values))
+        count: int = cursor.rowcount
+        cursor.close()
+        return count
 
     def _on(self, tx: Tx) -> "_Compiled":
         found = self._compiled.get(tx.dialect)
@@ -150,7 +153,7 @@ class UpdateMany:
             tx.execute_driver(target + setting + source + matching, _arrays(rows))
             return
         setting = ", ".join(f"{_quoted(name)} = ?" for name in self._columns)
-        tx.execute_driver(f"{target}{setting} WHERE {_quoted(self._key)} = ?", list(rows))
+        tx.execute_driver(f"{target}{setting} WHERE {_quoted(self._key)} = ?", rows, many=True)
 
 
 def _dialect(name: str) -> sa.Dialect:

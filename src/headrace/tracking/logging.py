@@ -1,5 +1,6 @@
 """Logging to a run: points, params and tags, whole batches or nothing, safe to repeat."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ from headrace.kernel.database import Tx
 from headrace.kernel.schema import to_microseconds
 from headrace.tracking import keys, runs, tables_metrics, tables_models, tables_runs
 from headrace.tracking.nouns import Batch, Dataset, Inputs, MetricPoint, ModelOutput, param_text
-from headrace.tracking.readings import NAN, to_sortables
-from headrace.tracking.tables_metrics import Series
+from headrace.tracking.points import Point, Points
+from headrace.tracking.points import put as put_points
+from headrace.tracking.readings import to_sortables
 from headrace.tracking.tables_runs import RunRow
 
 DATASET_LIMITS = {
@@ -23,20 +25,6 @@ DATASET_LIMITS = {
 BATCH_LIMIT = 10_000
 
 
-class Point(NamedTuple):
-    """One value of one metric as it is stored.
-
-    Attributes:
-        at: microseconds since 1970.
-        value: the code of the number, see `readings.to_sortable`.
-    """
-
-    key: str
-    step: int
-    at: int
-    value: int
-
-
 class Entries(NamedTuple):
     """What a batch holds, in the form in which it is stored.
 
@@ -44,8 +32,8 @@ class Entries(NamedTuple):
         measured: those of the points that were measured on a logged model.
     """
 
-    points: Sequence[Point] = ()
-    params: dict[str, str] = {}  # noqa: RUF012 - never changed
+    points: Points = {}  # noqa: RUF012 - never changed
+    params: dict[str, str] = {}  # noqa: RUF012
     tags: dict[str, str] = {}  # noqa: RUF012
     measured: Sequence[MetricPoint] = ()
 
@@ -53,10 +41,9 @@ class Entries(NamedTuple):
 def log_batch(tx: Tx, run_id: str, batch: Batch) -> None:
     """Store a batch in one transaction; see `log_entries`."""
     codes = to_sortables([point.number for point in batch.metrics])
-    points = [
-        Point(point.key, point.step, to_microseconds(point.at or tx.now), code)
-        for point, code in zip(batch.metrics, codes, strict=True)
-    ]
+    points: defaultdict[str, list[Point]] = defaultdict(list)
+    for point, code in zip(batch.metrics, codes, strict=True):
+        points[point.key].append((point.step, to_microseconds(point.at or tx.now), code))
     params = {key: param_text(value) for key, value in batch.params.items()}
     measured = [point for point in batch.metrics if point.model_id is not None]
     log_entries(tx, run_id, Entries(points, params, batch.tags, measured))
@@ -73,13 +60,13 @@ def log_entries(tx: Tx, run_id: str, entries: Entries) -> None:
         InvalidInput: the run is deleted, a key is not one, the batch is too large, or a param has another value.
     """
     run = runs.require_live(tx, run_id)
-    size = len(entries.points) + len(entries.params) + len(entries.tags)
+    size = sum(map(len, entries.points.values())) + len(entries.params) + len(entries.tags)
     if size > BATCH_LIMIT:
         raise InvalidInput(f"a batch has at most {BATCH_LIMIT} entries, this one has {size}", where="batch")
     keys.check_tags(entries.tags)
     _put_params(tx, run, entries.params)
     tables_runs.put_tags(tx, run.number, entries.tags)
-    _put_points(tx, run, entries.points)
+    put_points(tx, run, entries.points)
     if entries.measured:
         _require_models(tx, list({str(point.model_id) for point in entries.measured}))
         tables_metrics.add_model_metrics(tx, run.number, entries.measured, tx.now)
@@ -147,50 +134,6 @@ def _put_params(tx: Tx, run: RunRow, values: dict[str, str]) -> None:
                 fix="Log a value that changes as a metric or a tag.",
             )
     tables_runs.add_params(tx, run.number, {key: value for key, value in values.items() if key not in before})
-
-
-def _put_points(tx: Tx, run: RunRow, points: Sequence[Point]) -> None:
-    by_key: dict[str, list[Point]] = {}
-    for point in points:
-        by_key.setdefault(point.key, []).append(point)
-    for key in by_key:
-        keys.check_key(key, what="metric")
-    if not by_key:
-        return
-    before = tables_metrics.find_series(tx, run.number, list(by_key))
-    after = {key: _with(before.get(key), found) for key, found in by_key.items()}
-    fresh = {key: series for key, series in after.items() if key not in before}
-    tables_metrics.move_series(
-        tx, [series for key, series in after.items() if key in before and series != before[key]]
-    )
-    if fresh:
-        tables_metrics.add_series(tx, run.number, run.experiment, fresh)
-        after.update(tables_metrics.find_series(tx, run.number, list(fresh)))
-    tables_metrics.add_points(
-        tx, [(after[point.key].number, point.step, point.at, point.value) for point in points]
-    )
-
-
-def _with(series: Series | None, points: Sequence[Point]) -> Series:
-    """What is kept of a metric once it has these points too."""
-    last = max((point.step, point.at, point.value) for point in points)
-    numbers = [(point.value, point.step) for point in points if point.value != NAN]
-    lowest = min(numbers, default=None)
-    highest = max(numbers, key=_height, default=None)
-    if series is None:
-        return Series(0, last, lowest, highest)
-    return Series(
-        series.number,
-        max(series.last, last),
-        min((each for each in (series.lowest, lowest) if each is not None), default=None),
-        max((each for each in (series.highest, highest) if each is not None), key=_height, default=None),
-    )
-
-
-def _height(found: tuple[int, int]) -> tuple[int, int]:
-    """Orders (value, step) so that of two equal values the one of the earlier step is the higher."""
-    value, step = found
-    return value, -step
 
 
 def _require_models(tx: Tx, model_ids: Sequence[str]) -> None:

@@ -32,9 +32,6 @@ class Series(NamedTuple):
         return (*self.last, *(self.lowest or (None, None)), *(self.highest or (None, None)))
 
 
-StoredPoint = tuple[int, int, int, int]
-"""(number of the series, step, microseconds since 1970, sortable value)"""
-
 SERIES_STATE = ("last_step", "last_at", "last_value", "min_value", "min_step", "max_value", "max_step")
 
 _SERIES = Prepared(
@@ -67,9 +64,12 @@ def move_series(tx: Tx, moved: Iterable[Series]) -> None:
     _MOVE_SERIES.run(tx, [(*each.row(), each.number) for each in moved])
 
 
-def add_points(tx: Tx, found: Iterable[StoredPoint]) -> None:
-    """Insert points; one that is there already stays one."""
-    _ADD_POINTS.run(tx, [(*point, tx.workspace) for point in found])
+def add_points(tx: Tx, found: Iterable[tuple[int, Iterable[tuple[int, int, int]]]]) -> None:
+    """Insert points, (step, at, value) by the number of their series; one that is there already stays one."""
+    workspace = tx.workspace
+    _ADD_POINTS.run(
+        tx, [(number, step, at, value, workspace) for number, points in found for step, at, value in points]
+    )
 
 
 _POINT = (

@@ -1,13 +1,14 @@
 """The pieces that several of MLflow's requests carry."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.protocols.mlflow.encoding import moment
-from headrace.tracking.logging import Point
 from headrace.tracking.nouns import MetricPoint, ModelOutput, reading
+from headrace.tracking.points import Point, Points
 from headrace.tracking.readings import to_sortables
 
 _STEPS = 2**63
@@ -96,28 +97,33 @@ def as_map(found: Iterable[Pair], *, what: str) -> dict[str, str]:
     return values
 
 
-def as_points(metrics: Sequence[Metric], *, where: str = "metrics[{}]") -> tuple[list[Point], list[MetricPoint]]:
+def as_points(metrics: Sequence[Metric], *, where: str = "metrics[{}]") -> tuple[Points, list[MetricPoint]]:
     """Points as they are stored, and those of them that were measured on a logged model.
 
     Raises:
         InvalidInput: a value is not a number, a step is no 64-bit integer, or a time is no time.
     """
-    try:
-        codes = to_sortables([float(metric.value) for metric in metrics])
-    except ValueError:
-        codes = []
-    plausible = len(codes) == len(metrics) and all(
-        -_STEPS <= metric.step < _STEPS and _FIRST_MS <= metric.timestamp <= _LAST_MS for metric in metrics
-    )
-    if not plausible:
-        for place, metric in enumerate(metrics):
-            as_point(metric, where=where.format(place))
-    points = [
-        Point(metric.key, metric.step, metric.timestamp * 1000, code)
-        for metric, code in zip(metrics, codes, strict=True)
-    ]
-    measured = [as_point(metric, where=where) for metric in metrics if metric.model_id]
+    points: defaultdict[str, list[Point]] = defaultdict(list)
+    measured = []
+    if metrics:
+        try:
+            codes = to_sortables([float(metric.value) for metric in metrics])
+        except ValueError:
+            codes = []
+        if not (len(codes) == len(metrics) and _storable(metrics)):
+            for place, metric in enumerate(metrics):
+                as_point(metric, where=where.format(place))
+        for metric, code in zip(metrics, codes, strict=True):
+            points[metric.key].append((metric.step, metric.timestamp * 1000, code))
+            if metric.model_id:
+                measured.append(as_point(metric, where=where))
     return points, measured
+
+
+def _storable(metrics: Sequence[Metric]) -> bool:
+    steps = [metric.step for metric in metrics]
+    times = [metric.timestamp for metric in metrics]
+    return min(steps) >= -_STEPS and max(steps) < _STEPS and min(times) >= _FIRST_MS and max(times) <= _LAST_MS
 
 
 def as_point(found: Metric, *, where: str) -> MetricPoint:
