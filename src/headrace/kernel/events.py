@@ -120,7 +120,8 @@ def append(tx: Tx, type: str, subject: str, payload: msgspec.Struct | Mapping[st
 
 def head(tx: Tx) -> int:
     """Sequence number of the newest event; 0 when there is none."""
-    return tx.execute(sa.select(sa.func.coalesce(sa.func.max(tables.events.c.seq), 0))).scalar_one()
+    last = _LAST.rows(tx)
+    return int(last[0][0]) if last else 0
 
 
 def after(tx: Tx, seq: int, *, types: Sequence[str] | None = None, limit: int = 100) -> list[Event]:

@@ -50,9 +50,13 @@ def create(tx: Tx, request: CreateRun) -> Run:
     experiment_id = request.experiment_id
     if request.experiment is not None:
         experiment_id = experiments.ensure(tx, request.experiment).id
-    elif experiment_id == DEFAULT_EXPERIMENT_ID:
+    try:
+        experiment = experiments.require_live(tx, experiment_id)
+    except NotFound:
+        if experiment_id != DEFAULT_EXPERIMENT_ID:
+            raise
         experiments.ensure_default(tx)
-    experiment = experiments.require_live(tx, experiment_id)
+        experiment = experiments.require_live(tx, experiment_id)
     keys.check_tags(request.tags)
     run_id = request.id or new_hex()
     if not _ID.fullmatch(run_id):
