@@ -6,8 +6,8 @@ from headrace.errors import AlreadyExists, InvalidInput, NotFound, Pinned
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
-from headrace.registry import models, register, versions
-from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion, Version, directory_digest
+from headrace.registry import models, register, search, versions
+from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion, RegistryQuery, Version, directory_digest
 
 BLOB = "sha256:" + "a" * 64
 
@@ -150,5 +150,7 @@ def test_versions_are_found_by_model_and_run(database: SqliteDatabase) -> None:
     database.write(create, actor="ana")
     for run_id in ["r1", "r2"]:
         database.write(lambda tx, run=run_id: register.register_version(tx, request(run)), actor="ana")  # type: ignore[misc]
-    assert [v.number for v in database.read(lambda tx: versions.search(tx, model="churn"))] == [2, 1]
-    assert [v.number for v in database.read(lambda tx: versions.search(tx, run_id="r1"))] == [1]
+    for text, expected in (("name = 'churn'", [2, 1]), ("run_id = 'r1'", [1])):
+        query = RegistryQuery(filter=text)
+        found, _ = database.read(lambda tx, query=query: search.find_versions(tx, query))  # type: ignore[misc]
+        assert [version.number for version in found] == expected

@@ -9,7 +9,7 @@ from headrace.kernel import events
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
 from headrace.tracking import experiments
-from headrace.tracking.nouns import CreateExperiment, Experiment
+from headrace.tracking.nouns import CreateExperiment, Experiment, ExperimentQuery
 
 pytestmark = pytest.mark.both_databases
 
@@ -28,7 +28,7 @@ def test_the_first_experiment_is_one_and_the_default_is_zero(database: Database)
 def test_making_the_default_again_is_no_change(database: Database) -> None:
     for _ in range(2):
         database.write(experiments.ensure_default, actor="ana")
-    assert len(database.read(experiments.search)[0]) == 1
+    assert len(database.read(lambda tx: experiments.search(tx, ExperimentQuery()))[0]) == 1
 
 
 def test_a_name_is_given_once(database: Database) -> None:
@@ -74,12 +74,13 @@ def test_pages_follow_one_another_without_gap_or_repetition(database: Database, 
         if number % 3 == 0:  # some share their moment
             clock.advance(timedelta(seconds=1))
     seen: list[str] = []
-    cursor = ""
+    query = ExperimentQuery(limit=2)
     while True:
-        page, cursor = database.read(lambda tx, at=cursor: experiments.search(tx, limit=2, cursor=at))  # type: ignore[misc]
+        page, cursor = database.read(lambda tx, query=query: experiments.search(tx, query))  # type: ignore[misc]
         seen += [experiment.name for experiment in page]
         if not cursor:
             break
+        query = ExperimentQuery(limit=2, cursor=cursor)
     assert seen == [*reversed(names), "Default"]
 
 

@@ -2,10 +2,18 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from headrace.errors import InvalidInput
 from headrace.tracking import keys
+
+
+class TimeAndNumber(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where some page ended."""
+
+    at: datetime
+    number: int
 
 
 @pytest.mark.parametrize("key", ["loss", "val/loss", "größe", "損失", "a.b-c_d e:f", "system/cpu", "x" * 250])
@@ -28,13 +36,13 @@ def test_texts_that_no_database_holds_are_refused(value: str) -> None:
 
 
 def test_cursors_come_back() -> None:
-    position = keys.TimeAndNumber(at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), number=7)
+    position = TimeAndNumber(at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), number=7)
     cursor = keys.write_cursor(position)
-    assert keys.read_cursor(cursor, keys.TimeAndNumber) == position
+    assert keys.read_cursor(cursor, TimeAndNumber) == position
     assert "=" not in cursor
 
 
 @pytest.mark.parametrize("cursor", ["x", "!!", "WzFd", "WyJhIiwxXQ", "ö"])
 def test_foreign_cursors_are_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
-        keys.read_cursor(cursor, keys.TimeAndNumber)
+        keys.read_cursor(cursor, TimeAndNumber)

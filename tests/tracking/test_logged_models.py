@@ -1,6 +1,7 @@
 """Logged models are announced, finalized, tagged, measured and found."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from headrace.tracking.nouns import (
     Batch,
     CreateLoggedModel,
     LoggedModel,
+    LoggedModelQuery,
     LoggedModelStatus,
     MetricPoint,
     ModelOutput,
@@ -99,16 +101,19 @@ def test_models_are_found_by_experiment_name_and_run(database: Database, run: Ru
     for name in ("a", "b", "b"):
         models.append(create(database, run, name).id)
         clock.advance(timedelta(seconds=1))
-    here = [run.experiment_id]
-    found, _ = database.read(lambda tx: logged_models.search(tx, here))
-    assert [model.id for model in found] == models[::-1]
-    found, _ = database.read(lambda tx: logged_models.search(tx, here, name="a"))
-    assert [model.id for model in found] == models[:1]
-    found, _ = database.read(lambda tx: logged_models.search(tx, here, source_run_id="other"))
-    assert found == ()
-    first, cursor = database.read(lambda tx: logged_models.search(tx, here, limit=2))
-    rest, end = database.read(lambda tx: logged_models.search(tx, here, limit=2, cursor=cursor))
-    assert [model.id for model in (*first, *rest)] == models[::-1]
+    here = (run.experiment_id,)
+
+    def search(**query: Any) -> tuple[list[str], str]:
+        wanted = LoggedModelQuery(experiment_ids=here, **query)
+        found, following = database.read(lambda tx: logged_models.search(tx, wanted))
+        return [model.id for model in found], following
+
+    assert search()[0] == models[::-1]
+    assert search(filter="name = 'a'")[0] == models[:1]
+    assert search(filter="source_run_id = 'other'")[0] == []
+    first, cursor = search(limit=2)
+    rest, end = search(limit=2, cursor=cursor)
+    assert first + rest == models[::-1]
     assert end == ""
 
 

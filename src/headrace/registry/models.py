@@ -5,7 +5,7 @@ from typing import Any
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import tables
+from headrace.registry import tables, tables_search
 from headrace.registry.nouns import Model, ModelDetails, Stage, Version
 
 NAME_LIMIT = 256
@@ -69,20 +69,15 @@ def details(tx: Tx, name: str, *, limit: int = 100) -> ModelDetails:
     serving = tables.versions_in_stage(tx, name, Stage.PRODUCTION)
     return ModelDetails(
         model=model,
-        versions=tables.list_versions(tx, model=name, limit=limit),
+        versions=tables.list_versions(tx, name, limit=limit),
         aliases=tables.list_aliases(tx, name),
         production=serving[0].number if serving else None,
     )
 
 
 def latest_versions(tx: Tx, name: str) -> tuple[Version, ...]:
-    """The newest version of each stage that has one."""
-    newest: dict[Stage, Version] = {}
-    for stage in Stage:
-        found = tables.versions_in_stage(tx, name, stage)
-        if found:
-            newest[stage] = max(found, key=lambda version: version.number)
-    return tuple(newest.values())
+    """The newest version of each stage that has one, by number."""
+    return tuple(tables_search.newest_of_stages(tx, [name])[name])
 
 
 def declare(tx: Tx, name: str, declaration: dict[str, Any]) -> Model:

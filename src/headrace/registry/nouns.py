@@ -144,6 +144,22 @@ class RegisterVersion(msgspec.Struct, frozen=True, kw_only=True):
         return f"run/{self.run_id}/{self.artifact_prefix}" if self.run_id else f"source/{self.source}"
 
 
+class RegistryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for registered models or for versions.
+
+    Attributes:
+        filter: what is looked for, such as `name LIKE 'churn%' AND tags.team = 'growth'`; versions have also
+            `version_number`, `run_id`, `source_path`, `stage` and `alias`.
+        order_by: what it is sorted by, such as `last_updated_timestamp DESC`.
+        cursor: where the page before ended, as that page said; empty for the first page.
+    """
+
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    limit: int = 100
+    cursor: str = ""
+
+
 class StageChange(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a model's stage history."""
 

@@ -22,11 +22,13 @@ from headrace.registry.nouns import (
 
 T = TypeVar("T")
 
+_MODEL_NAME = sa.String(256).with_variant(sa.String(256, collation="C"), "postgresql")  # sorted by its bytes
+
 models = sa.Table(
     "registry_models",
     metadata,
     workspace_column(primary_key=True),
-    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("name", _MODEL_NAME, primary_key=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("declaration", Document, nullable=True),
     sa.Column("tags", Document, nullable=False),
@@ -35,19 +37,22 @@ models = sa.Table(
     sa.Column("created_by", sa.String(256), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
+    sa.Index("ix_registry_models_updated", "workspace", "updated_at", "name"),
 )
 
 versions = sa.Table(
     "registry_versions",
     metadata,
     workspace_column(primary_key=True),
-    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("model", _MODEL_NAME, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("digest", sa.String(80), nullable=False),
     sa.Column("origin", sa.String(1024), nullable=False),
     sa.Column("stage", sa.String(16), nullable=False),
     sa.Column("stage_seq", sa.BigInteger, nullable=False),  # event that set the stage: orders two in one stage
     sa.Column("run_id", sa.String(64), nullable=True),
+    sa.Column("source", sa.Text, nullable=True),
+    sa.Column("tags", Document, nullable=False),
     sa.Column("training_set_id", sa.String(64), nullable=True),
     sa.Column("bundle_digest", sa.String(80), nullable=True),
     sa.Column("environment_digest", sa.String(80), nullable=True),
@@ -59,7 +64,8 @@ versions = sa.Table(
     sa.Column("document", Document, nullable=False),  # the fields of Version that nobody searches by
     sa.UniqueConstraint("workspace", "model", "origin", "digest"),
     sa.Index("ix_registry_versions_run_id", "workspace", "run_id"),
-    sa.Index("ix_registry_versions_stage", "workspace", "model", "stage", "stage_seq"),
+    sa.Index("ix_registry_versions_stage", "workspace", "model", "stage", "stage_seq", "number"),
+    sa.Index("ix_registry_versions_updated", "workspace", "updated_at"),
 )
 
 _VERSION_COLUMNS = frozenset(column.name for column in versions.columns)
@@ -68,7 +74,7 @@ aliases = sa.Table(
     "registry_aliases",
     metadata,
     workspace_column(primary_key=True),
-    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("model", _MODEL_NAME, primary_key=True),
     sa.Column("alias", sa.String(256), primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
 )
@@ -161,11 +167,16 @@ def add_model(tx: Tx, model: Model) -> bool:
     return tx.execute(statement).rowcount == 1
 
 
+def model_of(row: sa.RowMapping) -> Model:
+    """The model of a row."""
+    return _record(row, Model)
+
+
 def find_model(tx: Tx, name: str) -> Model | None:
     """The model of this name."""
     query = sa.select(models).where(models.c.workspace == tx.workspace, models.c.name == name)
     row = tx.execute(query).mappings().one_or_none()
-    return None if row is None else _record(row, Model)
+    return None if row is None else model_of(row)
 
 
 def list_models(tx: Tx, *, contains: str = "", limit: int, after: str = "") -> tuple[Model, ...]:
@@ -178,7 +189,7 @@ def list_models(tx: Tx, *, contains: str = "", limit: int, after: str = "") -> t
     )
     if contains:
         query = query.where(models.c.name.contains(contains, autoescape=True))
-    return tuple(_record(row, Model) for row in tx.execute(query).mappings())
+    return tuple(model_of(row) for row in tx.execute(query).mappings())
 
 
 def change_model(tx: Tx, name: str, **values: Any) -> None:
@@ -210,7 +221,8 @@ def add_version(tx: Tx, version: Version, *, origin: str) -> None:
     )
 
 
-def _version(row: sa.RowMapping) -> Version:
+def version_of(row: sa.RowMapping) -> Version:
+    """The version of a row."""
     return msgspec.convert({**row["document"], **_plain(row)}, Version)
 
 
@@ -220,7 +232,7 @@ def find_version(tx: Tx, model: str, number: int) -> Version | None:
         versions.c.workspace == tx.workspace, versions.c.model == model, versions.c.number == number
     )
     row = tx.execute(query).mappings().one_or_none()
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 def find_registered(tx: Tx, model: str, origin: str, digest: str) -> Version | None:
@@ -232,33 +244,18 @@ def find_registered(tx: Tx, model: str, origin: str, digest: str) -> Version | N
         versions.c.digest == digest,
     )
     row = tx.execute(query).mappings().one_or_none()
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
-def list_versions(
-    tx: Tx,
-    *,
-    model: str | None = None,
-    run_id: str | None = None,
-    stages: tuple[Stage, ...] = (),
-    limit: int,
-    offset: int = 0,
-) -> tuple[Version, ...]:
-    """Versions by model name, newest first."""
+def list_versions(tx: Tx, model: str, *, limit: int) -> tuple[Version, ...]:
+    """The newest versions of a model, newest first."""
     query = (
         sa.select(versions)
-        .where(versions.c.workspace == tx.workspace)
-        .order_by(versions.c.model, versions.c.number.desc())
+        .where(versions.c.workspace == tx.workspace, versions.c.model == model)
+        .order_by(versions.c.number.desc())
         .limit(limit)
-        .offset(offset)
     )
-    if model is not None:
-        query = query.where(versions.c.model == model)
-    if run_id is not None:
-        query = query.where(versions.c.run_id == run_id)
-    if stages:
-        query = query.where(versions.c.stage.in_([stage.value for stage in stages]))
-    return tuple(_version(row) for row in tx.execute(query).mappings())
+    return tuple(version_of(row) for row in tx.execute(query).mappings())
 
 
 def versions_in_stage(tx: Tx, model: str, stage: Stage) -> tuple[Version, ...]:
@@ -272,7 +269,7 @@ def versions_in_stage(tx: Tx, model: str, stage: Stage) -> tuple[Version, ...]:
         )
         .order_by(versions.c.stage_seq.desc())
     )
-    return tuple(_version(row) for row in tx.execute(query).mappings())
+    return tuple(version_of(row) for row in tx.execute(query).mappings())
 
 
 def set_stage(tx: Tx, model: str, number: int, stage: Stage, event_seq: int) -> None:
@@ -285,7 +282,7 @@ def set_stage(tx: Tx, model: str, number: int, stage: Stage, event_seq: int) -> 
 
 
 def change_version(tx: Tx, version: Version) -> None:
-    """Write back description and tags, the only fields of the document that change."""
+    """Write back description and tags, the only fields that change."""
     fields = _columns(version)
     document = {name: value for name, value in fields.items() if name not in _VERSION_COLUMNS}
     tx.execute(
@@ -295,7 +292,7 @@ def change_version(tx: Tx, version: Version) -> None:
             versions.c.model == version.model,
             versions.c.number == version.number,
         )
-        .values(document=document, updated_at=tx.now)
+        .values(document=document, tags=version.tags, updated_at=tx.now)
     )
 
 

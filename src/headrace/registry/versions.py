@@ -6,7 +6,7 @@ from headrace.errors import NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.registry import tables
-from headrace.registry.nouns import Stage, Version
+from headrace.registry.nouns import Version
 
 
 def get(tx: Tx, model: str, number: int) -> Version:
@@ -19,19 +19,6 @@ def get(tx: Tx, model: str, number: int) -> Version:
     if version is None:
         raise NotFound(f"model {model!r} has no version {number}", where=f"version/{model}/{number}")
     return version
-
-
-def search(
-    tx: Tx,
-    *,
-    model: str | None = None,
-    run_id: str | None = None,
-    stages: tuple[Stage, ...] = (),
-    limit: int = 100,
-    offset: int = 0,
-) -> tuple[Version, ...]:
-    """Versions by model name, newest first, of one model, one run or some stages."""
-    return tables.list_versions(tx, model=model, run_id=run_id, stages=stages, limit=limit, offset=offset)
 
 
 def describe(

@@ -3,16 +3,19 @@
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
-from headrace.tracking import keys, tables_experiments
+from headrace.tracking import cursors, filters, keys, tables_experiments, vocabulary
+from headrace.tracking.expressions import Order, comparisons
 from headrace.tracking.nouns import (
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
     CreateExperiment,
     Experiment,
+    ExperimentQuery,
 )
 
 NAME_LIMIT = 500
 PAGE_LIMIT = 50_000
+NEWEST_FIRST = Order(kind="attribute", key="created_at", ascending=False)
 
 
 def create(tx: Tx, request: CreateExperiment) -> Experiment:
@@ -77,24 +80,29 @@ def get_by_name(tx: Tx, name: str) -> Experiment:
     return experiment
 
 
-def search(
-    tx: Tx, *, deleted: bool | None = False, limit: int = 1000, cursor: str = ""
-) -> tuple[tuple[Experiment, ...], str]:
-    """Experiments, newest first, and the cursor of the next page, empty when there is none.
+def search(tx: Tx, query: ExperimentQuery) -> tuple[tuple[Experiment, ...], str]:
+    """A page of experiments, newest first unless ordered otherwise, and the cursor of the next page, empty if none.
 
     Raises:
-        InvalidInput: the limit or the cursor is not one.
+        InvalidInput: the filter, the order, the limit or the cursor is not one.
     """
-    keys.check_limit(limit, PAGE_LIMIT)
-    before = keys.read_cursor(cursor, keys.TimeAndNumber) if cursor else None
-    found = tables_experiments.list_experiments(
-        tx, deleted=deleted, limit=limit + 1, before=(before.at, before.number) if before else None
+    keys.check_limit(query.limit, PAGE_LIMIT)
+    expression = filters.parse(query.filter, vocabulary.EXPERIMENTS)
+    for found in comparisons(expression):
+        if (found.kind, found.key) == ("attribute", "id") and "LIKE" not in found.comparator:
+            for each in found.texts:
+                number_of(each)
+    orders = filters.parse_order(query.order_by, vocabulary.EXPERIMENTS) or (NEWEST_FIRST,)
+    signature = cursors.signature(query.filter, query.order_by, query.deleted)
+    page, ended = tables_experiments.search_experiments(
+        tx,
+        expression,
+        orders,
+        deleted=query.deleted,
+        limit=query.limit,
+        after=cursors.read(signature, query.cursor),
     )
-    page = found[:limit]
-    following = ""
-    if len(found) > limit:
-        following = keys.write_cursor(keys.TimeAndNumber(at=page[-1].created_at, number=int(page[-1].id)))
-    return page, following
+    return page, cursors.write(signature, ended)
 
 
 def set_tag(tx: Tx, experiment_id: str, key: str, value: str) -> None:

@@ -4,7 +4,6 @@ import base64
 import posixpath
 import re
 from collections.abc import Iterable
-from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -19,13 +18,6 @@ TAG_LIMIT = 100_000
 _KEY = re.compile(r"[/\w.\- :]*")
 
 C = TypeVar("C", bound=msgspec.Struct)
-
-
-class TimeAndNumber(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a page by time ended."""
-
-    at: datetime
-    number: int
 
 
 def check_key(key: str, *, what: str) -> None:

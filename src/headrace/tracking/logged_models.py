@@ -1,26 +1,23 @@
 """Logged models: model directories that runs made, announced first, filled with files, then finalized."""
 
-from collections.abc import Sequence
-from datetime import datetime
-
 import msgspec
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_hex
-from headrace.tracking import experiments, keys, runs, tables_models
+from headrace.tracking import cursors, experiments, filters, keys, runs, tables_models, vocabulary
+from headrace.tracking.expressions import comparisons
 from headrace.tracking.names import run_name
-from headrace.tracking.nouns import CreateLoggedModel, LoggedModel, LoggedModelStatus
+from headrace.tracking.nouns import (
+    CreateLoggedModel,
+    LoggedModel,
+    LoggedModelOrder,
+    LoggedModelQuery,
+    LoggedModelStatus,
+)
 
 PAGE_LIMIT = 1000
-
-
-class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a page of logged models ended."""
-
-    at: datetime
-    id: str
 
 
 def create(tx: Tx, request: CreateLoggedModel) -> LoggedModel:
@@ -128,30 +125,48 @@ def log_params(tx: Tx, model_id: str, params: dict[str, str]) -> None:
     tables_models.change(tx, model_id, params={**model.params, **params})
 
 
-def search(
-    tx: Tx,
-    experiment_ids: Sequence[str],
-    *,
-    name: str | None = None,
-    source_run_id: str | None = None,
-    limit: int = 100,
-    cursor: str = "",
-) -> tuple[tuple[LoggedModel, ...], str]:
-    """Logged models of some experiments, newest first, and the cursor of the next page."""
-    keys.check_limit(limit, PAGE_LIMIT)
-    position = keys.read_cursor(cursor, _Position) if cursor else None
-    found = tables_models.search(
-        tx,
-        numbers=[experiments.number_of(each) for each in experiment_ids],
-        name=name,
-        source_run_id=source_run_id,
-        limit=limit + 1,
-        before=(position.at, position.id) if position else None,
+def search(tx: Tx, query: LoggedModelQuery) -> tuple[tuple[LoggedModel, ...], str]:
+    """A page of logged models of some experiments, and the cursor of the next page, empty when there is none.
+
+    Raises:
+        InvalidInput: the filter, the order, a dataset, the limit, the cursor or an experiment's id is not one.
+    """
+    keys.check_limit(query.limit, PAGE_LIMIT)
+    expression = filters.parse(query.filter, vocabulary.LOGGED_MODELS)
+    if any(found.aggregate == "best" for found in comparisons(expression)):
+        raise InvalidInput("best() is asked of runs", where="filter", fix="Write min(...) or max(...).")
+    if not all(each.name for each in query.datasets):
+        raise InvalidInput("`dataset_name` in the `datasets` clause must be specified.", where="datasets")
+    numbers = sorted({experiments.number_of(each) for each in query.experiment_ids})
+    if not numbers:
+        return (), ""
+    signature = cursors.signature(query.experiment_ids, query.filter, query.order_by, query.datasets)
+    wanted = tables_models.ModelSearch(
+        experiments=numbers,
+        expression=expression,
+        orders=[_order(each) for each in query.order_by],
+        datasets=query.datasets,
+        limit=query.limit,
+        after=cursors.read(signature, query.cursor),
     )
-    page = tuple(found[:limit])
-    if len(found) <= limit:
-        return page, ""
-    return page, keys.write_cursor(_Position(at=page[-1].created_at, id=page[-1].id))
+    page, ended = tables_models.search(tx, wanted)
+    return tuple(page), cursors.write(signature, ended)
+
+
+def _order(asked: LoggedModelOrder) -> tables_models.ModelOrder:
+    kind, dot, key = asked.key.partition(".")
+    if dot and kind != "metrics":
+        raise InvalidInput(
+            f"Invalid order by field name: {asked.key}. Only metrics are supported.", where="order_by"
+        )
+    if not dot and asked.key not in {*vocabulary.LOGGED_MODELS.texts, *vocabulary.LOGGED_MODELS.numbers}:
+        raise InvalidInput(f"Invalid order by field name: {asked.key}", where="order_by")
+    if asked.dataset is not None and not asked.dataset.name:
+        raise InvalidInput(
+            "`dataset_digest` can only be specified if `dataset_name` is also specified.", where="order_by"
+        )
+    order = vocabulary.LOGGED_MODELS.order(kind if dot else None, key.strip("`") if dot else asked.key, "last")
+    return tables_models.ModelOrder(msgspec.structs.replace(order, ascending=asked.ascending), asked.dataset)
 
 
 def delete(tx: Tx, model_id: str) -> None:

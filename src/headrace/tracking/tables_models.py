@@ -1,15 +1,42 @@
 """Statements on logged models."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx
 from headrace.kernel.schema import Instant
-from headrace.tracking import tables, tables_metrics
-from headrace.tracking.nouns import LoggedModel, LoggedModelStatus
+from headrace.tracking import tables, tables_metrics, tables_paging
+from headrace.tracking.cursors import Position
+from headrace.tracking.expressions import Comparison, Expression, Order, comparisons
+from headrace.tracking.nouns import DatasetName, LoggedModel, LoggedModelStatus
+from headrace.tracking.readings import NAN
+from headrace.tracking.tables_matching import Condition, condition, instant, member, reading, text
+
+
+class ModelOrder(NamedTuple):
+    """A key that logged models are sorted by; a metric counts as it was measured on `dataset`, if one is named."""
+
+    order: Order
+    dataset: DatasetName | None
+
+
+class ModelSearch(NamedTuple):
+    """What is looked for.
+
+    Attributes:
+        experiments: their numbers.
+        datasets: metrics count only as they were measured on one of these; on any when there are none.
+        after: where the page before ended.
+    """
+
+    experiments: Sequence[int]
+    expression: Expression
+    orders: Sequence[ModelOrder]
+    datasets: Sequence[DatasetName]
+    limit: int
+    after: Position | None
 
 
 def add(tx: Tx, model: LoggedModel) -> None:
@@ -53,29 +80,98 @@ def change(tx: Tx, model_id: str, **values: Any) -> None:
     tx.execute(sa.update(table).where(table.c.id == model_id).values(updated_at=tx.now, **values))
 
 
-def search(
-    tx: Tx,
-    *,
-    numbers: Sequence[int],
-    name: str | None,
-    source_run_id: str | None,
-    limit: int,
-    before: tuple[datetime, str] | None,
-) -> list[LoggedModel]:
-    """Logged models of some experiments, newest first, from after the given (created_at, id) on."""
+def search(tx: Tx, wanted: ModelSearch) -> tuple[list[LoggedModel], Position | None]:
+    """A page of live logged models, what is equal in the orders newest first, and where it ended."""
     table = tables.logged_models
     query = sa.select(table).where(
-        table.c.workspace == tx.workspace, table.c.experiment.in_(numbers), table.c.deleted_at.is_(None)
+        table.c.workspace == tx.workspace, _within(wanted.experiments), table.c.deleted_at.is_(None)
     )
-    if name is not None:
-        query = query.where(table.c.name == name)
-    if source_run_id is not None:
-        query = query.where(table.c.source_run_id == source_run_id)
-    if before is not None:
-        edge = sa.tuple_(sa.literal(before[0], Instant), sa.literal(before[1], sa.String))
-        query = query.where(sa.tuple_(table.c.created_at, table.c.id) < edge)
-    query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
-    return _assemble(tx, tx.execute(query).all())
+    query = query.where(condition(wanted.expression, lambda found: _term(found, wanted.datasets, tx.dialect)))
+    if wanted.datasets and all(found.kind != "metric" for found in comparisons(wanted.expression)):
+        query = query.where(_measured(_on_datasets(wanted.datasets)))
+    keys = [key for order in wanted.orders for key in _keys(order, tx.dialect)]
+    keys += tables_paging.numbers(table.c.created_at, ascending=False)
+    keys += tables_paging.texts(table.c.id, tx.dialect, ascending=True)
+    rows, ended = tables_paging.page(tx, query, keys, limit=wanted.limit, after=wanted.after)
+    return _assemble(tx, rows), ended
+
+
+def _within(experiments: Sequence[int]) -> Condition:
+    column = tables.logged_models.c.experiment
+    return column == experiments[0] if len(experiments) == 1 else column.in_(experiments)  # one walks its index
+
+
+def _term(found: Comparison, datasets: Sequence[DatasetName], dialect: str) -> Condition:
+    """One comparison of a logged model."""
+    table = tables.logged_models
+    if found.kind == "metric":
+        return _metric(found, datasets)
+    if found.kind != "attribute":
+        document = table.c.params if found.kind == "param" else table.c.tags
+        return text(member(document, found.key, dialect), found, dialect)
+    column = table.c[found.key]
+    if isinstance(column.type, Instant):
+        return instant(column, found)
+    return text(sa.cast(column, sa.Text) if found.key == "experiment" else column, found, dialect)
+
+
+def _metric(found: Comparison, datasets: Sequence[DatasetName]) -> Condition:
+    """A metric compared: some value of it, or the lowest or highest of them."""
+    table = tables.model_metrics
+    named = sa.and_(table.c.key == found.key, _on_datasets(datasets))
+    if found.comparator in {"IS NULL", "IS NOT NULL"}:
+        there = _measured(named)
+        return sa.not_(there) if found.comparator == "IS NULL" else there
+    if found.aggregate == "last":  # as MLflow has it: a logged model keeps every value it was measured with
+        return _measured(sa.and_(named, reading(table.c.value, found)))
+    code = sa.type_coerce(table.c.value, sa.BigInteger)
+    extreme = (sa.func.max if found.aggregate == "max" else sa.func.min)(code)
+    of_model = sa.select(extreme).where(table.c.model_id == tables.logged_models.c.id, named, code < NAN)
+    return reading(of_model.scalar_subquery(), found)
+
+
+def _measured(how: Condition) -> Condition:
+    table = tables.model_metrics
+    return sa.exists().where(table.c.model_id == tables.logged_models.c.id, how)
+
+
+def _on_datasets(datasets: Sequence[DatasetName]) -> Condition:
+    """Measured on one of some datasets; of none named, on any or on none."""
+    if not datasets:
+        return sa.true()
+    table = tables.model_metrics
+    return sa.or_(
+        *(
+            sa.and_(
+                table.c.dataset_name == each.name,
+                table.c.dataset_digest == each.digest if each.digest else sa.true(),
+            )
+            for each in datasets
+        )
+    )
+
+
+def _keys(found: ModelOrder, dialect: str) -> list[tables_paging.Key]:
+    """What sorts by one key: an attribute, or the latest value of a metric."""
+    order = found.order
+    if order.kind == "metric":
+        return tables_paging.readings(_latest(found), ascending=order.ascending)
+    column = tables.logged_models.c[order.key]
+    if order.key == "experiment" or isinstance(column.type, Instant):
+        return tables_paging.numbers(column, ascending=order.ascending)
+    return tables_paging.texts(column, dialect, ascending=order.ascending, nullable=bool(column.nullable))
+
+
+def _latest(found: ModelOrder) -> Any:
+    """The value of a metric that was measured last; the highest or lowest where that is asked for."""
+    table = tables.model_metrics
+    code = sa.type_coerce(table.c.value, sa.BigInteger)
+    query = sa.select(code).where(table.c.model_id == tables.logged_models.c.id, table.c.key == found.order.key)
+    if found.dataset is not None:
+        query = query.where(_on_datasets([found.dataset]))
+    query = query.join(tables.runs, tables.runs.c.number == table.c.run)
+    latest = query.order_by(table.c.at.desc(), table.c.step.desc(), tables.runs.c.id)
+    return latest.limit(1).correlate(tables.logged_models).scalar_subquery()
 
 
 def _assemble(tx: Tx, rows: Sequence[Any]) -> list[LoggedModel]:

@@ -4,15 +4,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import InvalidInput, NotFound, NotServed
+from headrace.errors import InvalidInput, NotServed
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, filters
+from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.locations import SCHEME
 from headrace.protocols.mlflow.wire import Pair, as_map
 from headrace.tracking import experiments
-from headrace.tracking.nouns import CreateExperiment
+from headrace.tracking.nouns import CreateExperiment, ExperimentQuery
 
+NEWEST_FIRST = ("creation_time DESC", "experiment_id ASC")
 VIEWS = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
 
 
@@ -84,25 +85,15 @@ def get_by_name(tx: Tx, request: GetByName) -> Answer:
 
 
 def search(tx: Tx, request: Search) -> Answer:
-    """Experiments, newest first."""
-    if request.order_by and request.order_by[0].lower() not in {
-        "creation_time desc",
-        "attribute.creation_time desc",
-        "attributes.creation_time desc",
-    }:
-        raise NotServed(
-            f"experiments/search is not served with the order {list(request.order_by)}", where="order_by"
-        )
-    deleted = view(request.view_type)
-    wanted = filters.equalities(request.filter, ["name"], path="experiments/search")
-    if "name" in wanted:
-        try:
-            found = experiments.get_by_name(tx, wanted["name"])
-        except NotFound:
-            return {}
-        shown = deleted is None or found.deleted is deleted
-        return {"experiments": [encoding.experiment(found)]} if shown else {}
-    page, following = experiments.search(tx, deleted=deleted, limit=request.max_results, cursor=request.page_token)
+    """Experiments, newest first unless ordered otherwise."""
+    query = ExperimentQuery(
+        filter=request.filter,
+        order_by=request.order_by or NEWEST_FIRST,
+        deleted=view(request.view_type),
+        limit=request.max_results,
+        cursor=request.page_token,
+    )
+    page, following = experiments.search(tx, query)
     return encoding.present(
         experiments=[encoding.experiment(found) for found in page], next_page_token=following or None
     )

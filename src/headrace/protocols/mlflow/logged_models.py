@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import InvalidInput, NotServed
+from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, filters
+from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.wire import Pair, as_map
 from headrace.tracking import artifacts, logged_models
@@ -61,14 +61,28 @@ class LogParams(msgspec.Struct, frozen=True, kw_only=True):
     params: tuple[Pair, ...] = ()
 
 
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that metrics were measured on."""
+
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class OrderBy(Dataset, frozen=True, kw_only=True):
+    """A key that logged models are sorted by."""
+
+    field_name: str
+    ascending: bool = True
+
+
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """`logged-models/search`."""
 
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
-    datasets: tuple[dict[str, str], ...] = ()
-    max_results: int = 100
-    order_by: tuple[dict[str, str | bool], ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    max_results: int = 50
+    order_by: tuple[OrderBy, ...] = ()
     page_token: str = ""
 
 
@@ -134,20 +148,32 @@ def log_params(tx: Tx, request: LogParams) -> Answer:
 
 
 def search(tx: Tx, request: Search) -> Answer:
-    """Logged models of some experiments, newest first."""
-    if request.datasets or any(_beyond_newest_first(order) for order in request.order_by):
-        raise NotServed("logged-models/search is not served with datasets or another order", where="order_by")
-    wanted = filters.equalities(request.filter, ["name", "source_run_id"], path="logged-models/search")
-    page, following = logged_models.search(
-        tx,
-        request.experiment_ids,
-        name=wanted.get("name"),
-        source_run_id=wanted.get("source_run_id"),
+    """Logged models of some experiments, newest first unless ordered otherwise."""
+    query = tracking.LoggedModelQuery(
+        experiment_ids=request.experiment_ids,
+        filter=request.filter,
+        order_by=tuple(
+            tracking.LoggedModelOrder(
+                key=each.field_name,
+                ascending=each.ascending,
+                dataset=_dataset(each.dataset_name, each.dataset_digest),
+            )
+            for each in request.order_by
+        ),
+        datasets=tuple(
+            tracking.DatasetName(name=each.dataset_name, digest=each.dataset_digest or None)
+            for each in request.datasets
+        ),
         limit=request.max_results,
         cursor=request.page_token,
     )
+    page, following = logged_models.search(tx, query)
     found = [encoding.logged_model(model) for model in page]
     return encoding.present(models=found, next_page_token=following or None)
+
+
+def _dataset(name: str, digest: str) -> tracking.DatasetName | None:
+    return tracking.DatasetName(name=name, digest=digest or None) if name or digest else None
 
 
 def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
@@ -156,11 +182,6 @@ def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
     entries = artifacts.listing(tx, artifacts.model_owner(model.id), request.artifact_directory_path)
     root = encoding.logged_model(model)["info"]["artifact_uri"]
     return encoding.present(root_uri=root, files=encoding.files(entries))
-
-
-def _beyond_newest_first(order: dict[str, str | bool]) -> bool:
-    newest = order.get("field_name") in {"creation_time", "creation_timestamp"}
-    return not newest or order.get("ascending", True) is not False
 
 
 _ONE = "mlflow/logged-models/{model_id:str}"

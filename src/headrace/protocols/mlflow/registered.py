@@ -4,17 +4,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import InvalidInput, NotFound, NotServed
+from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, filters, locations
+from headrace.protocols.mlflow import encoding, locations
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.wire import Pair, as_map
-from headrace.registry import aliases, models, versions
-from headrace.registry.nouns import Stage, Version
+from headrace.registry import aliases, models, tables_search, versions
+from headrace.registry import search as registry_search
+from headrace.registry.nouns import RegistryQuery, Stage, Version
 
 LATEST = "latest"
-MODELS_LIMIT = 1000
-VERSIONS_LIMIT = 10_000
 
 
 class Name(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,12 +68,18 @@ class SetAlias(AliasName, frozen=True, kw_only=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """`registered-models/search` and `model-versions/search`."""
+    """`registered-models/search`."""
 
     filter: str = ""
     max_results: int = 100
     order_by: tuple[str, ...] = ()
     page_token: str = ""
+
+
+class SearchVersions(Search, frozen=True, kw_only=True):
+    """`model-versions/search`."""
+
+    max_results: int = 200_000
 
 
 def number_of(version: str) -> int:
@@ -121,22 +126,16 @@ def get(tx: Tx, request: Name) -> Answer:
 
 
 def search(tx: Tx, request: Search) -> Answer:
-    """Registered models by name."""
-    if [order for order in request.order_by if order.lower().split()[:2] not in (["name"], ["name", "asc"])]:
-        raise NotServed(
-            f"registered-models/search is not served with the order {list(request.order_by)}", where="order_by"
-        )
-    _check_limit(request.max_results, MODELS_LIMIT)
-    wanted = filters.equalities(request.filter, ["name"], path="registered-models/search")
-    if "name" in wanted:
-        try:
-            return {"registered_models": [_encode_model(tx, wanted["name"])]}
-        except NotFound:
-            return {}
-    page = models.search(tx, limit=request.max_results + 1, after=request.page_token)
-    found = [_encode_model(tx, model.name) for model in page[: request.max_results]]
-    more = len(page) > request.max_results
-    return encoding.present(registered_models=found, next_page_token=found[-1]["name"] if more else None)
+    """Registered models, by name unless ordered otherwise."""
+    query = RegistryQuery(
+        filter=request.filter, order_by=request.order_by, limit=request.max_results, cursor=request.page_token
+    )
+    page, following = registry_search.find_models(tx, query)
+    names = [model.name for model in page]
+    named = tables_search.aliases_of(tx, names)
+    latest = tables_search.newest_of_stages(tx, names)
+    found = [encoding.model(model, latest[model.name], named[model.name]) for model in page]
+    return encoding.present(registered_models=found, next_page_token=following or None)
 
 
 def latest_versions(tx: Tx, request: LatestVersions) -> Answer:
@@ -192,24 +191,15 @@ def download_uri(tx: Tx, request: VersionName) -> Answer:
     return {"artifact_uri": locations.version_uri(version.model, version.number)}
 
 
-def search_versions(tx: Tx, request: Search) -> Answer:
-    """Versions by model, newest first."""
-    if [order for order in request.order_by if order.lower() != "version_number desc"]:
-        raise NotServed(
-            f"model-versions/search is not served with the order {list(request.order_by)}", where="order_by"
-        )
-    limit = min(request.max_results, VERSIONS_LIMIT)
-    _check_limit(limit, VERSIONS_LIMIT)
-    if request.page_token and not request.page_token.isdecimal():
-        raise InvalidInput("Invalid page token", where="page_token")
-    offset = int(request.page_token or 0)
-    wanted = filters.equalities(request.filter, ["name", "run_id"], path="model-versions/search")
-    page = versions.search(
-        tx, model=wanted.get("name"), run_id=wanted.get("run_id"), limit=limit + 1, offset=offset
+def search_versions(tx: Tx, request: SearchVersions) -> Answer:
+    """Versions, what changed last first unless ordered otherwise."""
+    query = RegistryQuery(
+        filter=request.filter, order_by=request.order_by, limit=request.max_results, cursor=request.page_token
     )
-    found = [encode_version(tx, version)["model_version"] for version in page[:limit]]
-    more = len(page) > limit
-    return encoding.present(model_versions=found, next_page_token=str(offset + limit) if more else None)
+    page, following = registry_search.find_versions(tx, query)
+    named = tables_search.aliases_of(tx, sorted({version.model for version in page}))
+    found = [encoding.version(version, named[version.model]) for version in page]
+    return encoding.present(model_versions=found, next_page_token=following or None)
 
 
 def set_version_tag(tx: Tx, request: SetVersionTag) -> Answer:
@@ -224,14 +214,6 @@ def _encode_model(tx: Tx, name: str) -> Answer:
     return encoding.model(models.get(tx, name), models.latest_versions(tx, name), aliases.of_model(tx, name))
 
 
-def _check_limit(limit: int, most: int) -> None:
-    if not 1 <= limit <= most:
-        raise InvalidInput(
-            f"Invalid value for max_results. It must be at least 1 and at most {most}, but got {limit}",
-            where="max_results",
-        )
-
-
 ENDPOINTS: list[Endpoint[Any]] = [
     writing("POST", "mlflow/registered-models/create", Create, create),
     reading("GET", "mlflow/registered-models/get", Name, get),
@@ -244,6 +226,6 @@ ENDPOINTS: list[Endpoint[Any]] = [
     writing("DELETE", "mlflow/registered-models/alias", AliasName, delete_alias),
     reading("GET", "mlflow/model-versions/get", VersionName, get_version),
     reading("GET", "mlflow/model-versions/get-download-uri", VersionName, download_uri),
-    reading("GET", "mlflow/model-versions/search", Search, search_versions),
+    reading("GET", "mlflow/model-versions/search", SearchVersions, search_versions),
     writing("POST", "mlflow/model-versions/set-tag", SetVersionTag, set_version_tag),
 ]
