@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
-from headrace.tracking import logged_models, logging, runs
+from headrace.tracking import logged_models, logging, runs, tables_models
 from headrace.tracking.expressions import Comparison, Expression, comparisons
 from headrace.tracking.nouns import (
     Batch,
@@ -150,9 +150,13 @@ DATASETS: list[tuple[DatasetName, ...]] = [
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(expression=expressions(), datasets=st.sampled_from(DATASETS))
+@given(expression=expressions(), datasets=st.sampled_from(DATASETS), rare=st.sampled_from([0, 2, 500]))
 def test_a_filter_means_what_plain_python_says(
-    database: Database, made: list[LoggedModel], expression: Expression, datasets: tuple[DatasetName, ...]
+    database: Database,
+    made: list[LoggedModel],
+    expression: Expression,
+    datasets: tuple[DatasetName, ...],
+    rare: int,
 ) -> None:
     text = write(expression, NAMES)
     by_metric = any(found.kind == "metric" for found in comparisons(expression))
@@ -162,7 +166,10 @@ def test_a_filter_means_what_plain_python_says(
         if meets(expression, lambda found, model=model: values_of(model, found, datasets))  # type: ignore[misc]
         and (by_metric or not datasets or points_of(model, datasets))
     }
-    found = [model.id for model in every_page(database, 3, filter=text, datasets=datasets)]
+    patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        patched.setattr(tables_models, "RARE", rare)  # each way to search finds the same
+        found = [model.id for model in every_page(database, 3, filter=text, datasets=datasets)]
     assert sorted(found) == sorted(expected), text
 
 

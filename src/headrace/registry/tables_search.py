@@ -1,7 +1,7 @@
 """Statements that search for registered models and versions."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,9 +12,11 @@ from headrace.registry.nouns import Alias, Model, Version
 from headrace.registry.vocabulary import PROMPT_TAG
 from headrace.tracking import tables_paging
 from headrace.tracking.cursors import Position
-from headrace.tracking.expressions import Comparison, Expression, Order, comparisons
-from headrace.tracking.tables_matching import Condition, condition, instant, member, text, whole
+from headrace.tracking.expressions import Comparison, Expression, Order, comparisons, conjuncts
+from headrace.tracking.tables_matching import Condition, condition, entry, instant, member, text, whole
 from headrace.tracking.tables_paging import Key
+
+_A_PROMPT = Comparison(kind="tag", key=PROMPT_TAG, comparator="=", value="true")
 
 
 class Search(NamedTuple):
@@ -46,6 +48,8 @@ def find_versions(tx: Tx, search: Search) -> tuple[tuple[Version, ...], Position
         is_alias = found.kind == "attribute" and found.key == "alias"
         return _alias(found, tx.dialect) if is_alias else _column(found, table, tx.dialect)
 
+    if any(_names_few(found) for found in conjuncts(search.expression)):
+        keys[0] = keys[0].unindexed()
     rows, ended = _page(tx, search, table, keys, term)
     return tuple(tables.version_of(row) for row in rows), ended
 
@@ -86,22 +90,22 @@ def _page(
 ) -> tuple[list[sa.RowMapping], Position | None]:
     query = sa.select(table).where(table.c.workspace == tx.workspace, condition(search.expression, term))
     if not any(found.kind == "tag" and found.key == PROMPT_TAG for found in comparisons(search.expression)):
-        query = query.where(_is_prompt(table, tx.dialect) != "true")
+        query = query.where(sa.not_(entry(table.c.tags, _A_PROMPT, tx.dialect)))
     rows, ended = tables_paging.page(tx, query, keys, limit=search.limit, after=search.after)
     return [row._mapping for row in rows], ended  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def _is_prompt(table: sa.Table, dialect: str) -> Any:
-    return sa.func.coalesce(member(table.c.tags, PROMPT_TAG, dialect), "false")
+def _names_few(found: Expression) -> bool:
+    """Whether few versions can meet it, so that it is better to sort those than to walk an order."""
+    return isinstance(found, Comparison) and found.key in {"model", "run_id"} and found.comparator in {"=", "IN"}
 
 
 def _column(found: Comparison, table: sa.Table, dialect: str) -> Condition:
     """What is a column compared, or a tag; whoever does not say that it is a prompt says that it is none."""
+    if found.kind == "tag" and found.key == PROMPT_TAG and found.texts:
+        return text(sa.func.coalesce(member(table.c.tags, PROMPT_TAG, dialect), "false"), found, dialect)
     if found.kind == "tag":
-        said = found.key == PROMPT_TAG and found.comparator not in {"IS NULL", "IS NOT NULL"}
-        return text(
-            _is_prompt(table, dialect) if said else member(table.c.tags, found.key, dialect), found, dialect
-        )
+        return entry(table.c.tags, found, dialect)
     column = table.c[found.key]
     if found.key == "number":
         return whole(column, found)

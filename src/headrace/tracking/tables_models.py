@@ -9,10 +9,13 @@ from headrace.kernel.database import Tx
 from headrace.kernel.schema import Instant
 from headrace.tracking import tables, tables_metrics, tables_paging
 from headrace.tracking.cursors import Position
-from headrace.tracking.expressions import Comparison, Expression, Order, comparisons
+from headrace.tracking.expressions import Comparison, Expression, Order, comparisons, conjuncts
 from headrace.tracking.nouns import DatasetName, LoggedModel, LoggedModelStatus
 from headrace.tracking.readings import NAN
-from headrace.tracking.tables_matching import Condition, condition, instant, member, reading, text
+from headrace.tracking.tables_matching import Condition, condition, entry, instant, reading, text
+
+RARE = 500
+"""How many measured values may match for their models to be fetched and sorted rather than an order walked."""
 
 
 class ModelOrder(NamedTuple):
@@ -83,21 +86,44 @@ def change(tx: Tx, model_id: str, **values: Any) -> None:
 def search(tx: Tx, wanted: ModelSearch) -> tuple[list[LoggedModel], Position | None]:
     """A page of live logged models, what is equal in the orders newest first, and where it ended."""
     table = tables.logged_models
-    query = sa.select(table).where(
-        table.c.workspace == tx.workspace, _within(wanted.experiments), table.c.deleted_at.is_(None)
-    )
+    rare = _rare(tx, wanted)
+    query = sa.select(table).where(table.c.workspace == tx.workspace, table.c.deleted_at.is_(None))
+    if rare is None:
+        query = query.where(_within(wanted.experiments, table.c.experiment))
+    else:  # by their ids, whatever other index there is
+        query = query.where(table.c.id.in_(rare), _within(wanted.experiments, table.c.experiment + 0))
     query = query.where(condition(wanted.expression, lambda found: _term(found, wanted.datasets, tx.dialect)))
     if wanted.datasets and all(found.kind != "metric" for found in comparisons(wanted.expression)):
         query = query.where(_measured(_on_datasets(wanted.datasets)))
     keys = [key for order in wanted.orders for key in _keys(order, tx.dialect)]
     keys += tables_paging.numbers(table.c.created_at, ascending=False)
     keys += tables_paging.texts(table.c.id, tx.dialect, ascending=True)
+    if rare is not None:
+        keys[0] = keys[0].unindexed()
     rows, ended = tables_paging.page(tx, query, keys, limit=wanted.limit, after=wanted.after)
     return _assemble(tx, rows), ended
 
 
-def _within(experiments: Sequence[int]) -> Condition:
-    column = tables.logged_models.c.experiment
+def _rare(tx: Tx, wanted: ModelSearch) -> list[str] | None:
+    """The models with a value that must be there, when they are few; None when there is no such."""
+    table = tables.model_metrics
+    for found in conjuncts(wanted.expression):
+        if isinstance(found, Comparison) and found.kind == "metric" and _narrows(found):
+            matching = sa.and_(table.c.key == found.key, reading(table.c.value, found))
+            query = sa.select(table.c.model_id).where(matching, _on_datasets(wanted.datasets)).limit(RARE + 1)
+            models = list(tx.execute(query).scalars())
+            if len(models) <= RARE:
+                return sorted(set(models))
+    return None
+
+
+def _narrows(found: Comparison) -> bool:
+    """Whether a model meets the comparison only if one of its values does."""
+    extremes = {"last": {"<", "<=", "=", ">", ">="}, "max": {"=", ">", ">="}, "min": {"=", "<", "<="}}
+    return found.comparator in extremes[found.aggregate]
+
+
+def _within(experiments: Sequence[int], column: Any) -> Condition:
     return column == experiments[0] if len(experiments) == 1 else column.in_(experiments)  # one walks its index
 
 
@@ -108,7 +134,7 @@ def _term(found: Comparison, datasets: Sequence[DatasetName], dialect: str) -> C
         return _metric(found, datasets)
     if found.kind != "attribute":
         document = table.c.params if found.kind == "param" else table.c.tags
-        return text(member(document, found.key, dialect), found, dialect)
+        return entry(document, found, dialect)
     column = table.c[found.key]
     if isinstance(column.type, Instant):
         return instant(column, found)
@@ -123,7 +149,8 @@ def _metric(found: Comparison, datasets: Sequence[DatasetName]) -> Condition:
         there = _measured(named)
         return sa.not_(there) if found.comparator == "IS NULL" else there
     if found.aggregate == "last":  # as MLflow has it: a logged model keeps every value it was measured with
-        return _measured(sa.and_(named, reading(table.c.value, found)))
+        value = sa.type_coerce(table.c.value, sa.BigInteger) + 0  # by model and key, not by the index of values
+        return _measured(sa.and_(named, reading(value, found)))
     code = sa.type_coerce(table.c.value, sa.BigInteger)
     extreme = (sa.func.max if found.aggregate == "max" else sa.func.min)(code)
     of_model = sa.select(extreme).where(table.c.model_id == tables.logged_models.c.id, named, code < NAN)
@@ -163,14 +190,13 @@ def _keys(found: ModelOrder, dialect: str) -> list[tables_paging.Key]:
 
 
 def _latest(found: ModelOrder) -> Any:
-    """The value of a metric that was measured last; the highest or lowest where that is asked for."""
+    """The value of a metric that was measured last."""
     table = tables.model_metrics
     code = sa.type_coerce(table.c.value, sa.BigInteger)
     query = sa.select(code).where(table.c.model_id == tables.logged_models.c.id, table.c.key == found.order.key)
     if found.dataset is not None:
         query = query.where(_on_datasets([found.dataset]))
-    query = query.join(tables.runs, tables.runs.c.number == table.c.run)
-    latest = query.order_by(table.c.at.desc(), table.c.step.desc(), tables.runs.c.id)
+    latest = query.order_by(table.c.at.desc(), table.c.step.desc(), table.c.run)
     return latest.limit(1).correlate(tables.logged_models).scalar_subquery()
 
 
