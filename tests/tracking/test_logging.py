@@ -52,7 +52,8 @@ def test_a_batch_is_stored(database: Database, run: Run) -> None:
     found = read(database, run)
     assert found.params == {"depth": "3", "kind": "tree", "none": "None"}
     assert found.tags == {"a": "b"}
-    assert found.metrics == {"loss": point(0.5)}
+    summary = found.metrics["loss"]
+    assert (summary.value, summary.step, summary.at) == (0.5, 0, point(0.5).at)
 
 
 def test_logging_writes_no_event(database: Database, run: Run) -> None:

@@ -1,6 +1,6 @@
 """Runs begin, end, and are found again page by page."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,17 +12,14 @@ from headrace.kernel.database import Database
 from headrace.tracking import logging, runs
 from headrace.tracking.nouns import (
     Batch,
-    Condition,
     CreateRun,
     FinishRun,
     KillRuns,
-    MetricPoint,
-    Order,
-    Reading,
     Run,
     RunQuery,
     RunStatus,
 )
+from headrace.tracking.search import find
 
 pytestmark = pytest.mark.both_databases
 
@@ -32,7 +29,7 @@ def types_of(database: Database, run_id: str) -> list[str]:
 
 
 def search(database: Database, **query: Any) -> list[str]:
-    page = database.read(lambda tx: runs.search(tx, RunQuery(**{"experiment_ids": None, **query})))
+    page = database.read(lambda tx: find(tx, RunQuery(**{"experiment_ids": None, **query})))
     return [run.name for run in page.runs]
 
 
@@ -77,7 +74,7 @@ def test_the_running_runs_of_a_tag_are_killed_and_no_other(database: Database, c
     wanted = KillRuns(tag="job", value="1")
     killed = database.write(lambda tx: runs.kill(tx, wanted), actor="ana")
     assert set(killed) == {made["left"], made["its trial"]}
-    found = {run.name: run for run in database.read(lambda tx: runs.search(tx, RunQuery(experiment_ids=None))).runs}
+    found = {run.name: run for run in database.read(lambda tx: find(tx, RunQuery(experiment_ids=None))).runs}
     assert [found[name].status.value for name in names] == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]
     assert found["left"].ended_at == clock.now()
     assert types_of(database, made["left"]) == ["tracking.run_created", "tracking.run_finished"]
@@ -101,63 +98,8 @@ def test_a_finished_run_can_be_resumed_and_renamed(database: Database, run: Run)
 def test_runs_of_another_workspace_are_not_there(database: Database, run: Run) -> None:
     with pytest.raises(NotFound):
         database.read(lambda tx: runs.get(tx, run.id), workspace="other")
-    page = database.read(lambda tx: runs.search(tx, RunQuery(experiment_ids=None)), workspace="other")
+    page = database.read(lambda tx: find(tx, RunQuery(experiment_ids=None)), workspace="other")
     assert page.runs == ()
-
-
-@pytest.mark.parametrize(
-    "order", [Order(), Order(ascending=True), Order(metric="auc"), Order(metric="auc", ascending=True)]
-)
-def test_pages_follow_one_another_in_every_order(database: Database, clock: ManualClock, order: Order) -> None:
-    values: list[Reading | None] = [0.5, None, "NaN", 0.5, "-Infinity", None, "Infinity", -0.25, 0.0]
-    for number, value in enumerate(values):
-        log(database, str(number), metrics=() if value is None else (MetricPoint(key="auc", value=value),))
-        if number % 2:
-            clock.advance(timedelta(seconds=1))
-    whole = search(database, order=order)
-    assert sorted(whole) == [str(number) for number in range(len(values))]
-    seen: list[str] = []
-    cursor = ""
-    while True:
-        query = RunQuery(experiment_ids=None, order=order, limit=2, cursor=cursor)
-        page = database.read(lambda tx, query=query: runs.search(tx, query))  # type: ignore[misc]
-        seen += [run.name for run in page.runs]
-        cursor = page.next_cursor
-        if not cursor:
-            break
-    assert seen == whole
-    if order.metric:
-        present = [name for name in whole if values[int(name)] is not None]
-        assert whole[-2:] == ["5", "1"]  # without the metric: last, newest first
-        assert present == (
-            ["4", "7", "8", "3", "0", "6", "2"] if order.ascending else ["2", "6", "3", "0", "8", "7", "4"]
-        )
-
-
-@pytest.mark.parametrize(
-    ("condition", "expected"),
-    [
-        (("metric", "auc", ">", 0.0), ["high"]),
-        (("metric", "auc", "=", 0.0), ["zero"]),
-        (("metric", "auc", "=", -0.0), ["zero"]),
-        (("metric", "auc", "<=", 0.0), ["zero"]),
-        (("metric", "auc", "!=", 0.0), ["high", "nan"]),
-        (("metric", "auc", ">=", -1.0), ["high", "zero"]),
-        (("param", "kind", "=", "tree"), ["high"]),
-        (("param", "kind", "!=", "tree"), ["zero"]),
-        (("tag", "team", "=", "growth"), ["nan"]),
-        (("attribute", "name", "=", "zero"), ["zero"]),
-        (("attribute", "status", "=", "FINISHED"), []),
-        (("attribute", "started_at", ">=", datetime(2026, 1, 1, tzinfo=UTC)), ["high", "nan", "zero"]),
-    ],
-)
-def test_conditions(database: Database, condition: tuple[Any, ...], expected: list[str]) -> None:
-    log(database, "high", metrics=(MetricPoint(key="auc", value=0.9),), params={"kind": "tree"})
-    log(database, "zero", metrics=(MetricPoint(key="auc", value=0.0),), params={"kind": "line"})
-    log(database, "nan", metrics=(MetricPoint(key="auc", value="NaN"),), tags={"team": "growth"})
-    kind, key, comparator, value = condition
-    found = search(database, conditions=(Condition(kind=kind, key=key, comparator=comparator, value=value),))
-    assert sorted(found) == expected
 
 
 def test_searches_keep_to_their_experiments(database: Database, run: Run) -> None:
@@ -165,14 +107,6 @@ def test_searches_keep_to_their_experiments(database: Database, run: Run) -> Non
     assert search(database, experiment_ids=(run.experiment_id,)) == [run.name]
     assert search(database, experiment_ids=()) == []
     assert set(search(database)) == {run.name, "elsewhere"}
-
-
-def test_a_cursor_of_another_order_is_refused(database: Database) -> None:
-    for name in "ab":
-        log(database, name)
-    page = database.read(lambda tx: runs.search(tx, RunQuery(experiment_ids=None, limit=1)))
-    with pytest.raises(InvalidInput, match="order"):
-        search(database, cursor=page.next_cursor, order=Order(metric="auc"))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 50_001])

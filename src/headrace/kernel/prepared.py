@@ -90,7 +90,7 @@ class _Compiled:
         if self._order is None:
             return self._text, given
         ordered = (given[key] for key in self._order)
-        return self._text, tuple(_as_text(value) if isinstance(value, list) else value for value in ordered)
+        return self._text, tuple(_json(value) if isinstance(value, list) else value for value in ordered)
 
 
 class InsertMany:
@@ -185,5 +185,10 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _as_text(value: list[Any]) -> str:
+def listed(tx: Tx, values: list[Any]) -> Any:
+    """A list as the parameter of `Dialect.among`."""
+    return values if tx.dialect == "postgresql" else _json(values)
+
+
+def _json(value: list[Any]) -> str:
     return msgspec.json.encode(value).decode()

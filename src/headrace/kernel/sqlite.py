@@ -75,6 +75,7 @@ class SqliteDatabase:
 
         @sa.event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
+            connection.create_function("unicode_lower", 1, _lower, deterministic=True)
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             cursor.execute(f"PRAGMA synchronous={synchronous}")
@@ -85,6 +86,11 @@ class SqliteDatabase:
             cursor.close()
 
         return engine
+
+
+def _lower(text: str | None) -> str | None:
+    """What `lower` is on PostgreSQL; SQLite's own knows ASCII only."""
+    return None if text is None else text.lower()
 
 
 class _Connector:

@@ -65,7 +65,7 @@ def log_entries(tx: Tx, run_id: str, entries: Entries) -> None:
         raise InvalidInput(f"a batch has at most {BATCH_LIMIT} entries, this one has {size}", where="batch")
     keys.check_tags(entries.tags)
     _put_params(tx, run, entries.params)
-    tables_runs.put_tags(tx, run.number, entries.tags)
+    tables_runs.put_tags(tx, run.number, run.experiment, entries.tags)
     put_points(tx, run, entries.points)
     if entries.measured:
         _require_models(tx, list({str(point.model_id) for point in entries.measured}))
@@ -133,7 +133,8 @@ def _put_params(tx: Tx, run: RunRow, values: dict[str, str]) -> None:
                 where=f"param {key!r}",
                 fix="Log a value that changes as a metric or a tag.",
             )
-    tables_runs.add_params(tx, run.number, {key: value for key, value in values.items() if key not in before})
+    fresh = {key: value for key, value in values.items() if key not in before}
+    tables_runs.add_params(tx, run.number, run.experiment, fresh)
 
 
 def _require_models(tx: Tx, model_ids: Sequence[str]) -> None:

@@ -59,6 +59,23 @@ class CreateExperiment(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
+class ExperimentQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for experiments.
+
+    Attributes:
+        filter: what an experiment must be, such as `name LIKE 'churn%' AND tags.team = 'growth'`.
+        order_by: what they are sorted by, such as `name`; newest first when it is not given.
+        deleted: False for live ones, True for deleted ones, None for both.
+        cursor: where the page before ended, as that page said; empty for the first page.
+    """
+
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    deleted: bool | None = False
+    limit: int = 1000
+    cursor: str = ""
+
+
 class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One value of one metric.
 
@@ -79,6 +96,36 @@ class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def number(self) -> float:
         """The value as a float, NaN and infinities included."""
+        return float(self.value)
+
+
+class MetricExtreme(msgspec.Struct, frozen=True, kw_only=True):
+    """The lowest or the highest value of a metric, and the first step that reached it."""
+
+    value: Reading
+    step: Step
+
+
+class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a metric of a run beside its points.
+
+    Attributes:
+        value: of the latest point: the greatest by step, then time, then value.
+        step: of the latest point.
+        at: time of the latest point.
+        min: the lowest of its numbers; None while only NaN was seen.
+        max: the highest, likewise.
+    """
+
+    value: Reading
+    step: Step
+    at: datetime
+    min: MetricExtreme | None = None
+    max: MetricExtreme | None = None
+
+    @property
+    def number(self) -> float:
+        """The latest value as a float, NaN and infinities included."""
         return float(self.value)
 
 
@@ -126,7 +173,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         user: who ran it, as the client says; the principal that asked is in the event.
-        metrics: the latest point of each metric: the greatest by step, then time, then value.
+        metrics: each metric's latest, lowest and highest value.
     """
 
     id: str
@@ -139,7 +186,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool = False
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
-    metrics: dict[str, MetricPoint] = {}
+    metrics: dict[str, MetricSummary] = {}
     inputs: Inputs = Inputs()
     outputs: tuple[ModelOutput, ...] = ()
 
@@ -241,28 +288,52 @@ class CreateLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
-Comparator = Literal["=", "!=", "<", "<=", ">", ">="]
+class DatasetName(msgspec.Struct, frozen=True, kw_only=True):
+    """Names a dataset that metrics were measured on; without a digest, each one of the name."""
+
+    name: str
+    digest: str | None = None
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """One term of a search; the terms of a search must all hold.
+class LoggedModelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What logged models are sorted by.
 
     Attributes:
-        kind: what `key` names. Attributes of a run are name, status, user, started_at, ended_at, run_id.
-        value: text for params, tags and most attributes; a number for metrics; a datetime for times.
+        key: an attribute, or `metrics.<name>` for the value that was measured last.
+        dataset: the one that the metric was measured on; any when it is not given.
     """
 
-    kind: Literal["attribute", "param", "tag", "metric"]
     key: str
-    comparator: Comparator
-    value: str | float | datetime
+    ascending: bool = True
+    dataset: DatasetName | None = None
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search is sorted by: the start time, or the latest value of a metric, absent ones last."""
+class LoggedModelQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for logged models.
 
-    metric: str | None = None
-    ascending: bool = False
+    Attributes:
+        experiment_ids: where to look.
+        filter: what a model must be, such as `metrics.auc > 0.8 AND params.depth = '3'`. A metric compares when one
+            of its values does.
+        order_by: what models are sorted by; what is equal goes newest first.
+        datasets: metrics count only as they were measured on one of these.
+        cursor: where the page before ended, as that page said; empty for the first page.
+    """
+
+    experiment_ids: tuple[str, ...]
+    filter: str = ""
+    order_by: tuple[LoggedModelOrder, ...] = ()
+    datasets: tuple[DatasetName, ...] = ()
+    limit: int = 100
+    cursor: str = ""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which params, metrics and tags of runs come back: those of some keys, or None for all of them."""
+
+    params: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,13 +341,17 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         experiment_ids: where to look; None for everywhere.
+        filter: what a run must be, such as `metrics.auc > 0.8 AND NOT (params.model = 'tree' OR tags.old = 'yes')`.
+        order_by: what runs are sorted by, such as `max(metrics.auc) DESC`; what is equal goes newest first.
+        select: which params, metrics and tags come back.
         deleted: False for live runs, True for deleted ones, None for both.
         cursor: where the page before ended, as that page said; empty for the first page.
     """
 
-    experiment_ids: tuple[str, ...] | None
-    conditions: tuple[Condition, ...] = ()
-    order: Order = Order()
+    experiment_ids: tuple[str, ...] | None = None
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    select: Selection = Selection()
     deleted: bool | None = False
     limit: int = 1000
     cursor: str = ""

@@ -12,7 +12,7 @@ from headrace.kernel.access import Role
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Transactions
 from headrace.kernel.settings import Settings
-from headrace.tracking import artifacts, experiments, history, logging, runs
+from headrace.tracking import artifacts, experiments, history, logging, runs, search
 from headrace.tracking.downloads import download
 from headrace.tracking.nouns import (
     Artifact,
@@ -21,6 +21,7 @@ from headrace.tracking.nouns import (
     CreateRun,
     Entry,
     Experiment,
+    ExperimentQuery,
     FinishRun,
     Inputs,
     KillRuns,
@@ -67,7 +68,8 @@ async def list_experiments(
     if name is not None:
         found = await transactions.read(lambda tx: experiments.get_by_name(tx, name))
         return ExperimentPage(experiments=(found,))
-    page, following = await transactions.read(lambda tx: experiments.search(tx, limit=limit, cursor=cursor))
+    query = ExperimentQuery(limit=limit, cursor=cursor)
+    page, following = await transactions.read(lambda tx: experiments.search(tx, query))
     return ExperimentPage(experiments=page, next_cursor=following)
 
 
@@ -86,7 +88,13 @@ async def list_runs(
 ) -> RunPage:
     """Live runs of one experiment or of all, newest first."""
     query = RunQuery(experiment_ids=None if experiment_id is None else (experiment_id,), limit=limit, cursor=cursor)
-    return await transactions.read(lambda tx: runs.search(tx, query))
+    return await transactions.read(lambda tx: search.find(tx, query))
+
+
+@post("/api/v1/runs/search", status_code=200)
+async def search_runs(data: JSONBody[RunQuery], transactions: NamedDependency[Transactions]) -> RunPage:
+    """Runs that match a filter, in any order, with those of their params, metrics and tags that are selected."""
+    return await transactions.read(lambda tx: search.find(tx, data))
 
 
 @get("/api/v1/runs/{run_id:str}")
@@ -184,6 +192,7 @@ HANDLERS = [
     list_experiments,
     create_run,
     list_runs,
+    search_runs,
     get_run,
     log_batch,
     log_inputs,
@@ -200,6 +209,7 @@ AUTHORIZATION = {
     "GET /api/v1/experiments": Role.VIEWER,
     "POST /api/v1/runs": Role.DEVELOPER,
     "GET /api/v1/runs": Role.VIEWER,
+    "POST /api/v1/runs/search": Role.VIEWER,
     "GET /api/v1/runs/{run_id}": Role.VIEWER,
     "POST /api/v1/runs/{run_id}/batch": Role.DEVELOPER,
     "POST /api/v1/runs/{run_id}/inputs": Role.DEVELOPER,

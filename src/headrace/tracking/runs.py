@@ -3,23 +3,18 @@
 import re
 from datetime import datetime
 
-import msgspec
-
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_hex
-from headrace.tracking import experiments, keys, tables_runs, tables_search
+from headrace.tracking import experiments, keys, tables_runs
 from headrace.tracking.names import run_name
 from headrace.tracking.nouns import (
     DEFAULT_EXPERIMENT_ID,
-    Condition,
     CreateRun,
     FinishRun,
     KillRuns,
     Run,
-    RunPage,
-    RunQuery,
     RunStatus,
 )
 from headrace.tracking.tables_runs import RunRow
@@ -28,15 +23,6 @@ PAGE_LIMIT = 50_000
 NAME_LIMIT = 8_000
 USER_LIMIT = 256
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-class _Position(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a page of runs ended, and the metric that it was sorted by."""
-
-    metric: str | None
-    value: int | None
-    at: datetime
-    number: int
 
 
 def create(tx: Tx, request: CreateRun) -> Run:
@@ -75,7 +61,7 @@ def create(tx: Tx, request: CreateRun) -> Run:
     )
     if number is None:
         return _repeated(tx, run_id, request)
-    tables_runs.put_tags(tx, number, request.tags)
+    tables_runs.put_tags(tx, number, int(experiment.id), request.tags)
     events.append(tx, "tracking.run_created", f"run/{run_id}", {"experiment_id": experiment.id, "name": name})
     return Run(
         id=run_id,
@@ -147,15 +133,7 @@ def kill(tx: Tx, request: KillRuns) -> tuple[str, ...]:
         InvalidInput: the tag is not one.
     """
     keys.check_tags({request.tag: request.value})
-    running = RunQuery(
-        experiment_ids=None,
-        conditions=(
-            Condition(kind="tag", key=request.tag, comparator="=", value=request.value),
-            Condition(kind="attribute", key="status", comparator="=", value=RunStatus.RUNNING.value),
-        ),
-        limit=PAGE_LIMIT,
-    )
-    found = tuple(run.id for run in search(tx, running).runs)
+    found = tables_runs.running_with_tag(tx, request.tag, request.value)
     for run_id in found:
         update(tx, run_id, status=RunStatus.KILLED)
     return found
@@ -182,34 +160,3 @@ def update(
         tables_runs.change_run(tx, row.number, name=name)
         events.append(tx, "tracking.run_renamed", subject, {"before": row.name, "after": name})
     return tables_runs.read_run(tx, row.number)
-
-
-def search(tx: Tx, query: RunQuery) -> RunPage:
-    """A page of runs of some experiments, newest first unless the query orders otherwise.
-
-    Raises:
-        InvalidInput: the limit, the cursor or an experiment's id is not one.
-    """
-    keys.check_limit(query.limit, PAGE_LIMIT)
-    everywhere = query.experiment_ids is None
-    numbers = [experiments.number_of(each) for each in query.experiment_ids or ()]
-    after = None
-    if query.cursor:
-        position = keys.read_cursor(query.cursor, _Position)
-        if position.metric != query.order.metric:
-            raise InvalidInput("the cursor is of a search with another order", where="page_token")
-        after = (position.value, position.at, position.number)
-    found, ended = tables_search.list_runs(
-        tx,
-        numbers=None if everywhere else numbers,
-        conditions=query.conditions,
-        order=query.order,
-        deleted=query.deleted,
-        limit=query.limit,
-        after=after,
-    )
-    if ended is None:
-        return RunPage(runs=found)
-    value, at, number = ended
-    position = _Position(metric=query.order.metric, value=value, at=at, number=number)
-    return RunPage(runs=found, next_cursor=keys.write_cursor(position))

@@ -15,6 +15,13 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _BYTEWISE = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # so that a prefix is a range
 
 
+INDEXED = 100
+"""How many characters of a param's or a tag's value are in the index: PostgreSQL takes no long ones."""
+
+
+_HEAD = sa.func.substr(sa.column("value"), 1, INDEXED)
+
+
 def _of_run() -> sa.Column[int]:
     return sa.Column("run", NUMBER, sa.ForeignKey("tracking_runs.number"), primary_key=True, autoincrement=False)
 
@@ -35,6 +42,8 @@ experiments = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant, nullable=True),
     sa.UniqueConstraint("workspace", "name"),
+    sa.Index("ix_tracking_experiments_created", "workspace", "created_at", "number"),
+    sa.Index("ix_tracking_experiments_updated", "workspace", "updated_at", "number"),
     sqlite_autoincrement=True,  # an id is never given twice
 )
 
@@ -52,6 +61,14 @@ runs = sa.Table(
     sa.Column("ended_at", Instant, nullable=True),
     sa.Column("deleted_at", Instant, nullable=True),
     sa.Index("ix_tracking_runs_experiment", "experiment", "started_at", "number"),
+    sa.Index(
+        "ix_tracking_runs_live",
+        "experiment",
+        "started_at",
+        "number",
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    ),
     sa.Index("ix_tracking_runs_started", "workspace", "started_at", "number"),
     sqlite_autoincrement=True,
 )
@@ -63,7 +80,10 @@ params = sa.Table(
     sa.Column("key", sa.String(250), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
     workspace_column(),
-    sa.Index("ix_tracking_params_key", "key", "run"),
+    sa.Column("experiment", NUMBER, nullable=False),
+    sa.Index(
+        "ix_tracking_params_value", "experiment", "key", sa.func.substr(sa.column("value"), 1, INDEXED), "run"
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -74,7 +94,8 @@ tags = sa.Table(
     sa.Column("key", sa.String(250), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
     workspace_column(),
-    sa.Index("ix_tracking_tags_key", "key", "run"),
+    sa.Column("experiment", NUMBER, nullable=False),
+    sa.Index("ix_tracking_tags_value", "experiment", "key", _HEAD, "run"),
     sqlite_with_rowid=False,
 )
 
@@ -94,7 +115,7 @@ series = sa.Table(
     sa.Column("max_value", SortableFloat, nullable=True),
     sa.Column("max_step", sa.BigInteger, nullable=True),
     sa.UniqueConstraint("run", "key"),
-    sa.Index("ix_tracking_series_key", "key", "last_value", "run"),
+    sa.Index("ix_tracking_series_value", "experiment", "key", "last_value", "run"),
 )
 
 points = sa.Table(
@@ -174,7 +195,8 @@ logged_models = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant, nullable=True),
     sa.Index("ix_tracking_logged_models_created", "experiment", "created_at", "id"),
-    sa.Index("ix_tracking_logged_models_run", "source_run_id"),
+    sa.Index("ix_tracking_logged_models_name", "experiment", "name", "created_at"),
+    sa.Index("ix_tracking_logged_models_run", "source_run_id", "experiment", "created_at"),
 )
 
 model_metrics = sa.Table(
@@ -189,6 +211,7 @@ model_metrics = sa.Table(
     workspace_column(),
     sa.Column("dataset_name", sa.Text, nullable=True),
     sa.Column("dataset_digest", sa.Text, nullable=True),
+    sa.Index("ix_tracking_model_metrics_value", "key", "value", "model_id"),
 )
 
 

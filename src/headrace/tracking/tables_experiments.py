@@ -1,14 +1,17 @@
 """Statements on experiments."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.schema import Instant
-from headrace.tracking import tables
+from headrace.tracking import tables, tables_paging
+from headrace.tracking.cursors import Position
+from headrace.tracking.expressions import Comparison, Expression, Order
 from headrace.tracking.nouns import Experiment
+from headrace.tracking.tables_matching import Condition, condition, entry, instant, member, text
 
 
 def _experiment(row: Any) -> Experiment:
@@ -50,19 +53,48 @@ def find_experiment(tx: Tx, *, number: int | None = None, name: str | None = Non
     return None if row is None else _experiment(row)
 
 
-def list_experiments(
-    tx: Tx, *, deleted: bool | None, limit: int, before: tuple[datetime, int] | None = None
-) -> tuple[Experiment, ...]:
-    """Experiments, newest first, from after the given (created_at, number) on."""
-    query = sa.select(tables.experiments).where(tables.experiments.c.workspace == tx.workspace)
-    query = tables.with_deletion(query, tables.experiments.c.deleted_at, deleted=deleted)
-    if before is not None:
-        query = query.where(
-            sa.tuple_(tables.experiments.c.created_at, tables.experiments.c.number)
-            < sa.tuple_(sa.literal(before[0], Instant), sa.literal(before[1], tables.NUMBER))
-        )
-    query = query.order_by(tables.experiments.c.created_at.desc(), tables.experiments.c.number.desc()).limit(limit)
-    return tuple(_experiment(row) for row in tx.execute(query))
+def search_experiments(
+    tx: Tx,
+    expression: Expression,
+    orders: Sequence[Order],
+    *,
+    deleted: bool | None,
+    limit: int,
+    after: Position | None,
+) -> tuple[tuple[Experiment, ...], Position | None]:
+    """A page of experiments, those that are equal in the orders by number from the highest, and where it ended."""
+    table = tables.experiments
+    query = sa.select(table).where(table.c.workspace == tx.workspace)
+    query = tables.with_deletion(query, table.c.deleted_at, deleted=deleted)
+    query = query.where(condition(expression, lambda found: _term(found, tx.dialect)))
+    keys = [key for order in orders for key in _keys(order, tx.dialect)]
+    keys.append(tables_paging.Key(table.c.number, ascending=False))
+    rows, ended = tables_paging.page(tx, query, keys, limit=limit, after=after)
+    return tuple(_experiment(row) for row in rows), ended
+
+
+def _term(found: Comparison, dialect: str) -> Condition:
+    """One comparison of an experiment."""
+    table = tables.experiments
+    if found.kind == "tag":
+        return entry(table.c.tags, found, dialect)
+    if found.key == "id":
+        if found.comparator in {"=", "IN"}:
+            return table.c.number.in_([int(each) for each in found.texts])
+        return text(sa.cast(table.c.number, sa.Text), found, dialect)
+    column = table.c[found.key]
+    return instant(column, found) if isinstance(column.type, Instant) else text(column, found, dialect)
+
+
+def _keys(order: Order, dialect: str) -> list[tables_paging.Key]:
+    table = tables.experiments
+    if order.kind == "tag":
+        value = member(table.c.tags, order.key, dialect)
+        return tables_paging.texts(value, dialect, ascending=order.ascending, nullable=True)
+    if order.key == "name":
+        return tables_paging.texts(table.c.name, dialect, ascending=order.ascending)
+    column = table.c.number if order.key == "id" else table.c[order.key]
+    return tables_paging.numbers(column, ascending=order.ascending)
 
 
 def set_experiment_tags(tx: Tx, number: int, experiment_tags: dict[str, str]) -> None:
@@ -72,3 +104,22 @@ def set_experiment_tags(tx: Tx, number: int, experiment_tags: dict[str, str]) ->
         .where(tables.experiments.c.number == number)
         .values(tags=experiment_tags, updated_at=tx.now)
     )
+
+
+def every_number(tx: Tx) -> list[int]:
+    """The numbers of all experiments."""
+    table = tables.experiments
+    return list(tx.execute(sa.select(table.c.number).where(table.c.workspace == tx.workspace)).scalars())
+
+
+def known_numbers(tx: Tx, numbers: Sequence[int]) -> list[int]:
+    """Those of the numbers that are experiments."""
+    table = tables.experiments
+    query = sa.select(table.c.number).where(table.c.workspace == tx.workspace, table.c.number.in_(numbers))
+    return list(tx.execute(query).scalars())
+
+
+def tags_of(tx: Tx, numbers: Sequence[int]) -> list[dict[str, str]]:
+    """The tags of experiments."""
+    table = tables.experiments
+    return list(tx.execute(sa.select(table.c.tags).where(table.c.number.in_(numbers))).scalars())

@@ -1,6 +1,5 @@
 """Statements on runs: their rows, params, tags, and what they read and made."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,21 +7,20 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
-from headrace.kernel.prepared import InsertMany, Prepared
+from headrace.kernel.prepared import Dialect, InsertMany, Prepared
 from headrace.kernel.schema import from_microseconds, to_microseconds
 from headrace.tracking import tables
 from headrace.tracking.nouns import (
     Dataset,
-    DatasetInput,
-    Inputs,
-    MetricPoint,
     ModelOutput,
     Run,
     RunStatus,
-    reading,
+    Selection,
 )
+from headrace.tracking.stored_runs import DATASET_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, StoredRun
 
-_RUN_COLUMNS = ("workspace", "id", "experiment", "name", "user", "status", "started_at")
+ALL = Selection()
+_NEW_RUN = ("workspace", "id", "experiment", "name", "user", "status", "started_at")
 _CHUNK = 500  # rows named in one IN list
 
 
@@ -47,7 +45,7 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 _ADD_RUN = Prepared(
     lambda dialect: (
         dialect.insert(tables.runs)
-        .values({name: sa.bindparam(name) for name in _RUN_COLUMNS})
+        .values({name: sa.bindparam(name) for name in _NEW_RUN})
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(tables.runs.c.number)
     )
@@ -68,8 +66,8 @@ _FIND_PARAMS = Prepared(
         tables.params.c.run == sa.bindparam("run"), dialect.among(tables.params.c.key, "keys")
     )
 )
-_ADD_PARAMS = InsertMany(tables.params, ("run", "key", "value", "workspace"))
-_ADD_TAGS = InsertMany(tables.tags, ("run", "key", "value", "workspace"), replaced=("value",))
+_ADD_PARAMS = InsertMany(tables.params, ("run", "key", "value", "workspace", "experiment"))
+_ADD_TAGS = InsertMany(tables.tags, ("run", "key", "value", "workspace", "experiment"), replaced=("value",))
 
 
 def add_run(tx: Tx, *, id: str, experiment: int, name: str, user: str, started_at: datetime) -> int | None:  # noqa: A002
@@ -102,9 +100,21 @@ def change_run(tx: Tx, number: int, **values: Any) -> None:
     tx.execute(sa.update(tables.runs).where(tables.runs.c.number == number).values(**values))
 
 
+_READ_RUN = Prepared(
+    lambda _: sa.select(*(tables.runs.c[name] for name in RUN_COLUMNS)).where(
+        tables.runs.c.number == sa.bindparam("number")
+    )
+)
+
+
 def read_run(tx: Tx, number: int) -> Run:
     """A run with everything that was logged."""
-    return assemble(tx, tx.execute(sa.select(tables.runs).where(tables.runs.c.number == number)).all())[0]
+    return read_stored(tx, number).record()
+
+
+def read_stored(tx: Tx, number: int) -> StoredRun:
+    """A run with everything that was logged, as it is stored."""
+    return assemble(tx, _READ_RUN.rows(tx, number=number))[0]
 
 
 def read_params(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
@@ -112,14 +122,30 @@ def read_params(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
     return dict(_FIND_PARAMS.rows(tx, run=run, keys=list(keys)))
 
 
-def add_params(tx: Tx, run: int, values: Mapping[str, str]) -> None:
+def add_params(tx: Tx, run: int, experiment: int, values: Mapping[str, str]) -> None:
     """Insert params that are not set yet."""
-    _ADD_PARAMS.run(tx, [(run, key, value, tx.workspace) for key, value in values.items()])
+    _ADD_PARAMS.run(tx, [(run, key, value, tx.workspace, experiment) for key, value in values.items()])
 
 
-def put_tags(tx: Tx, run: int, values: Mapping[str, str]) -> None:
+def put_tags(tx: Tx, run: int, experiment: int, values: Mapping[str, str]) -> None:
     """Set tags, over what they were."""
-    _ADD_TAGS.run(tx, [(run, key, value, tx.workspace) for key, value in values.items()])
+    _ADD_TAGS.run(tx, [(run, key, value, tx.workspace, experiment) for key, value in values.items()])
+
+
+def running_with_tag(tx: Tx, key: str, value: str) -> tuple[str, ...]:
+    """The ids of the live runs that carry a tag and still run."""
+    query = (
+        sa.select(tables.runs.c.id)
+        .join(tables.tags, tables.tags.c.run == tables.runs.c.number)
+        .where(
+            tables.runs.c.workspace == tx.workspace,
+            tables.runs.c.status == RunStatus.RUNNING.value,
+            tables.runs.c.deleted_at.is_(None),
+            tables.tags.c.key == key,
+            tables.tags.c.value == value,
+        )
+    )
+    return tuple(tx.execute(query).scalars())
 
 
 def drop_tag(tx: Tx, run: int, key: str) -> bool:
@@ -129,91 +155,95 @@ def drop_tag(tx: Tx, run: int, key: str) -> bool:
     )
 
 
-def assemble(tx: Tx, rows: Sequence[Any]) -> list[Run]:
-    """Rows of runs with what hangs on them, in a fixed number of statements for each chunk."""
-    found: list[Run] = []
-    for chunk in chunks(rows):
-        numbers = [row.number for row in chunk]
-        texts = {table: _texts(tx, table, numbers) for table in (tables.params, tables.tags)}
-        latest = _latest(tx, numbers)
-        read = _dataset_inputs(tx, numbers)
-        models = _model_links(tx, numbers)
-        found += [
-            Run(
-                id=row.id,
-                experiment_id=str(row.experiment),
-                name=row.name,
-                user=row.user,
-                status=RunStatus(row.status),
-                started_at=row.started_at,
-                ended_at=row.ended_at,
-                deleted=row.deleted_at is not None,
-                params=texts[tables.params][row.number],
-                tags=texts[tables.tags][row.number],
-                metrics=latest[row.number],
-                inputs=Inputs(
-                    datasets=tuple(read[row.number]),
-                    models=tuple(link.model_id for link in models[row.number, "input"]),
-                ),
-                outputs=tuple(models[row.number, "output"]),
-            )
-            for row in chunk
-        ]
-    return found
-
-
-def _texts(tx: Tx, table: sa.Table, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
-    found: dict[int, dict[str, str]] = defaultdict(dict)
-    query = sa.select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(numbers))
-    for row in tx.execute(query.order_by(table.c.run, table.c.key)):
-        found[row.run][row.key] = row.value
-    return found
-
-
-def _latest(tx: Tx, numbers: Sequence[int]) -> dict[int, dict[str, MetricPoint]]:
-    found: dict[int, dict[str, MetricPoint]] = defaultdict(dict)
-    query = (
-        sa.select(tables.series)
-        .where(tables.series.c.run.in_(numbers))
-        .order_by(tables.series.c.run, tables.series.c.key)
-    )
-    for row in tx.execute(query):
-        found[row.run][row.key] = MetricPoint(
-            key=row.key, value=reading(row.last_value), step=row.last_step, at=row.last_at
+_PARAMS_OF = Prepared(lambda dialect: _texts(dialect, tables.params))
+_TAGS_OF = Prepared(lambda dialect: _texts(dialect, tables.tags))
+_SOME_PARAMS_OF = Prepared(lambda dialect: _some(dialect, _texts(dialect, tables.params), tables.params))
+_SOME_TAGS_OF = Prepared(lambda dialect: _some(dialect, _texts(dialect, tables.tags), tables.tags))
+_SOME_METRICS_OF = Prepared(lambda dialect: _some(dialect, _metrics(dialect), tables.series))
+_DATASETS_OF = Prepared(
+    lambda dialect: (
+        sa.select(
+            tables.dataset_inputs.c.run,
+            tables.dataset_inputs.c.tags,
+            *(tables.datasets.c[name] for name in DATASET_COLUMNS),
         )
-    return found
-
-
-def _dataset_inputs(tx: Tx, numbers: Sequence[int]) -> dict[int, list[DatasetInput]]:
-    found: dict[int, list[DatasetInput]] = defaultdict(list)
-    query = (
-        sa.select(tables.dataset_inputs.c.run, tables.dataset_inputs.c.tags.label("input_tags"), tables.datasets)
         .join(tables.datasets, tables.datasets.c.number == tables.dataset_inputs.c.dataset)
-        .where(tables.dataset_inputs.c.run.in_(numbers))
+        .where(dialect.among(tables.dataset_inputs.c.run, "runs"))
         .order_by(tables.dataset_inputs.c.run, tables.datasets.c.number)
     )
-    for row in tx.execute(query):
-        dataset = Dataset(
-            name=row.name,
-            digest=row.digest,
-            source_type=row.source_type,
-            source=row.source,
-            schema=row.schema,
-            profile=row.profile,
+)
+_LINKS_OF = Prepared(
+    lambda dialect: (
+        sa.select(
+            tables.model_links.c.run,
+            tables.model_links.c.direction,
+            tables.model_links.c.model_id,
+            tables.model_links.c.step,
         )
-        found[row.run].append(DatasetInput(dataset=dataset, tags=row.input_tags))
-    return found
-
-
-def _model_links(tx: Tx, numbers: Sequence[int]) -> dict[tuple[int, str], list[ModelOutput]]:
-    found: dict[tuple[int, str], list[ModelOutput]] = defaultdict(list)
-    query = (
-        sa.select(tables.model_links)
-        .where(tables.model_links.c.run.in_(numbers))
-        .order_by(tables.model_links.c.model_id)
+        .where(dialect.among(tables.model_links.c.run, "runs"))
+        .order_by(tables.model_links.c.run, tables.model_links.c.model_id)
     )
-    for row in tx.execute(query):
-        found[row.run, row.direction].append(ModelOutput(model_id=row.model_id, step=row.step))
+)
+
+
+def _texts(dialect: Dialect, table: sa.Table) -> sa.Select[Any]:
+    columns = (table.c.run, table.c.key, table.c.value)
+    return sa.select(*columns).where(dialect.among(table.c.run, "runs")).order_by(table.c.run, table.c.key)
+
+
+def _metrics(dialect: Dialect) -> sa.Select[Any]:
+    series = tables.series
+    columns = (series.c[name] for name in ("run", "key", *METRIC_COLUMNS))
+    return sa.select(*columns).where(dialect.among(series.c.run, "runs")).order_by(series.c.run, series.c.key)
+
+
+_METRICS_OF = Prepared(_metrics)
+
+
+def _some(dialect: Dialect, query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    return query.where(dialect.among(table.c.key, "keys"))
+
+
+def assemble(tx: Tx, rows: Sequence[Any], selection: Selection = ALL) -> list[StoredRun]:
+    """Rows of RUN_COLUMNS with what hangs on them, in a fixed number of statements."""
+    numbers = [row[0] for row in rows]
+    params = _hanging(tx, numbers, selection.params, _PARAMS_OF, _SOME_PARAMS_OF)
+    tags = _hanging(tx, numbers, selection.tags, _TAGS_OF, _SOME_TAGS_OF)
+    metrics = _hanging(tx, numbers, selection.metrics, _METRICS_OF, _SOME_METRICS_OF)
+    read = _by_run(_DATASETS_OF.rows(tx, runs=numbers))
+    links = _by_run(_LINKS_OF.rows(tx, runs=numbers))
+    none: list[Any] = []
+    return [
+        StoredRun._make(
+            (
+                *row,
+                params.get(row[0], none),
+                tags.get(row[0], none),
+                metrics.get(row[0], none),
+                read.get(row[0], none),
+                links.get(row[0], none),
+            )
+        )
+        for row in rows
+    ]
+
+
+def _hanging(
+    tx: Tx, numbers: list[int], keys: tuple[str, ...] | None, everything: Prepared, some: Prepared
+) -> dict[int, list[Any]]:
+    if keys is None:
+        return _by_run(everything.rows(tx, runs=numbers))
+    return _by_run(some.rows(tx, runs=numbers, keys=list(keys))) if keys else {}
+
+
+def _by_run(rows: Sequence[Any]) -> dict[int, list[Any]]:
+    """Rows by their first column, the number of the run."""
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        if row[0] in found:
+            found[row[0]].append(row)
+        else:
+            found[row[0]] = [row]
     return found
 
 

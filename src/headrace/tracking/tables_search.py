@@ -1,135 +1,266 @@
-"""Statements that search for runs."""
+"""Statements that search for runs.
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+A search takes one of three ways. Where a comparison that must hold is rare, the few runs of it are fetched by its
+index and sorted. Where results are ordered by start time or by one metric, the index of that order is walked until
+the page is full. Everything else is sorted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from headrace.kernel.database import Tx
-from headrace.kernel.schema import Instant
+from headrace.kernel.prepared import Dialect, listed
 from headrace.tracking import tables
-from headrace.tracking.nouns import Condition, Order, Run
-from headrace.tracking.readings import to_sortable
-from headrace.tracking.tables_runs import assemble
+from headrace.tracking.expressions import Comparison, Expression, Order, conjuncts
+from headrace.tracking.readings import NAN
+from headrace.tracking.stored_runs import RUN_COLUMNS
+from headrace.tracking.tables_matching import Condition, condition, instant, reading, text
 
-Position = tuple[int | None, datetime, int]
-"""Where a page ended: sortable metric value or None, start time, run number."""
+RARE = 2_000
+"""How many runs a comparison may match for them to be fetched and sorted rather than an order walked."""
+
+Position = tuple[int | str, ...]
+"""Where a page ended: the values that it was sorted by."""
+
+Row = Sequence[Any]
+
+_RUNS = tables.runs
+_INSTANTS = frozenset({"started_at", "ended_at"})
+_LOGGED = {"metric": tables.series, "param": tables.params, "tag": tables.tags}
+_AGGREGATES = {"last": "last_value", "min": "min_value", "max": "max_value"}
 
 
-def list_runs(
-    tx: Tx,
-    *,
-    numbers: Sequence[int] | None,
-    conditions: Iterable[Condition],
-    order: Order,
-    deleted: bool | None,
-    limit: int,
-    after: Position | None,
-) -> tuple[tuple[Run, ...], Position | None]:
-    """A page of runs of some experiments.
+class Search(NamedTuple):
+    """What is looked for.
 
-    Args:
-        numbers: of the experiments; None for all of them.
-        after: where the page before ended: (sortable metric value or None, start time, run number).
-
-    Returns:
-        The tables.runs, and where this page ended when another follows.
+    Attributes:
+        experiments: their numbers.
+        deleted: False for live runs, True for deleted ones, None for both.
+        expression: of what a run must be, without "best".
+        orders: by what they are sorted, without "best".
+        limit: how many are wanted.
     """
-    query = sa.select(tables.runs).where(tables.runs.c.workspace == tx.workspace)
-    if numbers is not None:
-        query = query.where(tables.runs.c.experiment.in_(numbers))
-    query = tables.with_deletion(query, tables.runs.c.deleted_at, deleted=deleted)
-    for condition in conditions:
-        query = query.where(_term(condition))
-    value: Any = sa.null()
-    if order.metric is not None:
-        joined = tables.runs.outerjoin(
-            tables.series, sa.and_(tables.series.c.run == tables.runs.c.number, tables.series.c.key == order.metric)
-        )
-        value = sa.type_coerce(tables.series.c.last_value, sa.BigInteger)
-        query = query.select_from(joined).add_columns(value.label("order_value"))
-    query = _after(query, value, order, after).limit(limit + 1)
-    rows = tx.execute(query).all()
-    page = rows[:limit]
-    ended = None
-    if len(rows) > limit:
-        last = page[-1]
-        ended = (last.order_value if order.metric is not None else None, last.started_at, last.number)
-    return tuple(assemble(tx, page)), ended
+
+    experiments: Sequence[int]
+    deleted: bool | None
+    expression: Expression
+    orders: tuple[Order, ...]
+    limit: int
 
 
-def _after(query: Any, value: Any, order: Order, after: Position | None) -> Any:
-    """Sort by metric (absent last), start time and number, and skip what comes up to `after`."""
-    ascending = order.ascending and order.metric is None
-    time = (tables.runs.c.started_at, tables.runs.c.number)
-    sorting = [column.asc() if ascending else column.desc() for column in time]
-    if after is not None:
-        here, there = (
-            sa.tuple_(*time),
-            sa.tuple_(sa.literal(after[1], Instant), sa.literal(after[2], tables.NUMBER)),
-        )
-        behind = here > there if ascending else here < there
-        if order.metric is not None and after[0] is not None:
-            farther = value > after[0] if order.ascending else value < after[0]
-            behind = sa.or_(farther, value.is_(None), sa.and_(value == after[0], behind))
-        elif order.metric is not None:
-            behind = sa.and_(value.is_(None), behind)
-        query = query.where(behind)
-    if order.metric is not None:
-        by_value = value.asc() if order.ascending else value.desc()
-        return query.order_by(value.is_(None), by_value, *sorting)
-    return query.order_by(*sorting)
-
-
-_ATTRIBUTES: dict[str, Any] = {
-    "run_id": tables.runs.c.id,
-    "name": tables.runs.c.name,
-    "status": tables.runs.c.status,
-    "user": tables.runs.c.user,
-    "started_at": tables.runs.c.started_at,
-    "ended_at": tables.runs.c.ended_at,
-}
-
-
-def _compare(column: Any, comparator: str, value: Any) -> Any:
-    return {
-        "=": column == value,
-        "!=": column != value,
-        "<": column < value,
-        "<=": column <= value,
-        ">": column > value,
-        ">=": column >= value,
-    }[comparator]
-
-
-def _term(condition: Condition) -> Any:
-    """One condition as SQL. What a run does not have never matches, not even `!=`."""
-    if condition.kind == "attribute":
-        return _compare(_ATTRIBUTES[condition.key], condition.comparator, condition.value)
-    if condition.kind == "metric":
-        found = sa.select(tables.series.c.run).where(
-            tables.series.c.key == condition.key,
-            _compare_reading(condition.comparator, float(str(condition.value))),
-        )
-        return tables.runs.c.number.in_(found)
-    table = tables.params if condition.kind == "param" else tables.tags
-    found = sa.select(table.c.run).where(
-        table.c.key == condition.key, _compare(table.c.value, condition.comparator, condition.value)
+def find(tx: Tx, search: Search, after: Position | None) -> tuple[list[Row], Position | None]:
+    """A page of runs as rows of RUN_COLUMNS, and where it ended when another follows."""
+    if not search.experiments:
+        return [], None
+    rare = _rare(tx, search)
+    wanted = search._replace(limit=search.limit + 1)
+    by_metric = (
+        len(search.orders) == 1
+        and search.orders[0].kind == "metric"
+        and search.orders[0].aggregate == "last"
+        and len(search.experiments) == 1
     )
-    return tables.runs.c.number.in_(found)
+    walked = rare is None and by_metric
+    found = _walk_metric(tx, wanted, after) if walked else _sorted(tx, wanted, rare, after)
+    width = len(RUN_COLUMNS)
+    page = [row[:width] for row in found[: search.limit]]
+    ended = tuple(found[search.limit - 1][width:]) if len(found) > search.limit else None
+    return page, ended
 
 
-def _compare_reading(comparator: str, number: float) -> Any:
-    """Compare numbers by their codes: the two zeros are one number, and NaN is neither above nor below."""
-    column = sa.type_coerce(tables.series.c.last_value, sa.BigInteger)
-    low, high = (to_sortable(-0.0), to_sortable(0.0)) if number == 0 else (to_sortable(number),) * 2
-    infinity = to_sortable(float("inf"))
-    return {
-        "=": column.between(low, high),
-        "!=": sa.or_(column < low, column > high),
-        "<": column < low,
-        "<=": column <= high,
-        ">": sa.and_(column > high, column <= infinity),
-        ">=": sa.and_(column >= low, column <= infinity),
-    }[comparator]
+def _rare(tx: Tx, search: Search) -> list[int] | None:
+    """The runs of the rarest comparison that must hold and that an index serves; None when none is rare."""
+    rarest: list[int] | None = None
+    for part in conjuncts(search.expression):
+        probe = _probe(part, search.experiments, tx.dialect) if isinstance(part, Comparison) else None
+        if probe is None:
+            continue
+        found = list(tx.execute(probe.limit(RARE + 1)).scalars())
+        if len(found) <= RARE and (rarest is None or len(found) < len(rarest)):
+            rarest = found
+            if len(found) <= RARE // 20:
+                break
+    return rarest
+
+
+def _probe(found: Comparison, experiments: Sequence[int], dialect: str) -> sa.Select[Any] | None:
+    """The numbers of the runs that a comparison matches, when an index finds them."""
+    if found.kind == "attribute" and found.key == "id" and found.comparator in {"=", "IN"}:
+        return sa.select(_RUNS.c.number).where(text(_RUNS.c.id, found, dialect))
+    if found.kind == "metric" and found.aggregate == "last" and found.comparator in {"=", "<", "<=", ">", ">="}:
+        series = tables.series
+        return sa.select(series.c.run).where(
+            series.c.experiment.in_(experiments), series.c.key == found.key, reading(series.c.last_value, found)
+        )
+    if found.kind in {"param", "tag"} and found.comparator in {"=", "IN"}:
+        table = _LOGGED[found.kind]
+        values = found.value if isinstance(found.value, tuple) else (str(found.value),)
+        head = sa.func.substr(table.c.value, sa.literal_column("1"), sa.literal_column(str(tables.INDEXED)))
+        return sa.select(table.c.run).where(
+            table.c.experiment.in_(experiments),
+            table.c.key == found.key,
+            head.in_([value[: tables.INDEXED] for value in values]),
+            table.c.value.in_(values),
+        )
+    return None
+
+
+def _walk_metric(tx: Tx, search: Search, after: Position | None) -> list[Row]:
+    """Runs by the latest value of a metric: the numbers, then NaN, then those without it, each by its own index."""
+    order = search.orders[0]
+    series = tables.series
+    phase = int(after[0]) if after else 0
+    code = sa.type_coerce(series.c.last_value, sa.BigInteger)
+    started = sa.type_coerce(_RUNS.c.started_at, sa.BigInteger)
+    found: list[Row] = []
+    of_metric = (
+        _scoped(search, tx.dialect)
+        .join(series, series.c.run == _RUNS.c.number)
+        .where(series.c.experiment == search.experiments[0], series.c.key == order.key)
+    )
+    without = _scoped(search, tx.dialect).where(
+        ~sa.exists().where(series.c.run == _RUNS.c.number, series.c.key == order.key)
+    )
+    for at, (query, value) in enumerate(
+        [(of_metric.where(code < NAN), code), (of_metric.where(code == NAN), code), (without, None)]
+    ):
+        if at < phase or len(found) >= search.limit:
+            continue
+        keys: list[_Key] = [] if value is None else [_Key(value, ascending=order.ascending)]
+        keys += [_Key(started, ascending=False), _Key(_RUNS.c.number, ascending=False)]
+        shown = [sa.literal_column(str(at)), *(key.value for key in keys)]
+        position = after[1:] if after and at == phase else None
+        paged = _paged(query.add_columns(*shown), keys, position).limit(search.limit - len(found))
+        found += tx.execute(paged).all()
+    return found
+
+
+class _Key(NamedTuple):
+    """An expression that is never NULL and that rows are sorted by."""
+
+    value: Any
+    ascending: bool
+
+
+def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | None) -> list[Row]:
+    query = _scoped(search, tx.dialect)
+    if rare is not None:
+        query = query.where(Dialect(tx.dialect).among(_RUNS.c.number, "rare"))
+    keys: list[_Key] = []
+    for order in search.orders:
+        if order.kind == "attribute":
+            keys += _attribute_keys(order, tx.dialect)
+        else:
+            table = _LOGGED[order.kind].alias()
+            query = query.outerjoin(table, sa.and_(table.c.run == _RUNS.c.number, table.c.key == order.key))
+            keys += _logged_keys(order, table, tx.dialect)
+    keys.append(_Key(sa.type_coerce(_RUNS.c.started_at, sa.BigInteger), ascending=False))
+    keys.append(_Key(_RUNS.c.number, ascending=False))
+    query = query.add_columns(*(key.value for key in keys))
+    return list(tx.execute(_paged(query, keys, after).limit(search.limit), {"rare": listed(tx, rare or [])}).all())
+
+
+def _attribute_keys(order: Order, dialect: str) -> list[_Key]:
+    """What sorts by an attribute: whether it is there, then its value."""
+    numeric = order.key in _INSTANTS
+    column = attribute(order.key)
+    value = sa.type_coerce(column, sa.BigInteger) if numeric else _bytewise(column, dialect)
+    if order.key != "ended_at":  # the others are always there
+        return [_Key(value, ascending=order.ascending)]
+    missing = sa.case((column.is_(None), 1), else_=0)
+    return [_Key(missing, ascending=True), _Key(sa.func.coalesce(value, 0), ascending=order.ascending)]
+
+
+def _logged_keys(order: Order, table: Any, dialect: str) -> list[_Key]:
+    """What sorts by a metric, a param or a tag: whether it is there, and a number, then its value."""
+    if order.kind == "metric":
+        value = sa.type_coerce(table.c[_AGGREGATES[order.aggregate]], sa.BigInteger)
+        rank = sa.case((value.is_(None), 2), (value == NAN, 1), else_=0)
+        filled = sa.func.coalesce(value, 0)
+    else:
+        value = _bytewise(table.c.value, dialect)
+        rank = sa.case((value.is_(None), 1), else_=0)
+        filled = sa.func.coalesce(value, "")
+    return [_Key(rank, ascending=True), _Key(filled, ascending=order.ascending)]
+
+
+def _paged(query: sa.Select[Any], keys: Sequence[_Key], after: Position | None) -> sa.Select[Any]:
+    """Sort by the keys, and skip what comes up to `after`."""
+    if after is not None:
+        edges = [sa.literal(edge, sa.BigInteger if isinstance(edge, int) else sa.Text) for edge in after]
+        behind = []
+        for place, key in enumerate(keys):
+            same = [keys[before].value == edges[before] for before in range(place)]
+            farther = key.value > edges[place] if key.ascending else key.value < edges[place]
+            behind.append(sa.and_(*same, farther))
+        first = keys[0].value >= edges[0] if keys[0].ascending else keys[0].value <= edges[0]
+        query = query.where(first, sa.or_(*behind))  # the first alone is what an index understands
+    return query.order_by(*(key.value.asc() if key.ascending else key.value.desc() for key in keys))
+
+
+def _scoped(search: Search, dialect: str) -> sa.Select[Any]:
+    """The runs that are looked for, in no order."""
+    columns = [sa.type_coerce(_RUNS.c[name], _plain(_RUNS.c[name].type)).label(name) for name in RUN_COLUMNS]
+    one = len(search.experiments) == 1
+    within = _RUNS.c.experiment == search.experiments[0] if one else _RUNS.c.experiment.in_(search.experiments)
+    query = tables.with_deletion(sa.select(*columns).where(within), _RUNS.c.deleted_at, deleted=search.deleted)
+    return query.where(condition(search.expression, lambda found: _term(found, dialect)))
+
+
+def _plain(kind: Any) -> Any:
+    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+
+
+def attribute(key: str) -> Any:
+    """The column of an attribute of a run."""
+    if key == "artifact_uri":
+        experiment = sa.cast(_RUNS.c.experiment, sa.Text)
+        return sa.literal("mlflow-artifacts:/") + experiment + "/" + _RUNS.c.id + "/artifacts"
+    return _RUNS.c[key]
+
+
+def _bytewise(column: Any, dialect: str) -> Any:
+    """Text sorted by its bytes on both databases."""
+    return sa.collate(column, "C") if dialect == "postgresql" else column
+
+
+def _term(found: Comparison, dialect: str) -> Condition:
+    """One comparison of a run."""
+    if found.kind == "attribute":
+        column = attribute(found.key)
+        return instant(column, found) if found.key in _INSTANTS else text(column, found, dialect)
+    if found.kind == "dataset":
+        return _dataset(found, dialect)
+    table = _LOGGED[found.kind]
+    absent = found.comparator == "IS NULL"
+    positive = found if not absent else Comparison(kind=found.kind, key=found.key, comparator="IS NOT NULL")
+    if found.kind == "metric":
+        compared = reading(table.c[_AGGREGATES[found.aggregate]], positive)
+    else:
+        compared = text(table.c.value, positive, dialect)
+    there = sa.exists().where(table.c.run == _RUNS.c.number, table.c.key == found.key, compared).correlate(_RUNS)
+    return ~there if absent else there
+
+
+def _dataset(found: Comparison, dialect: str) -> Condition:
+    """Whether a run read a dataset of which it holds; its context is a tag of the input."""
+    inputs, datasets = tables.dataset_inputs, tables.datasets
+    if found.key == "context":
+        tag = sa.type_coerce(inputs.c.tags, sa.Text)
+        context = json_text(tag, "mlflow.data.context", dialect)
+        return sa.exists().where(inputs.c.run == _RUNS.c.number, text(context, found, dialect)).correlate(_RUNS)
+    return sa.exists().where(
+        inputs.c.run == _RUNS.c.number,
+        datasets.c.number == inputs.c.dataset,
+        text(datasets.c[found.key], found, dialect),
+    )
+
+
+def json_text(column: Any, key: str, dialect: str) -> Any:
+    """The text at a key of a JSON object that is stored as text; NULL when there is none."""
+    if dialect == "postgresql":
+        return sa.cast(column, postgresql.JSONB).op("->>", return_type=sa.Text())(sa.literal(key, sa.Text))
+    return sa.func.json_extract(column, '$."' + key.replace('"', '\\"') + '"')

@@ -24,11 +24,14 @@ def test_set_experiment(door: Door) -> None:
     assert type(experiment["creation_time"]) is int
     assert "tags" not in experiment
     door("POST", "experiments/set-experiment-tag", experiment_id="1", key="a", value="b")
-    found = door("POST", "experiments/search", view_type="ALL", max_results=1)
+    first = door("POST", "experiments/search", view_type="ALL", max_results=1)
+    assert [each["name"] for each in first["experiments"]] == ["Default"]  # as old as the other, and of a lower id
+    found = door(
+        "POST", "experiments/search", view_type="ALL", max_results=1, page_token=first["next_page_token"]
+    )
     assert found["experiments"][0]["tags"] == [{"key": "a", "value": "b"}]
-    rest = door("POST", "experiments/search", max_results=1, page_token=found["next_page_token"])
-    assert [each["name"] for each in rest["experiments"]] == ["Default"]
-    assert door("POST", "experiments/search", filter="name = 'peer'")["experiments"] == found["experiments"]
+    assert "next_page_token" not in found
+    assert door("POST", "experiments/search", filter="name = 'peer'") == found
     assert door("POST", "experiments/search", filter="name = 'peer'", view_type="DELETED_ONLY") == {}
 
 
@@ -167,8 +170,9 @@ def test_search(door: Door) -> None:
     assert names(run_view_type="DELETED_ONLY") == []
     page = door("POST", "runs/search", experiment_ids=["0"], max_results=2)
     assert names(max_results=2, page_token=page["next_page_token"]) == ["0"]
-    assert door.fault("POST", "runs/search", 501, experiment_ids=["0"], filter="a = 'b' OR c = 'd'")[0] == (
-        "NOT_IMPLEMENTED"
+    assert names(filter="run_name = '0' OR NOT metrics.auc < 0.85") == ["1", "0"]
+    assert door.fault("POST", "runs/search", 400, experiment_ids=["0"], filter="nothing = 'b'")[0] == (
+        "INVALID_PARAMETER_VALUE"
     )
 
 

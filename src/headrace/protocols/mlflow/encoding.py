@@ -19,6 +19,8 @@ from headrace.tracking.nouns import (
     Run,
     reading,
 )
+from headrace.tracking.readings import from_sortables
+from headrace.tracking.stored_runs import StoredRun
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -128,7 +130,10 @@ def run(found: Run) -> dict[str, Any]:
     return {
         "info": run_info(found),
         "data": present(
-            metrics=[metric(point) for point in found.metrics.values()],
+            metrics=[
+                {"key": key, "value": last.value, "timestamp": milliseconds(last.at), "step": last.step}
+                for key, last in found.metrics.items()
+            ],
             params=pairs(found.params),
             tags=pairs({**found.tags, RUN_NAME_TAG: found.name}),
         ),
@@ -137,6 +142,31 @@ def run(found: Run) -> dict[str, Any]:
             model_inputs=[{"model_id": model_id} for model_id in found.inputs.models],
         ),
         "outputs": present(model_outputs=outputs),
+    }
+
+
+def stored_run(found: StoredRun) -> dict[str, Any]:
+    """`run` of a run as it is stored, for pages of many."""
+    numbers = from_sortables([metric[4] for metric in found.metrics])
+    bare = run(found._replace(params=(), tags=(), metrics=()).record())
+    return {
+        **bare,
+        "data": present(
+            metrics=[
+                {
+                    "key": metric[1],
+                    "value": number if isfinite(number) else reading(number),
+                    "timestamp": metric[3] // 1000,
+                    "step": metric[2],
+                }
+                for metric, number in zip(found.metrics, numbers, strict=True)
+            ],
+            params=[{"key": key, "value": value} for _, key, value in found.params],
+            tags=[
+                *({"key": key, "value": value} for _, key, value in found.tags),
+                {"key": RUN_NAME_TAG, "value": found.name},
+            ],
+        ),
     }
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, filters
+from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.encoding import RUN_NAME_TAG, moment
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.experiments import view
@@ -23,6 +23,7 @@ from headrace.protocols.mlflow.wire import (
 from headrace.tracking import artifacts, logging, runs
 from headrace.tracking import history as points_of
 from headrace.tracking import nouns as tracking
+from headrace.tracking import search as runs_search
 from headrace.tracking.logging import Entries
 
 METRICS_LIMIT = 1000
@@ -222,18 +223,18 @@ def log_outputs(tx: Tx, request: LogOutputs) -> Answer:
 
 def search(tx: Tx, request: Search) -> Answer:
     """Runs of some experiments."""
-    page = runs.search(
+    page = runs_search.find_stored(
         tx,
         tracking.RunQuery(
             experiment_ids=request.experiment_ids,
-            conditions=filters.run_conditions(request.filter),
-            order=filters.run_order(request.order_by),
+            filter=request.filter,
+            order_by=request.order_by,
             deleted=view(request.run_view_type),
             limit=request.max_results,
             cursor=request.page_token,
         ),
     )
-    found = [encoding.run(run) for run in page.runs]
+    found = [encoding.stored_run(run) for run in page.runs]
     return encoding.present(runs=found, next_page_token=page.next_cursor or None)
 
 

@@ -270,7 +270,11 @@ def upgrade() -> None:
     op.create_table(
         "registry_aliases",
         sa.Column("workspace", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column(
+            "model",
+            sa.String(length=256).with_variant(sa.String(length=256, collation="C"), "postgresql"),
+            nullable=False,
+        ),
         sa.Column("alias", sa.String(length=256), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "model", "alias", name=op.f("pk_registry_aliases")),
@@ -323,7 +327,11 @@ def upgrade() -> None:
     op.create_table(
         "registry_models",
         sa.Column("workspace", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=256), nullable=False),
+        sa.Column(
+            "name",
+            sa.String(length=256).with_variant(sa.String(length=256, collation="C"), "postgresql"),
+            nullable=False,
+        ),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("declaration", sa.Text(), nullable=True),
         sa.Column("tags", sa.Text(), nullable=False),
@@ -333,6 +341,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "name", name=op.f("pk_registry_models")),
+    )
+    op.create_index(
+        "ix_registry_models_updated", "registry_models", ["workspace", "updated_at", "name"], unique=False
     )
     op.create_table(
         "registry_stage_history",
@@ -356,13 +367,19 @@ def upgrade() -> None:
     op.create_table(
         "registry_versions",
         sa.Column("workspace", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column(
+            "model",
+            sa.String(length=256).with_variant(sa.String(length=256, collation="C"), "postgresql"),
+            nullable=False,
+        ),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("digest", sa.String(length=80), nullable=False),
         sa.Column("origin", sa.String(length=1024), nullable=False),
         sa.Column("stage", sa.String(length=16), nullable=False),
         sa.Column("stage_seq", sa.BigInteger(), nullable=False),
         sa.Column("run_id", sa.String(length=64), nullable=True),
+        sa.Column("source", sa.Text(), nullable=True),
+        sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("training_set_id", sa.String(length=64), nullable=True),
         sa.Column("bundle_digest", sa.String(length=80), nullable=True),
         sa.Column("environment_digest", sa.String(length=80), nullable=True),
@@ -385,9 +402,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_registry_versions_stage",
         "registry_versions",
-        ["workspace", "model", "stage", "stage_seq"],
+        ["workspace", "model", "stage", "stage_seq", "number"],
         unique=False,
     )
+    op.create_index("ix_registry_versions_updated", "registry_versions", ["workspace", "updated_at"], unique=False)
     op.create_table(
         "schedules",
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -509,6 +527,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("workspace", "name", name=op.f("uq_tracking_experiments_workspace_name")),
         sqlite_autoincrement=True,
     )
+    op.create_index(
+        "ix_tracking_experiments_created",
+        "tracking_experiments",
+        ["workspace", "created_at", "number"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_tracking_experiments_updated",
+        "tracking_experiments",
+        ["workspace", "updated_at", "number"],
+        unique=False,
+    )
     op.create_table(
         "tracking_points",
         sa.Column(
@@ -593,7 +623,18 @@ def upgrade() -> None:
         ["experiment", "created_at", "id"],
         unique=False,
     )
-    op.create_index("ix_tracking_logged_models_run", "tracking_logged_models", ["source_run_id"], unique=False)
+    op.create_index(
+        "ix_tracking_logged_models_name",
+        "tracking_logged_models",
+        ["experiment", "name", "created_at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_tracking_logged_models_run",
+        "tracking_logged_models",
+        ["source_run_id", "experiment", "created_at"],
+        unique=False,
+    )
     op.create_table(
         "tracking_runs",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -617,6 +658,14 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_tracking_runs_experiment", "tracking_runs", ["experiment", "started_at", "number"], unique=False
+    )
+    op.create_index(
+        "ix_tracking_runs_live",
+        "tracking_runs",
+        ["experiment", "started_at", "number"],
+        unique=False,
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
     )
     op.create_index(
         "ix_tracking_runs_started", "tracking_runs", ["workspace", "started_at", "number"], unique=False
@@ -677,19 +726,28 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("model_id", "key", "run", "step", "at", name=op.f("pk_tracking_model_metrics")),
     )
+    op.create_index(
+        "ix_tracking_model_metrics_value", "tracking_model_metrics", ["key", "value", "model_id"], unique=False
+    )
     op.create_table(
         "tracking_params",
         sa.Column("run", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("key", sa.String(length=250), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("experiment", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.ForeignKeyConstraint(
             ["run"], ["tracking_runs.number"], name=op.f("fk_tracking_params_run_tracking_runs")
         ),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_tracking_params")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_tracking_params_key", "tracking_params", ["key", "run"], unique=False)
+    op.create_index(
+        "ix_tracking_params_value",
+        "tracking_params",
+        ["experiment", "key", sa.literal_column("substr(value, 1, 100)"), "run"],
+        unique=False,
+    )
     op.create_table(
         "tracking_series",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -710,36 +768,52 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_tracking_series")),
         sa.UniqueConstraint("run", "key", name=op.f("uq_tracking_series_run_key")),
     )
-    op.create_index("ix_tracking_series_key", "tracking_series", ["key", "last_value", "run"], unique=False)
+    op.create_index(
+        "ix_tracking_series_value", "tracking_series", ["experiment", "key", "last_value", "run"], unique=False
+    )
     op.create_table(
         "tracking_tags",
         sa.Column("run", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("key", sa.String(length=250), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("experiment", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.ForeignKeyConstraint(["run"], ["tracking_runs.number"], name=op.f("fk_tracking_tags_run_tracking_runs")),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_tracking_tags")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_tracking_tags_key", "tracking_tags", ["key", "run"], unique=False)
+    op.create_index(
+        "ix_tracking_tags_value",
+        "tracking_tags",
+        ["experiment", "key", sa.literal_column("substr(value, 1, 100)"), "run"],
+        unique=False,
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
-    op.drop_index("ix_tracking_tags_key", table_name="tracking_tags")
+    op.drop_index("ix_tracking_tags_value", table_name="tracking_tags")
     op.drop_table("tracking_tags")
-    op.drop_index("ix_tracking_series_key", table_name="tracking_series")
+    op.drop_index("ix_tracking_series_value", table_name="tracking_series")
     op.drop_table("tracking_series")
-    op.drop_index("ix_tracking_params_key", table_name="tracking_params")
+    op.drop_index("ix_tracking_params_value", table_name="tracking_params")
     op.drop_table("tracking_params")
+    op.drop_index("ix_tracking_model_metrics_value", table_name="tracking_model_metrics")
     op.drop_table("tracking_model_metrics")
     op.drop_table("tracking_model_links")
     op.drop_table("tracking_dataset_inputs")
     op.drop_index("ix_tracking_runs_started", table_name="tracking_runs")
+    op.drop_index(
+        "ix_tracking_runs_live",
+        table_name="tracking_runs",
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
     op.drop_index("ix_tracking_runs_experiment", table_name="tracking_runs")
     op.drop_table("tracking_runs")
     op.drop_index("ix_tracking_logged_models_run", table_name="tracking_logged_models")
+    op.drop_index("ix_tracking_logged_models_name", table_name="tracking_logged_models")
     op.drop_index("ix_tracking_logged_models_created", table_name="tracking_logged_models")
     op.drop_table("tracking_logged_models")
     op.drop_table("tracking_datasets")
@@ -748,6 +822,8 @@ def downgrade() -> None:
     op.drop_table("training_sets")
     op.drop_table("training_bundles")
     op.drop_table("tracking_points")
+    op.drop_index("ix_tracking_experiments_updated", table_name="tracking_experiments")
+    op.drop_index("ix_tracking_experiments_created", table_name="tracking_experiments")
     op.drop_table("tracking_experiments")
     op.drop_index("ix_tracking_artifacts_digest", table_name="tracking_artifacts")
     op.drop_table("tracking_artifacts")
@@ -761,11 +837,13 @@ def downgrade() -> None:
     op.drop_table("serving_counters")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
     op.drop_table("schedules")
+    op.drop_index("ix_registry_versions_updated", table_name="registry_versions")
     op.drop_index("ix_registry_versions_stage", table_name="registry_versions")
     op.drop_index("ix_registry_versions_run_id", table_name="registry_versions")
     op.drop_table("registry_versions")
     op.drop_index("ix_registry_stage_history_model", table_name="registry_stage_history")
     op.drop_table("registry_stage_history")
+    op.drop_index("ix_registry_models_updated", table_name="registry_models")
     op.drop_table("registry_models")
     op.drop_index("ix_registry_evidence_version", table_name="registry_evidence")
     op.drop_table("registry_evidence")
