@@ -6,7 +6,16 @@ from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_hex
-from headrace.tracking import cursors, experiments, filters, keys, runs, tables_models, vocabulary
+from headrace.tracking import (
+    cursors,
+    experiments,
+    filters,
+    keys,
+    runs,
+    tables_model_search,
+    tables_models,
+    vocabulary,
+)
 from headrace.tracking.expressions import comparisons
 from headrace.tracking.names import run_name
 from headrace.tracking.nouns import (
@@ -141,7 +150,7 @@ def search(tx: Tx, query: LoggedModelQuery) -> tuple[tuple[LoggedModel, ...], st
     if not numbers:
         return (), ""
     signature = cursors.signature(query.experiment_ids, query.filter, query.order_by, query.datasets)
-    wanted = tables_models.ModelSearch(
+    wanted = tables_model_search.ModelSearch(
         experiments=numbers,
         expression=expression,
         orders=[_order(each) for each in query.order_by],
@@ -149,11 +158,11 @@ def search(tx: Tx, query: LoggedModelQuery) -> tuple[tuple[LoggedModel, ...], st
         limit=query.limit,
         after=cursors.read(signature, query.cursor),
     )
-    page, ended = tables_models.search(tx, wanted)
+    page, ended = tables_model_search.search(tx, wanted)
     return tuple(page), cursors.write(signature, ended)
 
 
-def _order(asked: LoggedModelOrder) -> tables_models.ModelOrder:
+def _order(asked: LoggedModelOrder) -> tables_model_search.ModelOrder:
     kind, dot, key = asked.key.partition(".")
     if dot and kind != "metrics":
         raise InvalidInput(
@@ -166,7 +175,7 @@ def _order(asked: LoggedModelOrder) -> tables_models.ModelOrder:
             "`dataset_digest` can only be specified if `dataset_name` is also specified.", where="order_by"
         )
     order = vocabulary.LOGGED_MODELS.order(kind if dot else None, key.strip("`") if dot else asked.key, "last")
-    return tables_models.ModelOrder(msgspec.structs.replace(order, ascending=asked.ascending), asked.dataset)
+    return tables_model_search.ModelOrder(msgspec.structs.replace(order, ascending=asked.ascending), asked.dataset)
 
 
 def delete(tx: Tx, model_id: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
-from headrace.tracking import logged_models, logging, runs, tables_models
+from headrace.tracking import logged_models, logging, runs, tables_model_search
 from headrace.tracking.expressions import Comparison, Expression, comparisons
 from headrace.tracking.nouns import (
     Batch,
@@ -168,7 +168,7 @@ def test_a_filter_means_what_plain_python_says(
     }
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
-        patched.setattr(tables_models, "RARE", rare)  # each way to search finds the same
+        patched.setattr(tables_model_search, "RARE", rare)  # each way to search finds the same
         found = [model.id for model in every_page(database, 3, filter=text, datasets=datasets)]
     assert sorted(found) == sorted(expected), text
 
@@ -177,19 +177,27 @@ ORDERS: list[tuple[LoggedModelOrder, ...]] = [
     (),
     (LoggedModelOrder(key="creation_timestamp"), LoggedModelOrder(key="model_id", ascending=False)),
     (LoggedModelOrder(key="metrics.m"),),
+    (LoggedModelOrder(key="metrics.m", ascending=False),),
     (LoggedModelOrder(key="metrics.m", ascending=False, dataset=DatasetName(name="iris")),),
     (LoggedModelOrder(key="source_run_id", ascending=False), LoggedModelOrder(key="name")),
 ]
 
 
 @pytest.mark.parametrize("order_by", ORDERS)
+@pytest.mark.parametrize("filtered", ["", "NOT params.p = 'acb' AND metrics.m IS NOT NULL"])
 def test_pages_of_every_size_join_up(
-    database: Database, made: list[LoggedModel], order_by: tuple[LoggedModelOrder, ...]
+    database: Database,
+    made: list[LoggedModel],
+    order_by: tuple[LoggedModelOrder, ...],
+    filtered: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = list(every_page(database, 1000, order_by=order_by))
-    assert sorted(each.id for each in whole) == sorted(each.id for each in made)
-    for limit in (1, 2, 3, len(made)):
-        assert list(every_page(database, limit, order_by=order_by)) == whole
+    whole = list(every_page(database, 1000, order_by=order_by, filter=filtered))
+    assert filtered or sorted(each.id for each in whole) == sorted(each.id for each in made)
+    for few in (0, 2_000):  # by the index of a metric's values, and sorted
+        monkeypatch.setattr(tables_model_search, "FEW", few)
+        for limit in (1, 2, 3, len(made)):
+            assert list(every_page(database, limit, order_by=order_by, filter=filtered)) == whole
 
 
 def test_what_is_equal_goes_newest_first(database: Database, made: list[LoggedModel]) -> None:
