@@ -192,6 +192,31 @@ def test_pages_of_every_size_join_up(
             assert list(pages) == whole
 
 
+def test_pages_join_up_when_the_way_to_search_changes(
+    database: Database, made: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = {
+        "order_by": ("metrics.m DESC",),
+        "filter": f"params.p IN ({', '.join(repr(text) for text in TEXTS if text.isalpha())})",
+        "experiment_ids": (made[0].experiment_id,),
+    }
+    whole = names(database, **query)
+    assert any("m" not in run.metrics for run in made if run.id in whole)
+    found: list[str]
+    for turn in (0, 1):
+        found = []
+        cursor = ""
+        while True:
+            monkeypatch.setattr(tables_search, "RARE", 2_000 if (len(found) + turn) % 2 else 0)
+            wanted = RunQuery(limit=1, cursor=cursor, **query)  # type: ignore[arg-type]
+            page = database.read(lambda tx, wanted=wanted: search.find(tx, wanted))  # type: ignore[misc]
+            found += [run.id for run in page.runs]
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        assert found == whole
+
+
 @pytest.mark.parametrize("ascending", [True, False])
 def test_numbers_then_nan_then_nothing(database: Database, made: list[Run], ascending: bool) -> None:
     found = names(database, order_by=(f"metrics.m {'ASC' if ascending else 'DESC'}",))

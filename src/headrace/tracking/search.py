@@ -1,6 +1,5 @@
 """Searching for runs."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -8,7 +7,16 @@ import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.tracking import experiments, filters, keys, tables_experiments, tables_runs, tables_search, vocabulary
+from headrace.tracking import (
+    cursors,
+    experiments,
+    filters,
+    keys,
+    tables_experiments,
+    tables_runs,
+    tables_search,
+    vocabulary,
+)
 from headrace.tracking.expressions import (
     Aggregate,
     And,
@@ -34,13 +42,6 @@ class StoredPage(NamedTuple):
 
     runs: list[StoredRun]
     next_cursor: str = ""
-
-
-class _Cursor(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a page ended, and of which search."""
-
-    search: str
-    position: tuple[int | str, ...]
 
 
 def find(tx: Tx, query: RunQuery) -> RunPage:
@@ -69,30 +70,18 @@ def find_stored(tx: Tx, query: RunQuery) -> StoredPage:
         goals = _goals(tx, numbers, best)
         expression = _resolved(expression, goals)
         orders = tuple(_resolve(order, goals) for order in orders)
-    signature = _signature(query)
-    after = None
-    if query.cursor:
-        cursor = keys.read_cursor(query.cursor, _Cursor)
-        if cursor.search != signature:
-            raise InvalidInput("the cursor is of another search", where="page_token")
-        after = cursor.position
+    signature = cursors.signature(query.experiment_ids, query.filter, query.order_by, query.deleted)
+    after = cursors.read(signature, query.cursor)
     search = tables_search.Search(numbers, query.deleted, expression, _significant(orders), query.limit)
     rows, ended = tables_search.find(tx, search, after)
     found = tables_runs.assemble(tx, rows, query.select)
-    following = "" if ended is None else keys.write_cursor(_Cursor(search=signature, position=ended))
-    return StoredPage(found, following)
+    return StoredPage(found, cursors.write(signature, ended))
 
 
 def _significant(orders: Sequence[Order]) -> tuple[Order, ...]:
     """The keys up to the start time, newest first, which is what everything is sorted by in the end."""
     newest = Order(kind="attribute", key="started_at", ascending=False)
     return tuple(orders[: orders.index(newest)] if newest in orders else orders)
-
-
-def _signature(query: RunQuery) -> str:
-    """Tells searches apart whose pages do not join up."""
-    asked = [query.experiment_ids, query.filter, query.order_by, query.deleted]
-    return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:12]
 
 
 def _goals(tx: Tx, numbers: Sequence[int], metrics: set[str]) -> dict[str, Aggregate]:

@@ -9,21 +9,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from headrace.kernel.database import Tx
 from headrace.kernel.prepared import Dialect, listed
-from headrace.tracking import tables
+from headrace.tracking import tables, tables_paging
+from headrace.tracking.cursors import Position
 from headrace.tracking.expressions import Comparison, Expression, Order, conjuncts
 from headrace.tracking.readings import NAN
 from headrace.tracking.stored_runs import RUN_COLUMNS
-from headrace.tracking.tables_matching import Condition, condition, instant, reading, text
+from headrace.tracking.tables_matching import Condition, condition, instant, member, reading, text
+from headrace.tracking.tables_paging import Key, sorted_after
 
 RARE = 2_000
 """How many runs a comparison may match for them to be fetched and sorted rather than an order walked."""
-
-Position = tuple[int | str, ...]
-"""Where a page ended: the values that it was sorted by."""
 
 Row = Sequence[Any]
 
@@ -114,7 +112,6 @@ def _walk_metric(tx: Tx, search: Search, after: Position | None) -> list[Row]:
     series = tables.series
     phase = int(after[0]) if after else 0
     code = sa.type_coerce(series.c.last_value, sa.BigInteger)
-    started = sa.type_coerce(_RUNS.c.started_at, sa.BigInteger)
     found: list[Row] = []
     of_metric = (
         _scoped(search, tx.dialect)
@@ -124,32 +121,28 @@ def _walk_metric(tx: Tx, search: Search, after: Position | None) -> list[Row]:
     without = _scoped(search, tx.dialect).where(
         ~sa.exists().where(series.c.run == _RUNS.c.number, series.c.key == order.key)
     )
-    for at, (query, value) in enumerate(
-        [(of_metric.where(code < NAN), code), (of_metric.where(code == NAN), code), (without, None)]
-    ):
+    for at, query in enumerate((of_metric.where(code < NAN), of_metric.where(code == NAN), without)):
         if at < phase or len(found) >= search.limit:
             continue
-        keys: list[_Key] = [] if value is None else [_Key(value, ascending=order.ascending)]
-        keys += [_Key(started, ascending=False), _Key(_RUNS.c.number, ascending=False)]
-        shown = [sa.literal_column(str(at)), *(key.value for key in keys)]
-        position = after[1:] if after and at == phase else None
-        paged = _paged(query.add_columns(*shown), keys, position).limit(search.limit - len(found))
+        newest = _newest()
+        keys = newest if query is without else [Key(code, order.ascending), *newest]
+        value = sa.literal_column("0") if query is without else code
+        shown = [sa.literal_column(str(at)), value, *(key.value for key in newest)]  # as `_sorted` has them
+        position = after[-len(keys) :] if after and at == phase else None
+        paged = sorted_after(query.add_columns(*shown), keys, position).limit(search.limit - len(found))
         found += tx.execute(paged).all()
     return found
 
 
-class _Key(NamedTuple):
-    """An expression that is never NULL and that rows are sorted by."""
-
-    value: Any
-    ascending: bool
+def _newest() -> list[Key]:
+    return [*tables_paging.numbers(_RUNS.c.started_at, ascending=False), Key(_RUNS.c.number, ascending=False)]
 
 
 def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | None) -> list[Row]:
     query = _scoped(search, tx.dialect)
     if rare is not None:
         query = query.where(Dialect(tx.dialect).among(_RUNS.c.number, "rare"))
-    keys: list[_Key] = []
+    keys: list[Key] = []
     for order in search.orders:
         if order.kind == "attribute":
             keys += _attribute_keys(order, tx.dialect)
@@ -157,48 +150,26 @@ def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | No
             table = _LOGGED[order.kind].alias()
             query = query.outerjoin(table, sa.and_(table.c.run == _RUNS.c.number, table.c.key == order.key))
             keys += _logged_keys(order, table, tx.dialect)
-    keys.append(_Key(sa.type_coerce(_RUNS.c.started_at, sa.BigInteger), ascending=False))
-    keys.append(_Key(_RUNS.c.number, ascending=False))
+    keys += _newest()
     query = query.add_columns(*(key.value for key in keys))
-    return list(tx.execute(_paged(query, keys, after).limit(search.limit), {"rare": listed(tx, rare or [])}).all())
+    return list(
+        tx.execute(sorted_after(query, keys, after).limit(search.limit), {"rare": listed(tx, rare or [])}).all()
+    )
 
 
-def _attribute_keys(order: Order, dialect: str) -> list[_Key]:
-    """What sorts by an attribute: whether it is there, then its value."""
-    numeric = order.key in _INSTANTS
+def _attribute_keys(order: Order, dialect: str) -> list[Key]:
+    """What sorts by an attribute; all but the end of a run are always there."""
     column = attribute(order.key)
-    value = sa.type_coerce(column, sa.BigInteger) if numeric else _bytewise(column, dialect)
-    if order.key != "ended_at":  # the others are always there
-        return [_Key(value, ascending=order.ascending)]
-    missing = sa.case((column.is_(None), 1), else_=0)
-    return [_Key(missing, ascending=True), _Key(sa.func.coalesce(value, 0), ascending=order.ascending)]
+    if order.key in _INSTANTS:
+        return tables_paging.numbers(column, ascending=order.ascending, nullable=order.key == "ended_at")
+    return tables_paging.texts(column, dialect, ascending=order.ascending)
 
 
-def _logged_keys(order: Order, table: Any, dialect: str) -> list[_Key]:
-    """What sorts by a metric, a param or a tag: whether it is there, and a number, then its value."""
+def _logged_keys(order: Order, table: Any, dialect: str) -> list[Key]:
+    """What sorts by a metric, a param or a tag."""
     if order.kind == "metric":
-        value = sa.type_coerce(table.c[_AGGREGATES[order.aggregate]], sa.BigInteger)
-        rank = sa.case((value.is_(None), 2), (value == NAN, 1), else_=0)
-        filled = sa.func.coalesce(value, 0)
-    else:
-        value = _bytewise(table.c.value, dialect)
-        rank = sa.case((value.is_(None), 1), else_=0)
-        filled = sa.func.coalesce(value, "")
-    return [_Key(rank, ascending=True), _Key(filled, ascending=order.ascending)]
-
-
-def _paged(query: sa.Select[Any], keys: Sequence[_Key], after: Position | None) -> sa.Select[Any]:
-    """Sort by the keys, and skip what comes up to `after`."""
-    if after is not None:
-        edges = [sa.literal(edge, sa.BigInteger if isinstance(edge, int) else sa.Text) for edge in after]
-        behind = []
-        for place, key in enumerate(keys):
-            same = [keys[before].value == edges[before] for before in range(place)]
-            farther = key.value > edges[place] if key.ascending else key.value < edges[place]
-            behind.append(sa.and_(*same, farther))
-        first = keys[0].value >= edges[0] if keys[0].ascending else keys[0].value <= edges[0]
-        query = query.where(first, sa.or_(*behind))  # the first alone is what an index understands
-    return query.order_by(*(key.value.asc() if key.ascending else key.value.desc() for key in keys))
+        return tables_paging.readings(table.c[_AGGREGATES[order.aggregate]], ascending=order.ascending)
+    return tables_paging.texts(table.c.value, dialect, ascending=order.ascending, nullable=True)
 
 
 def _scoped(search: Search, dialect: str) -> sa.Select[Any]:
@@ -220,11 +191,6 @@ def attribute(key: str) -> Any:
         experiment = sa.cast(_RUNS.c.experiment, sa.Text)
         return sa.literal("mlflow-artifacts:/") + experiment + "/" + _RUNS.c.id + "/artifacts"
     return _RUNS.c[key]
-
-
-def _bytewise(column: Any, dialect: str) -> Any:
-    """Text sorted by its bytes on both databases."""
-    return sa.collate(column, "C") if dialect == "postgresql" else column
 
 
 def _term(found: Comparison, dialect: str) -> Condition:
@@ -249,18 +215,10 @@ def _dataset(found: Comparison, dialect: str) -> Condition:
     """Whether a run read a dataset of which it holds; its context is a tag of the input."""
     inputs, datasets = tables.dataset_inputs, tables.datasets
     if found.key == "context":
-        tag = sa.type_coerce(inputs.c.tags, sa.Text)
-        context = json_text(tag, "mlflow.data.context", dialect)
+        context = member(inputs.c.tags, "mlflow.data.context", dialect)
         return sa.exists().where(inputs.c.run == _RUNS.c.number, text(context, found, dialect)).correlate(_RUNS)
     return sa.exists().where(
         inputs.c.run == _RUNS.c.number,
         datasets.c.number == inputs.c.dataset,
         text(datasets.c[found.key], found, dialect),
     )
-
-
-def json_text(column: Any, key: str, dialect: str) -> Any:
-    """The text at a key of a JSON object that is stored as text; NULL when there is none."""
-    if dialect == "postgresql":
-        return sa.cast(column, postgresql.JSONB).op("->>", return_type=sa.Text())(sa.literal(key, sa.Text))
-    return sa.func.json_extract(column, '$."' + key.replace('"', '\\"') + '"')
