@@ -37,6 +37,12 @@ def release(tx: Tx, holder: str) -> int:
     return result.rowcount
 
 
+def hand_over(tx: Tx, before: str, after: str) -> None:
+    """What `before` holds is held by `after`, which is the same holder under another name."""
+    mine = sa.and_(tables.pins.c.workspace == tx.workspace, tables.pins.c.holder == before)
+    tx.execute(sa.update(tables.pins).where(mine).values(holder=after))
+
+
 def pins_on(tx: Tx, resource: str) -> list[Pin]:
     """Who holds `resource`, by holder."""
     rows = tx.execute(

@@ -328,6 +328,32 @@ def drop_alias(tx: Tx, model: str, alias: str) -> None:
     )
 
 
+def version_numbers(tx: Tx, model: str) -> list[int]:
+    """The numbers of a model's versions, ascending."""
+    query = sa.select(versions.c.number).where(versions.c.workspace == tx.workspace, versions.c.model == model)
+    return list(tx.execute(query.order_by(versions.c.number)).scalars())
+
+
+def delete_versions(tx: Tx, model: str, number: int | None = None) -> None:
+    """Delete one version, or all of a model, with its aliases and the evidence on it; history stays."""
+    for table in (aliases, evidence, versions):
+        mine = sa.and_(table.c.workspace == tx.workspace, table.c.model == model)
+        tx.execute(sa.delete(table).where(mine if number is None else sa.and_(mine, table.c.number == number)))
+
+
+def delete_model(tx: Tx, name: str) -> None:
+    """Delete a model that has no versions."""
+    tx.execute(sa.delete(models).where(models.c.workspace == tx.workspace, models.c.name == name))
+
+
+def rename_model(tx: Tx, before: str, after: str) -> None:
+    """Write another name wherever a model's stands."""
+    change_model(tx, before, name=after, updated_at=tx.now)
+    for table in (aliases, evidence, versions, stage_history, approvals):
+        mine = sa.and_(table.c.workspace == tx.workspace, table.c.model == before)
+        tx.execute(sa.update(table).where(mine).values(model=after))
+
+
 def add_stage_change(tx: Tx, change: StageChange) -> None:
     """Append to the stage history, which is never edited."""
     tx.execute(sa.insert(stage_history).values(workspace=tx.workspace, **_columns(change)))

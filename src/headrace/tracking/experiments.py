@@ -25,8 +25,7 @@ def create(tx: Tx, request: CreateExperiment) -> Experiment:
         InvalidInput: the name is empty or too long, or a tag is.
         AlreadyExists: the name is taken, perhaps by a deleted experiment.
     """
-    if not request.name.strip() or len(request.name) > NAME_LIMIT:
-        raise InvalidInput(f"an experiment's name has 1 to {NAME_LIMIT} characters", where="name")
+    check_name(request.name)
     keys.check_tags(request.tags)
     ensure_default(tx)
     experiment = tables_experiments.add_experiment(tx, request.name, request.tags)
@@ -37,6 +36,13 @@ def create(tx: Tx, request: CreateExperiment) -> Experiment:
             fix="Use the existing experiment, or another name.",
         )
     return _created(tx, experiment)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is empty, too long, or no text."""
+    if not name.strip() or len(name) > NAME_LIMIT:
+        raise InvalidInput(f"an experiment's name has 1 to {NAME_LIMIT} characters", where="name")
+    keys.check_text(name, where="name")
 
 
 def ensure(tx: Tx, name: str) -> Experiment:

@@ -1,6 +1,7 @@
 """Statements on experiments."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -123,3 +124,15 @@ def tags_of(tx: Tx, numbers: Sequence[int]) -> list[dict[str, str]]:
     """The tags of experiments."""
     table = tables.experiments
     return list(tx.execute(sa.select(table.c.tags).where(table.c.number.in_(numbers))).scalars())
+
+
+def change_experiment(tx: Tx, number: int, **values: Any) -> None:
+    """Set columns of an experiment."""
+    tx.execute(sa.update(tables.experiments).where(tables.experiments.c.number == number).values(**values))
+
+
+def deleted_at(tx: Tx, number: int) -> datetime | None:
+    """When an experiment was deleted; None while it is not."""
+    table = tables.experiments
+    found: datetime | None = tx.execute(sa.select(table.c.deleted_at).where(table.c.number == number)).scalar_one()
+    return found

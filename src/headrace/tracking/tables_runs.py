@@ -122,6 +122,30 @@ def read_params(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
     return dict(_FIND_PARAMS.rows(tx, run=run, keys=list(keys)))
 
 
+_FIND_TAGS = Prepared(
+    lambda dialect: sa.select(tables.tags.c.key, tables.tags.c.value).where(
+        tables.tags.c.run == sa.bindparam("run"), dialect.among(tables.tags.c.key, "keys")
+    )
+)
+
+
+def read_tags(tx: Tx, run: int, keys: Sequence[str]) -> dict[str, str]:
+    """The values of those of the tags that are set."""
+    return dict(_FIND_TAGS.rows(tx, run=run, keys=list(keys)))
+
+
+def delete_all(tx: Tx, experiment: int) -> int:
+    """Mark the live runs of an experiment as deleted; returns how many those were."""
+    live = sa.and_(tables.runs.c.experiment == experiment, tables.runs.c.deleted_at.is_(None))
+    return tx.execute(sa.update(tables.runs).where(live).values(deleted_at=tx.now)).rowcount
+
+
+def restore_all(tx: Tx, experiment: int, deleted_at: datetime) -> int:
+    """Bring back the runs of an experiment that were deleted at a moment; returns how many those were."""
+    then = sa.and_(tables.runs.c.experiment == experiment, tables.runs.c.deleted_at == deleted_at)
+    return tx.execute(sa.update(tables.runs).where(then).values(deleted_at=None)).rowcount
+
+
 def add_params(tx: Tx, run: int, experiment: int, values: Mapping[str, str]) -> None:
     """Insert params that are not set yet."""
     _ADD_PARAMS.run(tx, [(run, key, value, tx.workspace, experiment) for key, value in values.items()])

@@ -10,7 +10,7 @@ from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.locations import SCHEME
 from headrace.protocols.mlflow.wire import Pair, as_map
-from headrace.tracking import experiments
+from headrace.tracking import experiments, lifecycle
 from headrace.tracking.nouns import CreateExperiment, ExperimentQuery
 
 NEWEST_FIRST = ("creation_time DESC", "experiment_id ASC")
@@ -53,6 +53,20 @@ class SetTag(msgspec.Struct, frozen=True, kw_only=True):
     experiment_id: str
     key: str
     value: str = ""
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/update`."""
+
+    experiment_id: str
+    new_name: str = ""
+
+
+class DeleteTag(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments/delete-experiment-tag`."""
+
+    experiment_id: str
+    key: str
 
 
 def view(view_type: str) -> bool | None:
@@ -105,6 +119,31 @@ def set_tag(tx: Tx, request: SetTag) -> Answer:
     return {}
 
 
+def update(tx: Tx, request: Update) -> Answer:
+    """Rename an experiment."""
+    if request.new_name:
+        lifecycle.rename_experiment(tx, request.experiment_id, request.new_name)
+    return {}
+
+
+def delete(tx: Tx, request: Get) -> Answer:
+    """Delete an experiment and its runs."""
+    lifecycle.delete_experiment(tx, request.experiment_id)
+    return {}
+
+
+def restore(tx: Tx, request: Get) -> Answer:
+    """Bring a deleted experiment back."""
+    lifecycle.restore_experiment(tx, request.experiment_id)
+    return {}
+
+
+def delete_tag(tx: Tx, request: DeleteTag) -> Answer:
+    """Remove a tag."""
+    lifecycle.delete_experiment_tag(tx, request.experiment_id, request.key)
+    return {}
+
+
 ENDPOINTS: list[Endpoint[Any]] = [
     writing("POST", "mlflow/experiments/create", Create, create),
     reading("GET", "mlflow/experiments/get", Get, get),
@@ -112,4 +151,8 @@ ENDPOINTS: list[Endpoint[Any]] = [
     reading("POST", "mlflow/experiments/search", Search, search),
     reading("GET", "mlflow/experiments/search", Search, search),
     writing("POST", "mlflow/experiments/set-experiment-tag", SetTag, set_tag),
+    writing("POST", "mlflow/experiments/delete-experiment-tag", DeleteTag, delete_tag),
+    writing("POST", "mlflow/experiments/update", Update, update),
+    writing("POST", "mlflow/experiments/delete", Get, delete),
+    writing("POST", "mlflow/experiments/restore", Get, restore),
 ]

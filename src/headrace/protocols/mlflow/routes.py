@@ -15,6 +15,7 @@ from headrace.protocols.mlflow import (
     probes,
     proxy,
     registered,
+    registered_changes,
     registration,
     runs,
 )
@@ -25,6 +26,7 @@ ENDPOINTS: list[Endpoint[Any]] = [
     *runs.ENDPOINTS,
     *logged_models.ENDPOINTS,
     *registered.ENDPOINTS,
+    *registered_changes.ENDPOINTS,
 ]
 
 HANDLERS: list[HTTPRouteHandler] = [

@@ -20,7 +20,7 @@ from headrace.protocols.mlflow.wire import (
     as_map,
     as_points,
 )
-from headrace.tracking import artifacts, logging, runs
+from headrace.tracking import artifacts, lifecycle, logging, runs
 from headrace.tracking import history as points_of
 from headrace.tracking import nouns as tracking
 from headrace.tracking import search as runs_search
@@ -31,6 +31,9 @@ PARAMS_LIMIT = 100
 TAGS_LIMIT = 100
 ENTITIES_LIMIT = 1000
 SEARCH_LIMIT = 50_000
+MODEL_KEYS = ("artifact_path", "flavors", "utc_time_created", "run_id")
+MODEL_HISTORY_TAG = "mlflow.log-model.history"
+MODEL_HISTORY_LIMIT = 1_000_000
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,12 @@ class LogOutputs(RunId, frozen=True, kw_only=True):
     """`runs/outputs`."""
 
     models: tuple[Output, ...] = ()
+
+
+class LogModel(RunId, frozen=True, kw_only=True):
+    """`runs/log-model`, which clients before 3.0 send."""
+
+    model_json: str
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +210,35 @@ def log_batch(tx: Tx, request: LogBatch) -> Answer:
     return {}
 
 
+def log_model(tx: Tx, request: LogModel) -> Answer:
+    """Add a model's description to the run's history of them, which is a tag."""
+    try:
+        found = msgspec.json.decode(request.model_json)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(
+            f"Malformed model info. \n {request.model_json[:200]} \n is not valid JSON.", where="model_json"
+        ) from error
+    missing = [key for key in MODEL_KEYS if not isinstance(found, dict) or key not in found]
+    if missing:
+        raise InvalidInput(f"Model json is missing mandatory fields: {missing}", where="model_json")
+    lifecycle.append_model_history(
+        tx, request.run, request.model_json, tag=MODEL_HISTORY_TAG, limit=MODEL_HISTORY_LIMIT
+    )
+    return {}
+
+
+def delete(tx: Tx, request: RunId) -> Answer:
+    """Delete a run."""
+    lifecycle.delete_run(tx, request.run)
+    return {}
+
+
+def restore(tx: Tx, request: RunId) -> Answer:
+    """Bring a deleted run back."""
+    lifecycle.restore_run(tx, request.run)
+    return {}
+
+
 def log_inputs(tx: Tx, request: LogInputs) -> Answer:
     """Record the datasets and models that a run read."""
     datasets = tuple(
@@ -279,6 +317,9 @@ ENDPOINTS: list[Endpoint[Any]] = [
     writing("POST", "mlflow/runs/set-tag", LogParameter, set_tag),
     writing("POST", "mlflow/runs/delete-tag", DeleteTag, delete_tag),
     writing("POST", "mlflow/runs/log-batch", LogBatch, log_batch),
+    writing("POST", "mlflow/runs/log-model", LogModel, log_model),
+    writing("POST", "mlflow/runs/delete", RunId, delete),
+    writing("POST", "mlflow/runs/restore", RunId, restore),
     writing("POST", "mlflow/runs/log-inputs", LogInputs, log_inputs),
     writing("POST", "mlflow/runs/outputs", LogOutputs, log_outputs),
     reading("POST", "mlflow/runs/search", Search, search),
