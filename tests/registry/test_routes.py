@@ -63,6 +63,22 @@ def test_a_version_is_registered_and_read_back(door: TestClient[Litestar], versi
     assert [model["name"] for model in door.get("/api/v1/models?contains=hur").json()] == ["churn"]
 
 
+def test_searches(door: TestClient[Litestar], version: dict[str, Any]) -> None:
+    def found(what: str, **query: object) -> Any:
+        answer = door.post(f"/api/v1/{what}/search", json=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert found("versions", filter="stage = 'None' AND NOT alias = 'champion'", limit=1) == {
+        "versions": [version],
+        "next_cursor": "",
+    }
+    assert [model["name"] for model in found("models", filter="name ILIKE '%CHURN%'")["models"]] == [
+        version["model"]
+    ]
+    assert door.post("/api/v1/models/search", json={"filter": "nothing = 'x'"}).status_code == 400
+
+
 def test_what_is_not_there_is_404_with_a_code(door: TestClient[Litestar]) -> None:
     answer = door.get("/api/v1/models/nothing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")

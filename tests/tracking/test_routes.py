@@ -1,12 +1,15 @@
 """The HTTP door: what a client sends is stored, and comes back."""
 
 import hashlib
+from typing import Any
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from headrace.tracking import routes
+from headrace.kernel.database import Database
+from headrace.tracking import logged_models, routes
+from headrace.tracking.nouns import CreateLoggedModel, Run
 
 
 def begin(door: TestClient[Litestar]) -> str:
@@ -40,6 +43,24 @@ def test_a_run_from_begin_to_end(door: TestClient[Litestar]) -> None:
     assert [found["id"] for found in page["runs"]] == [run_id]
     named = door.get("/api/v1/experiments", params={"name": "churn"}).json()["experiments"]
     assert [found["id"] for found in named] == [run["experiment_id"]]
+
+
+def test_searches(door: TestClient[Litestar], run: Run, database: Database) -> None:
+    def found(what: str, **query: object) -> Any:
+        answer = door.post(f"/api/v1/{what}/search", json=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    request = CreateLoggedModel(experiment_id=run.experiment_id, name="clf")
+    model = database.write(lambda tx: logged_models.create(tx, request), actor="ana")
+    runs = found("runs", filter="status = 'RUNNING'", select={"params": []})
+    assert [each["id"] for each in runs["runs"]] == [run.id]
+    (one,) = found("experiments", filter="name LIKE 'ch%'", order_by=["name"], limit=1)["experiments"]
+    assert one["id"] == run.experiment_id
+    models = found("logged-models", experiment_ids=[run.experiment_id], order_by=[{"key": "name"}])
+    assert [each["id"] for each in models["logged_models"]] == [model.id]
+    refused = door.post("/api/v1/experiments/search", json={"filter": "nothing = 'x'"})
+    assert (refused.status_code, refused.json()["error"]["where"]) == (400, "filter")
 
 
 def test_artifacts_go_up_and_come_down(door: TestClient[Litestar]) -> None:

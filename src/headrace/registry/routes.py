@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from headrace.errors import PermissionRefused
 from headrace.kernel.access import Principal, Role
 from headrace.kernel.database import Transactions, Tx
-from headrace.registry import approvals, evidence, models, register, stages, versions
+from headrace.registry import approvals, evidence, models, register, search, stages, versions
 from headrace.registry.nouns import (
     Approval,
     ApprovalStatus,
@@ -20,6 +20,7 @@ from headrace.registry.nouns import (
     Model,
     ModelDetails,
     RegisterVersion,
+    RegistryQuery,
     StageChange,
     Version,
 )
@@ -33,6 +34,20 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str = ""
     tags: dict[str, str] = {}
+
+
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of models; `next_cursor` is empty on the last one."""
+
+    models: tuple[Model, ...]
+    next_cursor: str = ""
+
+
+class VersionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of versions; `next_cursor` is empty on the last one."""
+
+    versions: tuple[Version, ...]
+    next_cursor: str = ""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +75,22 @@ async def create_model(data: JSONBody[CreateModel], transactions: NamedDependenc
     return await transactions.write(
         lambda tx: models.create(tx, data.name, description=data.description, tags=data.tags)
     )
+
+
+@post("/api/v1/models/search", status_code=200)
+async def search_models(data: JSONBody[RegistryQuery], transactions: NamedDependency[Transactions]) -> ModelPage:
+    """Models that match a filter, in any order."""
+    page, following = await transactions.read(lambda tx: search.find_models(tx, data))
+    return ModelPage(models=page, next_cursor=following)
+
+
+@post("/api/v1/versions/search", status_code=200)
+async def search_versions(
+    data: JSONBody[RegistryQuery], transactions: NamedDependency[Transactions]
+) -> VersionPage:
+    """Versions of all models that match a filter, in any order."""
+    page, following = await transactions.read(lambda tx: search.find_versions(tx, data))
+    return VersionPage(versions=page, next_cursor=following)
 
 
 @get("/api/v1/models/{name:str}")
@@ -150,6 +181,8 @@ async def decide_approval(
 HANDLERS = [
     list_models,
     create_model,
+    search_models,
+    search_versions,
     get_model,
     register_version,
     get_version,
@@ -163,6 +196,8 @@ HANDLERS = [
 AUTHORIZATION = {
     "GET /api/v1/models": Role.VIEWER,
     "POST /api/v1/models": Role.DEVELOPER,
+    "POST /api/v1/models/search": Role.VIEWER,
+    "POST /api/v1/versions/search": Role.VIEWER,
     "GET /api/v1/models/{name}": Role.VIEWER,
     "POST /api/v1/models/{name}/versions": Role.DEVELOPER,
     "GET /api/v1/models/{name}/versions/{number}": Role.VIEWER,

@@ -12,7 +12,7 @@ from headrace.kernel.access import Role
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Transactions
 from headrace.kernel.settings import Settings
-from headrace.tracking import artifacts, experiments, history, logging, runs, search
+from headrace.tracking import artifacts, experiments, history, logged_models, logging, runs, search
 from headrace.tracking.downloads import download
 from headrace.tracking.nouns import (
     Artifact,
@@ -25,6 +25,8 @@ from headrace.tracking.nouns import (
     FinishRun,
     Inputs,
     KillRuns,
+    LoggedModel,
+    LoggedModelQuery,
     MetricPage,
     Run,
     RunPage,
@@ -40,6 +42,13 @@ class ExperimentPage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of experiments; `next_cursor` is empty on the last one."""
 
     experiments: tuple[Experiment, ...]
+    next_cursor: str = ""
+
+
+class LoggedModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of logged models."""
+
+    logged_models: tuple[LoggedModel, ...]
     next_cursor: str = ""
 
 
@@ -71,6 +80,24 @@ async def list_experiments(
     query = ExperimentQuery(limit=limit, cursor=cursor)
     page, following = await transactions.read(lambda tx: experiments.search(tx, query))
     return ExperimentPage(experiments=page, next_cursor=following)
+
+
+@post("/api/v1/experiments/search", status_code=200)
+async def search_experiments(
+    data: JSONBody[ExperimentQuery], transactions: NamedDependency[Transactions]
+) -> ExperimentPage:
+    """Experiments that match a filter, in any order."""
+    page, following = await transactions.read(lambda tx: experiments.search(tx, data))
+    return ExperimentPage(experiments=page, next_cursor=following)
+
+
+@post("/api/v1/logged-models/search", status_code=200)
+async def search_logged_models(
+    data: JSONBody[LoggedModelQuery], transactions: NamedDependency[Transactions]
+) -> LoggedModelPage:
+    """Logged models that match a filter, in any order."""
+    page, following = await transactions.read(lambda tx: logged_models.search(tx, data))
+    return LoggedModelPage(logged_models=page, next_cursor=following)
 
 
 @post("/api/v1/runs")
@@ -190,6 +217,8 @@ async def get_artifact(
 HANDLERS = [
     create_experiment,
     list_experiments,
+    search_experiments,
+    search_logged_models,
     create_run,
     list_runs,
     search_runs,
@@ -207,6 +236,8 @@ HANDLERS = [
 AUTHORIZATION = {
     "POST /api/v1/experiments": Role.DEVELOPER,
     "GET /api/v1/experiments": Role.VIEWER,
+    "POST /api/v1/experiments/search": Role.VIEWER,
+    "POST /api/v1/logged-models/search": Role.VIEWER,
     "POST /api/v1/runs": Role.DEVELOPER,
     "GET /api/v1/runs": Role.VIEWER,
     "POST /api/v1/runs/search": Role.VIEWER,
