@@ -348,7 +348,8 @@ def delete_model(tx: Tx, name: str) -> None:
 
 def rename_model(tx: Tx, before: str, after: str) -> None:
     """Write another name wherever a model's stands."""
-    change_model(tx, before, name=after, updated_at=tx.now)
+    named = sa.and_(models.c.workspace == tx.workspace, models.c.name == before)
+    tx.execute(sa.update(models).where(named).values(name=after, updated_at=tx.now))
     for table in (aliases, evidence, versions, stage_history, approvals):
         mine = sa.and_(table.c.workspace == tx.workspace, table.c.model == before)
         tx.execute(sa.update(table).where(mine).values(model=after))
