@@ -11,6 +11,7 @@ from headrace.kernel.access import Role
 from headrace.protocols.mlflow import (
     experiments,
     governed,
+    histories,
     logged_models,
     probes,
     proxy,
@@ -24,6 +25,7 @@ from headrace.protocols.mlflow.endpoints import Endpoint, authorization, handler
 ENDPOINTS: list[Endpoint[Any]] = [
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
+    *histories.ENDPOINTS,
     *logged_models.ENDPOINTS,
     *registered.ENDPOINTS,
     *registered_changes.ENDPOINTS,
