@@ -57,6 +57,8 @@ lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requiremen
 		--group pyproject.toml:build --group pyproject.toml:test --group pyproject.toml:check \
 		--output-file requirements/development.txt
 	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow.in --output-file requirements/peers/mlflow.txt
+	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow-2.9.in \
+		--output-file requirements/peers/mlflow-2.9.txt
 
 clean: ## Remove the environments and the caches
 	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

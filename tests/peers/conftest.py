@@ -30,6 +30,12 @@ def mlflow_python() -> Path:
     return peer_python("mlflow")
 
 
+@pytest.fixture(scope="session", params=["mlflow", "mlflow-2.9"])
+def any_mlflow_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of each environment that has a real MLflow: the newest, and the oldest that is promised."""
+    return peer_python(str(request.param))
+
+
 def peer_python(name: str) -> Path:
     """The Python of the peer's environment `.peers/<name>-<digest of its lock>`, made when it is not there yet.
 

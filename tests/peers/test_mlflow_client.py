@@ -14,7 +14,9 @@ CLIENT = Path(__file__).with_name("mlflow_client.py")
 
 
 @pytest.mark.loop
-def test_an_unmodified_client_is_at_home(mlflow_python: Path, platform: TemporaryPlatform, tmp_path: Path) -> None:
+def test_an_unmodified_client_is_at_home(
+    any_mlflow_python: Path, platform: TemporaryPlatform, tmp_path: Path
+) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -23,7 +25,7 @@ def test_an_unmodified_client_is_at_home(mlflow_python: Path, platform: Temporar
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # an answer of 5xx shall fail the test, not be waited out
     }
     finished = subprocess.run(
-        [str(mlflow_python), str(CLIENT), platform.url],
+        [str(any_mlflow_python), str(CLIENT), platform.url],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -38,7 +40,11 @@ def test_an_unmodified_client_is_at_home(mlflow_python: Path, platform: Temporar
     run = httpx.get(f"{platform.url}/api/v1/runs/{seen['run']}").raise_for_status().json()
     assert run["params"] == {"depth": "3", "kind": "line"}
     assert run["metrics"]["nan"]["value"] == "NaN"
-    model = httpx.get(f"{platform.url}/api/v1/models/iris").raise_for_status().json()
+    assert (run["metrics"]["loss"]["min"], run["metrics"]["loss"]["max"]["step"]) == (
+        {"value": 1 / 3, "step": 2},
+        0,
+    )
+    model = httpx.get(f"{platform.url}/api/v1/models/{seen['model']}").raise_for_status().json()
     assert [version["number"] for version in model["versions"]] == [2, 1]
     assert model["versions"][0]["stage"] == "Staging"
 

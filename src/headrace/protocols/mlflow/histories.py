@@ -69,7 +69,11 @@ def bulk_interval(tx: Tx, request: Interval) -> Answer:
             if request.start_step is None or request.start_step <= step <= (request.end_step or 0)
         ]
         kept = _thinned(wanted, request.max_results)
-        thin = history.Points(*([column[place] for place in kept] for column in points[:3]))
+        thin = history.Points(
+            steps=[points.steps[place] for place in kept],
+            times=[points.times[place] for place in kept],
+            values=[points.values[place] for place in kept],
+        )
         found += [{**point, "run_id": run_id} for point in encoding.history(request.metric_key, thin)]
     return encoding.present(metrics=found)
 
