@@ -24,6 +24,10 @@ from headrace.tracking.expressions import EVERYTHING, Comparison, Order, compari
         ("params.`not` is not null", ("param", "not", "IS NOT NULL", None)),
         ("dataset.context = 'train'", ("dataset", "context", "=", "train")),
         ("metrics.größe > .5", ("metric", "größe", ">", 0.5)),
+        ("`metrics`.`a` = 1", ("metric", "a", "=", 1.0)),
+        ("params.a = 'it''s'", ("param", "a", "=", "it's")),
+        ('params.a = """x"""', ("param", "a", "=", '"x"')),
+        ("params.a = ''", ("param", "a", "=", "")),
     ],
 )
 def test_comparisons(text: str, expected: tuple[object, ...]) -> None:
@@ -52,16 +56,16 @@ def test_and_binds_closer_than_or() -> None:
         ("start_time > '1'", "numeric attribute: start_time"),
         ("params.a = 1", "Expected a quoted string value for param"),
         ("metrics.a > 0.1 metrics.b > 1", "Invalid clause"),
-        ("metrics.a > 1x", "Invalid"),
+        ("metrics.a > 1x", "Expected numeric value type for metric. Found 1x"),
         ("nothing.a = '1'", "Invalid entity type 'nothing'"),
         ("nothing = '1'", "Invalid attribute key 'nothing' specified"),
         ("dataset.source = 'x'", "Invalid dataset key 'source' specified"),
-        ("metrics.a LIKE 'x'", "Invalid comparator 'LIKE'"),
+        ("start_time LIKE 5", "Invalid comparator 'LIKE'"),
         ("params.a > 'x'", "Invalid comparator '>'"),
         ("max(params.a) = 'x'", "max"),
         ("and", "Invalid"),
         ("name = 'x", "Invalid"),
-        ("run_id IN ()", "Invalid"),
+        ("run_id IN ()", "expected a non-empty list"),
         ("(" * 60 + "metrics.a > 1" + ")" * 60, "nests at most"),
         ("NOT " * 300 + "metrics.a > 1", "nests at most"),
         (" OR ".join(["metrics.a > 1"] * 201), "at most 200"),
@@ -94,3 +98,70 @@ def test_orders(text: str, expected: Order) -> None:
 def test_what_is_no_order_is_refused(texts: list[str]) -> None:
     with pytest.raises(InvalidInput):
         filters.parse_order(texts, vocabulary.RUNS)
+
+
+UNQUOTED = "Parameter value is either not quoted or unidentified quote types used for string value {}. Use either "
+LIST = "While parsing a list in the query, expected "
+TYPES = "['metric', 'parameter', 'tag', 'attribute', 'dataset']"
+TWO = "metrics.a = 1; metrics.b = 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("params.a = x", UNQUOTED.format("x") + "single or double quotes."),
+        ("run_name = `x`", UNQUOTED.format("`x`") + "single or double quotes."),
+        ("params.a = 1", "Expected a quoted string value for parameter (e.g. 'my-value'). Got value 1"),
+        ("tags.a = 1.50", "Expected a quoted string value for tag (e.g. 'my-value'). Got value 1.50"),
+        ("status = 1", "Expected a quoted string value for attributes. Got value 1"),
+        ("dataset.name = 1", "Expected a quoted string value for dataset attributes. Got value 1"),
+        ("metrics.a = '1'", "Expected numeric value type for metric. Found '1'"),
+        ("metrics.a = metrics.b", "Expected numeric value type for metric. Found metrics.b"),
+        ("metrics.a = 1_000", "Expected numeric value type for metric. Found 1_000"),
+        ("start_time = '5'", "Expected numeric value type for numeric attribute: start_time. Found '5'"),
+        ("start_time LIKE 'x'", "Expected numeric value type for numeric attribute: start_time. Found 'x'"),
+        ("met.a > 1", f"Invalid entity type 'met'. Valid values are {TYPES}"),
+        (TWO, f"Search filter contained multiple expression '{TWO}'. Provide AND-ed expression list."),
+        ("run_id IN ()", LIST + "a non-empty list of string values, but got empty list"),
+        (
+            "run_id IN ('a', 1)",
+            LIST + "string value, punctuation, or whitespace, but got different type in list: ('a', 1)",
+        ),
+        ("metrics.a", "Invalid clause(s) in filter string: 'metrics.a'"),
+        ("tags.a = 'x' --comment", "Invalid clause(s) in filter string: '--comment'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_mlflow(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        filters.parse(text, vocabulary.RUNS)
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "comparator"),
+    [("metrics.a <> 1", "<>"), ("metrics.a == 1", "=="), ("params.a RLIKE 'x'", "RLIKE"), ("status > 'x'", ">")],
+)
+def test_comparators_that_there_are_not_are_named(text: str, comparator: str) -> None:
+    with pytest.raises(InvalidInput, match=f"Invalid comparator '{comparator}' not one of"):
+        filters.parse(text, vocabulary.RUNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metrics.a sideways", "Invalid ordering key in order_by clause 'metrics.a sideways'."),
+        ("", "Invalid order_by clause ''. Could not be parsed."),
+        ("'name'", "Invalid order_by clause ''name''. Could not be parsed."),
+        ("metrics.a DESC ASC", "Invalid order_by clause 'metrics.a DESC ASC'. Could not be parsed."),
+    ],
+)
+def test_bad_orders_are_refused_in_the_words_of_mlflow(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        filters.parse_order([text], vocabulary.RUNS)
+    assert refused.value.message == message
+
+
+def test_logged_models_take_numbers_for_texts() -> None:
+    found = filters.parse("params.lr = 0.010", vocabulary.LOGGED_MODELS)
+    assert isinstance(found, Comparison)
+    assert found.value == "0.010"

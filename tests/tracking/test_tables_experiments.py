@@ -131,7 +131,7 @@ def test_orders(database: Database, made: list[Experiment]) -> None:
         ("experiment_id NOT IN ('1', 'x')", "Experiment ID must be a valid integer"),
         ("metrics.auc > 1", "Invalid entity type 'metrics'"),
         ("lifecycle_stage = 'active'", "Invalid attribute key 'lifecycle_stage' specified"),
-        ("creation_time LIKE 'x'", "Invalid comparator 'LIKE'"),
+        ("creation_time LIKE 1", "Invalid comparator 'LIKE'"),
         ("creation_time > 'x'", "Expected numeric value type for numeric attribute: creation_time. Found 'x'"),
         ("name = 'x' name = 'y'", "Invalid clause"),
     ],

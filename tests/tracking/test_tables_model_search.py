@@ -240,7 +240,7 @@ def test_a_metric_orders_by_what_was_measured_last(
         ),
         ({"datasets": (DatasetName(name=""),)}, "`dataset_name` in the `datasets` clause must be specified"),
         ({"filter": "best(metrics.m) > 1"}, "best"),
-        ({"filter": "metrics.m LIKE 'x'"}, "Invalid comparator 'LIKE'"),
+        ({"filter": "metrics.m LIKE 1"}, "Invalid comparator 'LIKE'"),
         ({"filter": "nothing = 'x'"}, "Invalid attribute key 'nothing'"),
         ({"experiment_ids": ("one",)}, "valid integer"),
     ],

@@ -10,6 +10,7 @@ _TIMES = {"creation_timestamp": "created_at", "last_updated_timestamp": "updated
 MODELS = Vocabulary(kinds=frozenset({"tag"}), texts={"name": "name"}, numbers={**_TIMES, "timestamp": "updated_at"})
 VERSIONS = Vocabulary(
     kinds=frozenset({"tag"}),
+    free_quotes=True,  # MLflow takes `version_number = '3'` too
     texts={
         "name": "model",
         "run_id": "run_id",

@@ -21,7 +21,7 @@ from headrace.tracking.expressions import (
     Or,
     Order,
 )
-from headrace.tracking.vocabulary import Vocabulary
+from headrace.tracking.vocabulary import Vocabulary, Written
 
 LENGTH_LIMIT = 20_000
 DEPTH_LIMIT = 50
@@ -29,7 +29,7 @@ TERMS_LIMIT = 200
 
 _ORDER = re.compile(r"\s*(?P<operand>.*?)(?:\s+(?P<way>asc|desc))?\s*", re.IGNORECASE | re.DOTALL)
 _AGGREGATE = re.compile(r"(?P<aggregate>min|max|last|best)\s*\((?P<name>.*)\)", re.IGNORECASE | re.DOTALL)
-_NAME = re.compile(r"(?:(?P<type>[^\W\d]\w*)\s*\.\s*)?(?P<key>`[^`]+`|\"[^\"]+\"|[^\s`\"]+)")
+_NAME = re.compile(r"(?:(?P<type>[^\W\d]\w*|`[^`]+`)\s*\.\s*)?(?P<key>`[^`]+`|\"[^\"]+\"|[^\s`\"']+)")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -75,12 +75,8 @@ def parse_order(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Order, ..
         aggregate = cast("Aggregate", aggregated["aggregate"].lower()) if aggregated else "last"
         name = _NAME.fullmatch((aggregated["name"] if aggregated else operand).strip())
         if match is None or name is None:
-            raise InvalidInput(
-                f"Invalid order_by clause '{text[:200]}'.",
-                where="order_by",
-                fix="Write for example: metrics.auc DESC.",
-            )
-        subject = vocabulary.order(name["type"], _unquoted(name["key"]), aggregate)
+            raise _refused_order(text)
+        subject = vocabulary.order(_type(name), _unquoted(name["key"]), aggregate)
         order = msgspec.structs.replace(subject, ascending=(match["way"] or "asc").lower() == "asc")
         if any((order.kind, order.key, order.aggregate) == (at.kind, at.key, at.aggregate) for at in found):
             raise InvalidInput(f"`order_by` contains duplicate fields: {list(texts)}", where="order_by")
@@ -109,12 +105,16 @@ class _Reader(lark.Transformer[Any, Expression]):
         found = _named(parts[1])
         return msgspec.structs.replace(found, aggregate=parts[0].rstrip("( \t\n").lower())
 
-    def value(self, parts: list[Any]) -> str | float:
+    def value(self, parts: list[Any]) -> Written:
         token = parts[0]
-        return float(token) if token.type == "NUMBER" else str(token[1:-1])
+        if token.type == "NUMBER":
+            return Written(str(token), float(token))
+        if token.type == "TEXT":
+            return Written(str(token), token[1:-1].replace(token[0] * 2, token[0]))
+        return Written(str(token), None)
 
-    def texts(self, parts: list[Any]) -> tuple[str, ...]:
-        return tuple(str(token[1:-1]) for token in parts)
+    def texts(self, parts: list[Any]) -> tuple[Written, ...]:
+        return tuple(parts)
 
     def comparison(self, parts: list[Any]) -> Expression:
         return self._compared(parts[0], str(parts[1]), parts[2])
@@ -157,7 +157,11 @@ class _Reader(lark.Transformer[Any, Expression]):
 
 def _named(text: str) -> Found:
     match = cast("re.Match[str]", _NAME.fullmatch(text))
-    return Found(match["type"], _unquoted(match["key"]))
+    return Found(_type(match), _unquoted(match["key"]))
+
+
+def _type(match: re.Match[str]) -> str | None:
+    return match["type"] and match["type"].strip("`")
 
 
 def _unquoted(text: str) -> str:
@@ -173,9 +177,24 @@ def _check_depth(text: str) -> None:
         raise InvalidInput(f"a filter nests at most {DEPTH_LIMIT} deep", where="filter")
 
 
+def _refused_order(text: str) -> InvalidInput:
+    name, *ways = text.split()[:3] or [""]
+    said = (
+        f"Invalid ordering key in order_by clause '{text[:200]}'."
+        if len(ways) == 1 and _NAME.fullmatch(name)
+        else f"Invalid order_by clause '{text[:200]}'. Could not be parsed."
+    )
+    return InvalidInput(said, where="order_by", fix="Write for example: metrics.auc DESC.")
+
+
 def _refused(text: str, error: lark.exceptions.UnexpectedInput) -> InvalidInput:
     at = getattr(error, "pos_in_stream", None)
     rest = text[at:] if isinstance(at, int) and at >= 0 else ""
+    if rest[:1] == ";" and rest[1:].strip():
+        return InvalidInput(
+            f"Search filter contained multiple expression {text[:200]!r}. Provide AND-ed expression list.",
+            where="filter",
+        )
     where = f"filter, character {len(text) - len(rest) + 1}" if rest else "filter, at its end"
     return InvalidInput(
         f"Invalid clause(s) in filter string: '{rest[:100]}'" if rest else f"Invalid filter '{text[:200]}'",

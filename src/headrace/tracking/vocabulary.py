@@ -17,11 +17,24 @@ KINDS: dict[str, Kind] = {
 }
 DATASET_KEYS = ("name", "digest", "context")
 RUN_NAME_TAGS = ("mlflow.runName", "mlflow.run_name")
+_QUOTED: dict[Kind, str] = {
+    "param": "parameter (e.g. 'my-value')",
+    "tag": "tag (e.g. 'my-value')",
+    "attribute": "attributes",
+    "dataset": "dataset attributes",
+}
 
 _EQUAL = frozenset({"=", "!="})
 _RANKED = _EQUAL | {"<", "<=", ">", ">="}
 _TEXTUAL = _EQUAL | {"LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN"}
 _NULL = frozenset({"IS NULL", "IS NOT NULL"})
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A value as a filter has it: as it is written, and what that says; a word without quotes says nothing."""
+
+    text: str
+    value: str | float | None
 
 
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,14 +44,23 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
         kinds: what can be asked for beside attributes.
         texts: attributes that are text, each name with that of the column it means.
         numbers: attributes that are numbers or times in milliseconds since 1970, likewise.
+        types: what is said of the types of names there are.
+        free_quotes: whether a number may stand in quotes and a text that is a number without.
     """
 
     kinds: frozenset[Kind]
     texts: Mapping[str, str]
     numbers: Mapping[str, str]
+    types: str = "Valid entity types are ('attribute', 'tag', 'tags')"
+    free_quotes: bool = False
 
     def comparison(
-        self, prefix: str | None, key: str, aggregate: Aggregate, comparator: Comparator, value: Value
+        self,
+        prefix: str | None,
+        key: str,
+        aggregate: Aggregate,
+        comparator: Comparator,
+        written: Written | tuple[Written, ...] | None,
     ) -> Comparison:
         """A comparison whose names and value are known to fit.
 
@@ -50,9 +72,13 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
         allowed = _RANKED if numeric else _TEXTUAL
         if kind in {"param", "tag", "metric"} or (kind == "attribute" and not numeric):
             allowed = allowed | _NULL
+        value: Value = None
+        if isinstance(written, Written):
+            value = self._number(kind, key, written) if numeric else self._text(kind, written)
         if comparator not in allowed:
             raise InvalidInput(f"Invalid comparator '{comparator}' not one of '{_shown(allowed)}'", where="filter")
-        _check_value(kind, key, value, numeric=numeric)
+        if isinstance(written, tuple):
+            value = _list(written)
         return Comparison(kind=kind, key=column, comparator=comparator, value=value, aggregate=aggregate)
 
     def order(self, prefix: str | None, key: str, aggregate: Aggregate) -> Order:
@@ -70,7 +96,7 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
         kind = "attribute" if prefix is None else KINDS.get(prefix)
         if kind is None or (kind not in self.kinds and kind != "attribute"):
             raise InvalidInput(
-                f"Invalid entity type '{prefix}'. Valid values are {_shown(self.kinds | {'attribute'})}",
+                f"Invalid entity type '{prefix}'. {self.types}",
                 where=where,
             )
         if aggregate != "last" and kind != "metric":
@@ -89,20 +115,47 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"Invalid attribute key '{key}' specified. Valid keys are '{valid}'", where=where)
         return "attribute", column
 
+    def _number(self, kind: Kind, key: str, written: Written) -> float:
+        value = written.value
+        if self.free_quotes and isinstance(value, str) and value.isascii() and value.isdecimal():
+            return float(value)
+        if isinstance(value, float):
+            return value
+        what = "metric" if kind == "metric" else f"numeric attribute: {key}"
+        raise InvalidInput(f"Expected numeric value type for {what}. Found {written.text}", where="filter")
 
-def _check_value(kind: Kind, key: str, value: Value, *, numeric: bool) -> None:
-    if value is None:
-        return
-    if numeric and not isinstance(value, float):
+    def _text(self, kind: Kind, written: Written) -> str:
+        if isinstance(written.value, str):
+            return written.value
+        if written.value is None:
+            raise InvalidInput(
+                "Parameter value is either not quoted or unidentified quote types used for string value"
+                f" {written.text}. Use either single or double quotes.",
+                where="filter",
+            )
+        if self.free_quotes:
+            return written.text
         raise InvalidInput(
-            f"Expected numeric value type for {'metric' if kind == 'metric' else f'numeric attribute: {key}'}."
-            f" Found {value!r}",
+            f"Expected a quoted string value for {_QUOTED[kind]}. Got value {written.text}", where="filter"
+        )
+
+
+def _list(written: tuple[Written, ...]) -> tuple[str, ...]:
+    """The texts of IN."""
+    values = tuple(each.value for each in written)
+    if not values:
+        raise InvalidInput(
+            "While parsing a list in the query, expected a non-empty list of string values, but got empty list",
             where="filter",
         )
-    if not numeric and isinstance(value, float):
+    texts = tuple(value for value in values if isinstance(value, str))
+    if len(texts) < len(values):
         raise InvalidInput(
-            f"Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {value:g}", where="filter"
+            "While parsing a list in the query, expected string value, punctuation, or whitespace,"
+            f" but got different type in list: ({', '.join(each.text for each in written)})",
+            where="filter",
         )
+    return texts
 
 
 def _shown(names: Iterable[str]) -> str:
@@ -111,6 +164,7 @@ def _shown(names: Iterable[str]) -> str:
 
 RUNS = Vocabulary(
     kinds=frozenset({"metric", "param", "tag", "dataset"}),
+    types="Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']",
     texts={
         "run_id": "id",
         **dict.fromkeys(("run_name", "run name", "Run name", "Run Name"), "name"),
@@ -127,6 +181,8 @@ EXPERIMENTS = Vocabulary(
 )
 LOGGED_MODELS = Vocabulary(
     kinds=frozenset({"metric", "param", "tag"}),
+    types="Expected one of ['attributes', 'metrics', 'params', 'tags'].",
+    free_quotes=True,  # `params.lr = 0.01` is how MLflow's own documentation writes it
     texts={
         "name": "name",
         "experiment_id": "experiment",
