@@ -1,6 +1,10 @@
 """The grammar of filters and orders, and what is said of bad ones."""
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.errors import InvalidInput
 from headrace.tracking import filters, vocabulary
@@ -165,3 +169,21 @@ def test_logged_models_take_numbers_for_texts() -> None:
     found = filters.parse("params.lr = 0.010", vocabulary.LOGGED_MODELS)
     assert isinstance(found, Comparison)
     assert found.value == "0.010"
+
+
+PIECES = [
+    *'metrics.a params.`b` tags."d" name status dataset.name start_time max( best ( ) AND or NOT in LIKE is'.split(),
+    *"null = != < >= <> 1 -.5e3 nan 'x' \"y\" '' , . ; ` ' \" ü % a.b.c -- \\".split(),
+    *(" ", "\n", "\x00", "\udc80", "params.`b c`"),
+]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=12), between=st.sampled_from(["", " "]))
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_a_filter_or_refused(pieces: list[str], between: str) -> None:
+    text = between.join(pieces)
+    for known in (vocabulary.RUNS, vocabulary.EXPERIMENTS, vocabulary.LOGGED_MODELS):
+        with contextlib.suppress(InvalidInput):
+            comparisons(filters.parse(text, known))
+        with contextlib.suppress(InvalidInput):
+            filters.parse_order([text], known)
