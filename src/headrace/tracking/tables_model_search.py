@@ -79,7 +79,7 @@ def _sought(
     """
     table = tables.logged_models
     query = sa.select(table).where(table.c.workspace == tx.workspace, table.c.deleted_at.is_(None))
-    led = walked or rare is not None
+    led = tx.dialect == "sqlite" and (walked or rare is not None)
     query = query.where(_within(wanted.experiments, table.c.experiment + 0 if led else table.c.experiment))
     if rare is not None:
         query = query.where(table.c.id.in_(rare))
@@ -175,7 +175,7 @@ def _term(found: Comparison, datasets: Sequence[DatasetName], dialect: str) -> C
     """One comparison of a logged model."""
     table = tables.logged_models
     if found.kind == "metric":
-        return _metric(found, datasets)
+        return _metric(found, datasets, dialect)
     if found.kind != "attribute":
         document = table.c.params if found.kind == "param" else table.c.tags
         return entry(document, found, dialect)
@@ -185,7 +185,7 @@ def _term(found: Comparison, datasets: Sequence[DatasetName], dialect: str) -> C
     return text(sa.cast(column, sa.Text) if found.key == "experiment" else column, found, dialect)
 
 
-def _metric(found: Comparison, datasets: Sequence[DatasetName]) -> Condition:
+def _metric(found: Comparison, datasets: Sequence[DatasetName], dialect: str) -> Condition:
     """A metric compared: some value of it, or the lowest or highest of them."""
     table = tables.model_metrics
     named = sa.and_(table.c.key == found.key, _on_datasets(datasets))
@@ -193,7 +193,9 @@ def _metric(found: Comparison, datasets: Sequence[DatasetName]) -> Condition:
         there = _measured(named)
         return sa.not_(there) if found.comparator == "IS NULL" else there
     if found.aggregate == "last":  # as MLflow has it: a logged model keeps every value it was measured with
-        value = sa.type_coerce(table.c.value, sa.BigInteger) + 0  # by model and key, not by the index of values
+        value: Any = sa.type_coerce(table.c.value, sa.BigInteger)
+        if dialect == "sqlite":
+            value = value + 0  # by model and key, not by the index of values
         return _measured(sa.and_(named, reading(value, found)))
     code = sa.type_coerce(table.c.value, sa.BigInteger)
     extreme = (sa.func.max if found.aggregate == "max" else sa.func.min)(code)
