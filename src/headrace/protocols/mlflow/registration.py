@@ -20,7 +20,7 @@ from headrace.protocols.mlflow.endpoints import Answer, encode, mounted
 from headrace.protocols.mlflow.locations import SCHEME, File, Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.wire import Pair, as_map
-from headrace.registry import register, versions
+from headrace.registry import models, register, versions
 from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion
 from headrace.tracking import artifacts, logged_models, runs
 from headrace.tracking.nouns import Run
@@ -65,6 +65,7 @@ def resolve(tx: Tx, request: CreateVersion) -> Source:
         InvalidInput: the source is not in this platform, or there is nothing at it.
         NotFound: it names a run, a logged model or a version that does not exist.
     """
+    models.get(tx, request.name)
     source = request.source.rstrip("/")
     model_id = request.model_id or (source.removeprefix(MODELS) if source.startswith(f"{MODELS}m-") else "")
     if model_id:

@@ -202,7 +202,7 @@ def log_batch(tx: Tx, request: LogBatch) -> Answer:
             where="batch",
         )
     points, measured = as_points(request.metrics)
-    params, tags = as_map(request.params, what="parameter"), as_map(request.tags, what="tag")
+    params, tags = as_map(request.params, what="parameter", once=True), as_map(request.tags, what="tag")
     name = tags.pop(RUN_NAME_TAG, None)
     logging.log_entries(tx, request.run, Entries(points, params, tags, measured))
     if name:

@@ -39,8 +39,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     digest: str
-    source_type: str
-    source: str
+    source_type: str = ""
+    source: str = ""
     schema: str | None = None
     profile: str | None = None
 
@@ -84,15 +84,15 @@ class RunId(msgspec.Struct, frozen=True, kw_only=True):
         return self.run_id or self.run_uuid
 
 
-def as_map(found: Iterable[Pair], *, what: str) -> dict[str, str]:
-    """Pairs as a map; the same key twice is fine when the value is the same.
+def as_map(found: Iterable[Pair], *, what: str, once: bool = False) -> dict[str, str]:
+    """Pairs as a map; the same key twice is fine when the value is the same, unless each is to come `once`.
 
     Raises:
-        InvalidInput: a key has two values.
+        InvalidInput: a key has two values, or comes twice.
     """
     values: dict[str, str] = {}
     for pair in found:
-        if values.setdefault(pair.key, pair.value) != pair.value:
+        if (once and pair.key in values) or values.setdefault(pair.key, pair.value) != pair.value:
             raise InvalidInput(f"Duplicate {what} keys have been submitted: ['{pair.key}']", where=what)
     return values
 

@@ -1,0 +1,382 @@
+"""Calls of MLflow's protocol, good ones and bad ones, in an order in which they make sense on a fresh server.
+
+A text `{name}` in a call stands for what the answer to an earlier one gave: that one says under which name,
+and where in the answer it is.
+"""
+
+from typing import Any, NamedTuple
+
+Fields = dict[str, Any]
+
+
+class Call(NamedTuple):
+    """One request, and under which name a value of its answer is kept."""
+
+    method: str
+    path: str
+    fields: Fields
+    keep: str = ""
+    at: tuple[str | int, ...] = ()
+
+
+def get(path: str, /, **fields: Any) -> Call:
+    return Call("GET", path, fields)
+
+
+def post(path: str, /, **fields: Any) -> Call:
+    return Call("POST", path, fields)
+
+
+def kept(call: Call, name: str, *at: str | int) -> Call:
+    return call._replace(keep=name, at=at)
+
+
+NOW = 1_790_000_000_000
+
+
+def metric(key: str, value: Any, timestamp: int = NOW, step: int = 0) -> Fields:
+    return {"key": key, "value": value, "timestamp": timestamp, "step": step}
+
+
+DATASET = {"name": "d", "digest": "1", "source_type": "s", "source": "x"}
+CONTEXT = {"key": "mlflow.data.context", "value": "train"}
+LOGGED = '{"artifact_path": "model", "flavors": {}, "utc_time_created": "x", "run_id": "{run}"}'
+MOVE = {"name": "m1", "version": "1", "archive_existing_versions": False}
+
+EXPERIMENTS = [
+    get("experiments/get", experiment_id="0"),
+    get("experiments/get-by-name", experiment_name="Default"),
+    get("experiments/get-by-name", experiment_name="none"),
+    get("experiments/get", experiment_id="424242"),
+    get("experiments/get", experiment_id="abc"),
+    get("experiments/get"),
+    kept(post("experiments/create", name="first", tags=[{"key": "a", "value": "b"}]), "exp", "experiment_id"),
+    post("experiments/create", name="first"),
+    post("experiments/create", name=""),
+    post("experiments/create"),
+    post("experiments/create", name=5),
+    post("experiments/create", name="x" * 501),
+    kept(post("experiments/create", name="second"), "other", "experiment_id"),
+    get("experiments/get", experiment_id="{exp}"),
+    post("experiments/set-experiment-tag", experiment_id="{exp}", key="team", value="growth"),
+    post("experiments/set-experiment-tag", experiment_id="{exp}", value="growth"),
+    post("experiments/set-experiment-tag", experiment_id="424242", key="team", value="growth"),
+    post("experiments/delete-experiment-tag", experiment_id="{exp}", key="a"),
+    post("experiments/delete-experiment-tag", experiment_id="{exp}", key="a"),
+    get("experiments/get", experiment_id="{exp}"),
+    post("experiments/search", max_results=10),
+    post("experiments/search", max_results=1, order_by=["name ASC"]),
+    post("experiments/search", max_results=10, filter="name = 'first'"),
+    post("experiments/search", max_results=10, filter="name LIKE 'se%'"),
+    post("experiments/search", max_results=10, filter="name ILIKE 'SE%'"),
+    post("experiments/search", max_results=10, filter="tags.team = 'growth'"),
+    post("experiments/search", max_results=10, filter="tags.team != 'growth'"),
+    post("experiments/search", max_results=10, filter="nothing = 'growth'"),
+    post("experiments/search", max_results=10, filter="name"),
+    post("experiments/search", max_results=10, view_type="DELETED_ONLY"),
+    post("experiments/search", max_results=10, order_by=["nothing"]),
+    post("experiments/search", max_results=0),
+    post("experiments/search", max_results=50_001),
+    post("experiments/update", experiment_id="{other}", new_name="renamed"),
+    post("experiments/update", experiment_id="{other}", new_name="first"),
+    post("experiments/update", experiment_id="424242", new_name="x"),
+    post("experiments/delete", experiment_id="{other}"),
+    post("experiments/delete", experiment_id="424242"),
+    post("runs/create", experiment_id="{other}"),
+    get("experiments/get", experiment_id="{other}"),
+    get("experiments/get-by-name", experiment_name="renamed"),
+    post("experiments/create", name="renamed"),
+    post("experiments/search", max_results=10, view_type="ALL", order_by=["name DESC"]),
+    post("experiments/restore", experiment_id="{other}"),
+    post("experiments/restore", experiment_id="{other}"),
+    get("experiments/get", experiment_id="{other}"),
+]
+
+RUNS = [
+    kept(
+        post(
+            "runs/create",
+            experiment_id="{exp}",
+            user_id="ana",
+            run_name="one",
+            start_time=NOW,
+            tags=[{"key": "mlflow.source.name", "value": "train.py"}],
+        ),
+        "run",
+        "run",
+        "info",
+        "run_id",
+    ),
+    kept(
+        post("runs/create", experiment_id="{exp}", start_time=NOW + 1, run_name="two"),
+        "two",
+        "run",
+        "info",
+        "run_id",
+    ),
+    post("runs/create", experiment_id="424242"),
+    post("runs/create", experiment_id="{exp}", run_name="a", tags=[{"key": "mlflow.runName", "value": "b"}]),
+    post("runs/create", experiment_id="{exp}", start_time="soon"),
+    get("runs/get", run_id="{run}"),
+    get("runs/get", run_uuid="{run}"),
+    get("runs/get", runId="{run}"),
+    get("runs/get", run_id="none"),
+    get("runs/get"),
+    post("runs/log-metric", run_id="{run}", **metric("loss", 0.5)),
+    post("runs/log-metric", run_id="{run}", **metric("loss", 0.25, NOW + 1, 1)),
+    post("runs/log-metric", run_id="{run}", **metric("loss", 0.25, NOW + 1, 1)),
+    post("runs/log-metric", run_id="{run}", **metric("nan", "NaN")),
+    post("runs/log-metric", run_id="{run}", **metric("int", 3)),
+    post("runs/log-metric", run_id="{run}", **metric("text", "0.5")),
+    post("runs/log-metric", run_id="{run}", key="text2", value=1.5, timestamp=str(NOW), step="3"),
+    post("runs/log-metric", run_id="{run}", **metric("spaces are: fine/here-._", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("größe", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("bad#key", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("../up", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("/abs", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("", 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("k" * 251, 1.0)),
+    post("runs/log-metric", run_id="{run}", **metric("m", "a lot")),
+    post("runs/log-metric", run_id="{run}", key="m", value=1.0),
+    post("runs/log-metric", run_id="{run}", key="m", timestamp=NOW),
+    post("runs/log-metric", run_id="{run}", value=1.0, timestamp=NOW),
+    post("runs/log-metric", run_id="none", **metric("m", 1.0)),
+    post("runs/log-metric", **metric("m", 1.0)),
+    post("runs/log-parameter", run_id="{run}", key="depth", value="3"),
+    post("runs/log-parameter", run_id="{run}", key="depth", value="3"),
+    post("runs/log-parameter", run_id="{run}", key="depth", value="4"),
+    post("runs/log-parameter", run_id="{run}", key="empty", value=""),
+    post("runs/log-parameter", run_id="{run}", key="long", value="x" * 7000),
+    post("runs/log-parameter", run_id="{run}", value="3"),
+    post("runs/log-parameter", run_id="{run}", key="no value"),
+    post("runs/log-parameter", run_id="{run}", key="a//b", value="3"),
+    post("runs/set-tag", run_id="{run}", key="team", value="growth"),
+    post("runs/set-tag", run_id="{run}", key="team", value="other"),
+    post("runs/set-tag", run_id="{run}", key="long", value="y" * 9000),
+    post("runs/set-tag", run_id="{run}", key="mlflow.runName", value="one again"),
+    post("runs/set-tag", run_id="{run}", key="k" * 251, value="y"),
+    post("runs/set-tag", run_id="{run}", value="y"),
+    post("runs/delete-tag", run_id="{run}", key="long"),
+    post("runs/delete-tag", run_id="{run}", key="long"),
+    post("runs/delete-tag", run_id="{run}"),
+    get("runs/get", run_id="{run}"),
+    get("metrics/get-history", run_id="{run}", metric_key="loss"),
+    get("metrics/get-history", run_id="{run}", metric_key="nothing"),
+    get("metrics/get-history", run_id="{run}"),
+    get("metrics/get-history", run_id="none", metric_key="loss"),
+    get("metrics/get-history", run_id="{run}", metric_key="loss", max_results=1),
+    post("runs/log-batch", run_id="{run}"),
+    post(
+        "runs/log-batch",
+        run_id="{run}",
+        metrics=[metric("acc", 0.1, NOW, 1), metric("acc", 0.3, NOW, 3), metric("acc", 0.2, NOW, 2)],
+        params=[{"key": "p1", "value": "1"}, {"key": "p2", "value": "2"}],
+        tags=[{"key": "t1", "value": "1"}],
+    ),
+    post("runs/log-batch", run_id="{run}", params=[{"key": "p1", "value": "other"}]),
+    post("runs/log-batch", run_id="{run}", params=[{"key": "q", "value": "1"}, {"key": "q", "value": "2"}]),
+    post("runs/log-batch", run_id="{run}", params=[{"key": "q", "value": "1"}, {"key": "q", "value": "1"}]),
+    post("runs/log-batch", run_id="{run}", metrics=[metric("m", 1.0)] * 1001),
+    post("runs/log-batch", run_id="{run}", params=[{"key": f"p{n}", "value": "1"} for n in range(101)]),
+    post("runs/log-batch", run_id="{run}", tags=[{"key": f"p{n}", "value": "1"} for n in range(101)]),
+    post("runs/log-batch", run_id="{run}", metrics=[{"key": "m", "value": 1.0}]),
+    post("runs/log-batch", run_id="{run}", metrics=[{"value": 1.0, "timestamp": NOW}]),
+    post("runs/log-batch", run_id="{run}", metrics="many"),
+    post("runs/log-batch", run_id="none", metrics=[metric("m", 1.0)]),
+    get("metrics/get-history", run_id="{run}", metric_key="acc"),
+    post("runs/log-inputs", run_id="{run}", datasets=[{"dataset": DATASET, "tags": [CONTEXT]}]),
+    post("runs/log-inputs", run_id="{run}", datasets=[{"dataset": {"name": "d", "digest": "1"}}]),
+    post("runs/log-inputs", datasets=[]),
+    post("runs/log-model", run_id="{run}", model_json=LOGGED),
+    post("runs/log-model", run_id="{run}", model_json='{"artifact_path": "model"}'),
+    post("runs/log-model", run_id="{run}", model_json="nonsense"),
+    post("runs/update", run_id="{two}", status="FINISHED", end_time=NOW + 5),
+    post("runs/update", run_id="{two}", run_name="two renamed"),
+    post("runs/update", run_id="{two}", status="SLEEPING"),
+    post("runs/update", run_id="none", status="FINISHED"),
+    get("runs/get", run_id="{two}"),
+    post("runs/delete", run_id="{two}"),
+    post("runs/delete", run_id="{two}"),
+    post("runs/delete", run_id="none"),
+    get("runs/get", run_id="{two}"),
+    post("runs/log-metric", run_id="{two}", **metric("m", 1.0)),
+    post("runs/log-parameter", run_id="{two}", key="m", value="1"),
+    post("runs/set-tag", run_id="{two}", key="m", value="1"),
+    post("runs/update", run_id="{two}", status="FAILED"),
+    post("runs/restore", run_id="{two}"),
+    post("runs/restore", run_id="{two}"),
+    get("runs/get", run_id="{two}"),
+    get("artifacts/list", run_id="{run}"),
+    get("artifacts/list", run_id="{run}", path="nothing"),
+    get("artifacts/list", run_id="{run}", path="../up"),
+    get("artifacts/list", run_id="none"),
+    get("metrics/get-history-bulk", run_id=["{run}", "{two}"], metric_key="acc"),
+    get("metrics/get-history-bulk", metric_key="acc"),
+    get("metrics/get-history-bulk-interval", run_ids=["{run}"], metric_key="acc", max_results=2),
+    get("metrics/get-history-bulk-interval", run_ids=["{run}"], metric_key="acc", max_results=0),
+]
+
+FILTERS = [
+    "metrics.loss < 0.3",
+    "metrics.loss = 0.25 and params.depth = '3'",
+    "metrics.loss > 0.3",
+    "metrics.nan > 0",
+    "metrics.none != 1",
+    "params.depth != '3'",
+    "params.none != '3'",
+    "params.depth LIKE '3%'",
+    "params.depth ILIKE '3'",
+    "params.none IS NULL",
+    "params.depth IS NOT NULL",
+    "tags.team = 'other'",
+    'tags.`team` = "other"',
+    "tags.t1 IS NULL",
+    "attributes.run_name = 'one again'",
+    "run_name LIKE '%two%'",
+    "attributes.status = 'FINISHED'",
+    "status IN ('FINISHED', 'RUNNING')",
+    "run_id IN ('{run}')",
+    "attributes.run_id NOT IN ('{run}')",
+    "start_time > 1790000000000",
+    "attributes.end_time = 1790000000005",
+    "user_id = 'ana'",
+    "attribute.artifact_uri != 'x'",
+    "dataset.name = 'd'",
+    "datasets.digest LIKE '1%'",
+    "dataset.context = 'train'",
+    "dataset.context = 'eval'",
+    "metrics.loss < '0.3'",
+    "params.depth = 3",
+    "metrics.loss",
+    "metrics.loss < 0.3 metrics.loss > 0.1",
+    "nothing.loss < 0.3",
+    "nothing = 'x'",
+    "metrics.loss LIKE 'x'",
+    "params.depth > '3'",
+    "dataset.nothing = 'x'",
+    "start_time = 'x'",
+]
+ORDERS = [
+    ["metrics.loss DESC"],
+    ["metrics.loss"],
+    ["params.depth ASC", "start_time DESC"],
+    ["attributes.start_time ASC"],
+    ["tags.team"],
+    ["run_name DESC"],
+    ["attributes.end_time"],
+    ["status", "metrics.acc DESC"],
+    ["nothing"],
+    ["metrics.loss SIDEWAYS"],
+    ["metrics.loss", "metrics.loss DESC"],
+]
+
+SEARCHES = [
+    *(post("runs/search", experiment_ids=["{exp}"], filter=text) for text in FILTERS),
+    *(post("runs/search", experiment_ids=["{exp}"], order_by=order) for order in ORDERS),
+    post("runs/search", experiment_ids=["{exp}"], max_results=0),
+    post("runs/search", experiment_ids=["{exp}"], max_results=50_001),
+    post("runs/search", experiment_ids=["{exp}"], run_view_type="DELETED_ONLY"),
+    post("runs/search", experiment_ids=["{exp}"], run_view_type="NOTHING"),
+    post("runs/search", experiment_ids=[]),
+    post("runs/search", experiment_ids=["424242"]),
+    post("runs/search", experiment_ids=["{exp}"], page_token="nonsense"),
+]
+
+MODELS = [
+    post("registered-models/create", name="m1", description="one", tags=[{"key": "a", "value": "b"}]),
+    post("registered-models/create", name="m1"),
+    post("registered-models/create", name=""),
+    post("registered-models/create"),
+    post("registered-models/create", name="a/b"),
+    post("registered-models/create", name="a:b"),
+    post("registered-models/create", name="m2"),
+    get("registered-models/get", name="m1"),
+    get("registered-models/get", name="none"),
+    get("registered-models/get"),
+    Call("PATCH", "registered-models/update", {"name": "m1", "description": "changed"}),
+    Call("PATCH", "registered-models/update", {"name": "none", "description": "changed"}),
+    post("registered-models/set-tag", name="m1", key="team", value="growth"),
+    post("registered-models/set-tag", name="none", key="team", value="growth"),
+    post("registered-models/set-tag", name="m1", value="growth"),
+    Call("DELETE", "registered-models/delete-tag", {"name": "m1", "key": "a"}),
+    Call("DELETE", "registered-models/delete-tag", {"name": "m1", "key": "a"}),
+    get("registered-models/search"),
+    get("registered-models/search", filter="name = 'm1'"),
+    get("registered-models/search", filter="name LIKE 'm%'", order_by=["name DESC"]),
+    get("registered-models/search", filter="tags.team = 'growth'"),
+    get("registered-models/search", filter="nothing = 'growth'"),
+    get("registered-models/search", max_results=0),
+    get("registered-models/search", max_results=1001),
+    post("registered-models/rename", name="m2", new_name="m3"),
+    post("registered-models/rename", name="m3", new_name="m1"),
+    post("registered-models/rename", name="none", new_name="m4"),
+    post("registered-models/rename", name="m3"),
+    get("registered-models/get", name="m3"),
+    post("model-versions/create", name="m1", source="/etc/passwd"),
+    post("model-versions/create", name="m1"),
+    post("model-versions/create", name="none", source="runs:/{run}/model", run_id="{run}"),
+    get("model-versions/get", name="m1", version="1"),
+    get("model-versions/get", name="m1", version="none"),
+    get("model-versions/get", name="m1"),
+    get("model-versions/search", filter="name = 'm1'"),
+    get("model-versions/search", filter="nothing = 'm1'"),
+    get("model-versions/search", filter="run_id IN ('{run}')"),
+    get("model-versions/search", max_results=200_001),
+    post(
+        "model-versions/transition-stage", name="m1", version="1", stage="Staging", archive_existing_versions=False
+    ),
+    post(
+        "model-versions/transition-stage", name="m1", version="1", stage="Nowhere", archive_existing_versions=False
+    ),
+    post("registered-models/alias", name="m1", alias="champion", version="1"),
+    post("registered-models/alias", name="m1", alias="latest", version="1"),
+    post("registered-models/alias", name="m1", alias="v3", version="1"),
+    post("registered-models/alias", name="m1", alias="a b", version="1"),
+    get("registered-models/alias", name="m1", alias="champion"),
+    get("registered-models/alias", name="none", alias="champion"),
+    Call("DELETE", "registered-models/alias", {"name": "m1", "alias": "champion"}),
+    post("registered-models/get-latest-versions", name="m1"),
+    post("registered-models/get-latest-versions", name="none"),
+    post("registered-models/get-latest-versions", name="m1", stages=["Nowhere"]),
+    get("model-versions/get-download-uri", name="m1", version="9"),
+    Call("DELETE", "model-versions/delete", {"name": "m1", "version": "9"}),
+    Call("DELETE", "registered-models/delete", {"name": "m3"}),
+    Call("DELETE", "registered-models/delete", {"name": "m3"}),
+]
+
+LOGGED_MODELS = [
+    kept(
+        post(
+            "logged-models",
+            experiment_id="{exp}",
+            name="clf",
+            source_run_id="{run}",
+            params=[{"key": "a", "value": "b"}],
+        ),
+        "model",
+        "model",
+        "info",
+        "model_id",
+    ),
+    post("logged-models", name="clf"),
+    post("logged-models", experiment_id="424242", name="clf"),
+    get("logged-models/{model}"),
+    get("logged-models/none"),
+    Call("PATCH", "logged-models/{model}", {"model_id": "{model}", "status": "LOGGED_MODEL_READY"}),
+    Call("PATCH", "logged-models/{model}/tags", {"model_id": "{model}", "tags": [{"key": "t", "value": "u"}]}),
+    post("logged-models/{model}/params", model_id="{model}", params=[{"key": "c", "value": "d"}]),
+    post("runs/log-metric", run_id="{run}", model_id="{model}", **metric("auc", 0.9)),
+    post("runs/outputs", run_id="{run}", models=[{"model_id": "{model}", "step": 0}]),
+    get("logged-models/{model}"),
+    post("logged-models/search", experiment_ids=["{exp}"]),
+    post("logged-models/search", experiment_ids=["{exp}"], filter="name = 'clf'"),
+    post("logged-models/search", experiment_ids=["{exp}"], filter="metrics.auc > 0.95"),
+    post("logged-models/search", experiment_ids=["{exp}"], filter="nothing.auc > 0.95"),
+    post("logged-models/search", experiment_ids=["{exp}"], order_by=[{"field_name": "metrics.auc"}]),
+    Call("DELETE", "logged-models/{model}/tags/t", {}),
+    Call("DELETE", "logged-models/{model}/tags/t", {}),
+    Call("DELETE", "logged-models/{model}", {}),
+    get("logged-models/{model}"),
+]
+
+CALLS = [*EXPERIMENTS, *RUNS, *SEARCHES, *MODELS, *LOGGED_MODELS]
