@@ -54,6 +54,8 @@ def find(tx: Tx, search: Search, after: Position | None) -> tuple[list[Row], Pos
     if not search.experiments:
         return [], None
     rare = _rare(tx, search)
+    if rare == []:
+        return [], None
     wanted = search._replace(limit=search.limit + 1)
     by_metric = (
         len(search.orders) == 1
@@ -97,11 +99,13 @@ def _probe(found: Comparison, experiments: Sequence[int], dialect: str) -> sa.Se
         table = _LOGGED[found.kind]
         values = found.value if isinstance(found.value, tuple) else (str(found.value),)
         head = sa.func.substr(table.c.value, sa.literal_column("1"), sa.literal_column(str(tables.INDEXED)))
+        # concat: a column that is set equal to a constant is replaced by it in the head too, and the index lost
+        exact = any(len(value) >= tables.INDEXED for value in values)
         return sa.select(table.c.run).where(
             table.c.experiment.in_(experiments),
             table.c.key == found.key,
             head.in_([value[: tables.INDEXED] for value in values]),
-            table.c.value.in_(values),
+            table.c.value.concat("").in_(values) if exact else sa.true(),
         )
     return None
 
@@ -139,7 +143,7 @@ def _newest() -> list[Key]:
 
 
 def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | None) -> list[Row]:
-    query = _scoped(search, tx.dialect)
+    query = _scoped(search, tx.dialect, named=rare is not None and len(rare) <= RARE // 4)
     if rare is not None:
         query = query.where(Dialect(tx.dialect).among(_RUNS.c.number, "rare"))
     keys: list[Key] = []
@@ -172,11 +176,13 @@ def _logged_keys(order: Order, table: Any, dialect: str) -> list[Key]:
     return tables_paging.texts(table.c.value, dialect, ascending=order.ascending, nullable=True)
 
 
-def _scoped(search: Search, dialect: str) -> sa.Select[Any]:
-    """The runs that are looked for, in no order."""
+def _scoped(search: Search, dialect: str, *, named: bool = False) -> sa.Select[Any]:
+    """The runs that are looked for, in no order; `named` where they are found by their numbers."""
     columns = [sa.type_coerce(_RUNS.c[name], _plain(_RUNS.c[name].type)).label(name) for name in RUN_COLUMNS]
     one = len(search.experiments) == 1
-    within = _RUNS.c.experiment == search.experiments[0] if one else _RUNS.c.experiment.in_(search.experiments)
+    # SQLite, which knows no counts, would walk the whole experiment: adding 0 keeps it from that index
+    experiment = _RUNS.c.experiment + 0 if named and dialect == "sqlite" else _RUNS.c.experiment
+    within = experiment == search.experiments[0] if one else experiment.in_(search.experiments)
     query = tables.with_deletion(sa.select(*columns).where(within), _RUNS.c.deleted_at, deleted=search.deleted)
     return query.where(condition(search.expression, lambda found: _term(found, dialect)))
 
