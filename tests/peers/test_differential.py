@@ -23,12 +23,20 @@ from .differential_cases import CALLS, Call
 
 UNSTABLE = frozenset(
     {
-        "creation_time", "last_update_time", "creation_timestamp", "last_updated_timestamp",
-        "creation_timestamp_ms", "last_updated_timestamp_ms", "next_page_token", "artifact_uri", "artifact_location", "root_uri",
-        "workspace",  # only the newest server has it
+        "artifact_location",
+        "artifact_uri",
+        "creation_time",
+        "creation_timestamp",
+        "creation_timestamp_ms",
+        "last_update_time",
+        "last_updated_timestamp",
+        "last_updated_timestamp_ms",
+        "next_page_token",
+        "root_uri",
         "user_id",  # of models: MLflow without a login has none
+        "workspace",  # only the newest server has it
     }
-)  # fmt: skip
+)
 LONG = 6_000  # MLflow cuts params off here without a word; we keep them whole
 UNORDERED = ("metrics", "params", "tags")
 
