@@ -26,9 +26,7 @@ def test_set_experiment(door: Door) -> None:
     door("POST", "experiments/set-experiment-tag", experiment_id="1", key="a", value="b")
     first = door("POST", "experiments/search", view_type="ALL", max_results=1)
     assert [each["name"] for each in first["experiments"]] == ["Default"]  # as old as the other, and of a lower id
-    found = door(
-        "POST", "experiments/search", view_type="ALL", max_results=1, page_token=first["next_page_token"]
-    )
+    found = door("POST", "experiments/search", view_type="ALL", max_results=1, page_token=first["next_page_token"])
     assert found["experiments"][0]["tags"] == [{"key": "a", "value": "b"}]
     assert "next_page_token" not in found
     assert door("POST", "experiments/search", filter="name = 'peer'") == found
