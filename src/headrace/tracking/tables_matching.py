@@ -48,7 +48,9 @@ def _text(column: Any, comparator: str, value: Any, dialect: str) -> Condition:
     if comparator == "IN":
         return column.in_(value)
     if dialect == "postgresql":  # an empty escape: a backslash is a backslash
-        return column.like(value, escape="") if comparator == "LIKE" else column.ilike(value, escape="")
+        if comparator == "LIKE":
+            return column.like(value, escape="")
+        return sa.collate(column, "default").ilike(value, escape="")  # C knows no case but ASCII's
     if comparator == "LIKE":  # SQLite's own LIKE knows no case
         return column.bool_op("GLOB")(_glob(value))
     return sa.func.unicode_lower(column).bool_op("GLOB")(_glob(value.lower()))
@@ -89,12 +91,11 @@ def whole(column: Any, found: Comparison, *, unit: int = 1) -> Condition:
     """A whole number compared, in units of which it has `unit`: rounded down to whole ones."""
     value = float(found.value)  # type: ignore[arg-type]
     at = sa.type_coerce(column, sa.BigInteger)
-    if not math.isfinite(value) or abs(value) > 1e15:
-        above = value > 0
-        holds = found.comparator == "!=" or (
-            found.comparator in {"<", "<="} if above else found.comparator in {">", ">="}
-        )
-        return sa.and_(at.is_not(None), sa.true() if holds and not math.isnan(value) else sa.false())
+    if not math.isfinite(value) or abs(value) > 1e15:  # beyond every time; NaN is only unequal
+        below = found.comparator in {"<", "<="} and value > 0
+        above = found.comparator in {">", ">="} and value < 0
+        holds = found.comparator == "!=" or (not math.isnan(value) and (below or above))
+        return sa.and_(at.is_not(None), sa.true() if holds else sa.false())
     floor, ceiling = math.floor(value) * unit, math.ceil(value) * unit
     following = floor + unit
     exact = sa.and_(at >= floor, at < following) if floor == ceiling else sa.false()
