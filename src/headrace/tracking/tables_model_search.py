@@ -2,8 +2,8 @@
 
 Where a comparison with a metric that must hold matches few values, their models are fetched and sorted. Where the
 order is that of one metric and there are many models, the index of its values is walked until the page is full. All
-else walks the index of creation, or is sorted. PostgreSQL chooses its indexes by its statistics; SQLite has none, and
-is kept from the wrong ones by adding 0 to a column.
+else walks the index of creation, or is sorted. PostgreSQL chooses its indexes by its statistics; SQLite has none,
+and is kept from the wrong ones by adding 0 to a column.
 """
 
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ def test_server_info(door: Door) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/api/2.0/mlflow/runs/delete"),
+        ("POST", "/api/2.0/mlflow/prompt-optimization/jobs"),
         ("GET", "/api/2.0/mlflow/runs/create"),
         ("POST", "/ajax-api/2.0/mlflow/experiments/search-datasets"),
         ("POST", "/api/3.0/mlflow/scorers/register"),
