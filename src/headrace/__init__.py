@@ -44,10 +44,13 @@ if TYPE_CHECKING:
     from headrace.project.staging import replay as replay
     from headrace.project.training_set import TrainingSet as TrainingSet
     from headrace.sdk.connect import connect as connect
+    from headrace.sdk.run import ActiveRun as ActiveRun
+    from headrace.sdk.run import run as run
 
 __version__ = VERSION
 
 _HOMES = {
+    "ActiveRun": "sdk.run",
     "Approval": "project.approval",
     "Canary": "project.rollout",
     "Entity": "project.entity",
@@ -78,6 +81,7 @@ _HOMES = {
     "performance": "project.monitors",
     "quality": "project.monitors",
     "replay": "project.staging",
+    "run": "sdk.run",
     "schema": "project.checks",
     "stable_distribution": "project.checks",
     "sum": "project.feature",

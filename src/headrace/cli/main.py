@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from headrace.cli import access, audit, delivery, demo, overview, project, up
+from headrace.cli import access, audit, delivery, demo, overview, project, tracking, up
 from headrace.cli.screen import show_problem
 from headrace.errors import HeadraceError
 
@@ -29,7 +29,8 @@ app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
-app.command("runs", rich_help_panel="Look")(overview.runs)
+app.command("runs", rich_help_panel="Tracking")(tracking.runs)
+app.command("sync", rich_help_panel="Tracking")(tracking.sync)
 app.command("models", rich_help_panel="Look")(overview.models)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)

@@ -1,4 +1,4 @@
-"""`headrace status`, `clock`, `runs`, `models`, `features`, `alerts`: what there is, at a glance."""
+"""`headrace status`, `clock`, `models`, `features`, `alerts`: what there is, at a glance."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -98,23 +98,6 @@ def clock(
     console().print(f"{moment(now.now)} UTC{' (replayed)' if now.replayed else ''}")
 
 
-def runs(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
-    experiment: Annotated[str | None, typer.Option(help="Only one experiment, by id.")] = None,
-) -> None:
-    """The newest runs with their metrics."""
-    from headrace.cli.screen import console, moment, table
-    from headrace.sdk.connect import connect
-
-    found = connect().runs(experiment=experiment, limit=limit)
-    keys = _leading({key for run in found for key in run.metrics}, 4)
-    shown = table("run", "name", "status", "started", "by", *(f">{key}" for key in keys))
-    for run in found:
-        values = [f"{run.metrics[key].number:.4g}" if key in run.metrics else "" for key in keys]
-        shown.add_row(run.id, run.name, run.status, moment(run.started_at), run.user, *values)
-    console().print(shown)
-
-
 def models(
     name: Annotated[str | None, typer.Argument(help="One model, with its versions.")] = None,
 ) -> None:
@@ -142,10 +125,10 @@ def _show_models(screen: "Console", platform: "Platform") -> None:
 
 
 def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
-    from headrace.cli.screen import STAGE_COLOURS, coloured, moment, table
+    from headrace.cli.screen import STAGE_COLOURS, coloured, leading, moment, table
 
     details = platform.model(name)
-    keys = _leading({key for version in details.versions for key in version.metrics}, 3)
+    keys = leading({key for version in details.versions for key in version.metrics}, 3)
     shown = table("version", "stage", *(f">{key}" for key in keys), "author", "registered", "training set", "code")
     for version in details.versions:
         values = []
@@ -167,13 +150,6 @@ def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
             (version.code_commit or "")[:12],
         )
     screen.print(shown)
-
-
-def _leading(metrics: set[str], most: int) -> list[str]:
-    """The metrics worth a column: what is known best first."""
-    familiar = ("roc_auc", "accuracy", "brier", "log_loss", "average_precision")
-    known = [key for key in familiar if key in metrics]
-    return [*known, *sorted(metrics - set(known))][:most]
 
 
 def features() -> None:

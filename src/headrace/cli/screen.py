@@ -58,3 +58,15 @@ STAGE_COLOURS = {"Production": "green", "Staging": "yellow", "Archived": "dim", 
 def coloured(text: str, style: str) -> str:
     """Markup for `text` in `style`; none for an empty style."""
     return f"[{style}]{text}[/]" if style else text
+
+
+FAMILIAR = ("roc_auc", "accuracy", "brier", "log_loss", "average_precision")
+
+
+def leading(metrics: set[str], most: int, *, asked: str = "") -> list[str]:
+    """The metrics worth a column: those that were asked about, then those known best; never the machine's."""
+    ranked = sorted(
+        (key for key in metrics if not key.startswith("system/")),
+        key=lambda key: (key not in asked, FAMILIAR.index(key) if key in FAMILIAR else len(FAMILIAR), key),
+    )
+    return ranked[:most]

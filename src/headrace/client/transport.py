@@ -33,7 +33,8 @@ class Transport:
         url: control's address, for example `http://127.0.0.1:8470`.
         token: bearer token; empty on a loopback platform without logins.
         timeout_s: seconds for one attempt.
-        patience_s: seconds for which calls that may be repeated are tried again while the server is away.
+        patience_s: seconds for which calls that may be repeated are tried again while the server is away; 0 for
+            one attempt.
     """
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = 60.0, patience_s: float = 30.0) -> None:
@@ -116,8 +117,8 @@ class Transport:
         try:
             for attempt in stamina.retry_context(
                 on=_TryAgain,
-                attempts=None,
-                timeout=self.patience_s,
+                attempts=None if self.patience_s else 1,
+                timeout=self.patience_s or None,
                 wait_initial=0.05,
                 wait_max=1.0,
                 wait_jitter=0.1,

@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         alerts_allow_loopback: lets alerts go to this machine, for tests and demonstrations.
         upload_limit_bytes: largest single upload.
         checkpoint_every: events between two signed checkpoints of the audit chain.
+        spool: folder where runs wait to be sent; empty means HOME/spool.
         log_level: "debug", "info", "warning" or "error".
     """
 
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts_allow_loopback: bool = False
     upload_limit_bytes: int = 2 * 1024**3
     checkpoint_every: int = 100
+    spool: str = ""
     log_level: str = "info"
 
     def __repr__(self) -> str:
@@ -64,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database_path(self) -> Path:
         """The SQLite file of an embedded home."""
         return Path(self.database) if self.database else self.home / "headrace.db"
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder where runs wait to be sent."""
+        return Path(self.spool) if self.spool else self.home / "spool"
 
     @property
     def channels(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headrace.client.transport import Transport, retry_quietly
 from headrace.errors import Unavailable
-from headrace.kernel.settings import load_settings, read_endpoint
+from headrace.kernel.settings import Settings, load_settings, read_endpoint
 from headrace.sdk.platform import Platform
 
 
@@ -21,14 +21,19 @@ def connect(url: str | None = None, *, token: str | None = None, home: Path | No
     """
     retry_quietly()
     settings = load_settings(url=url, token=token, home=home)
-    address = settings.url
-    if not address:
-        endpoint = read_endpoint(settings.home)
-        if endpoint is None:
-            raise Unavailable(
-                "no platform runs here",
-                where=str(settings.home),
-                fix="Start one with `headrace up`, or set HEADRACE_URL to where one runs.",
-            )
-        address = endpoint.url
+    address = find_address(settings)
+    if address is None:
+        raise Unavailable(
+            "no platform runs here",
+            where=str(settings.home),
+            fix="Start one with `headrace up`, or set HEADRACE_URL to where one runs.",
+        )
     return Platform(Transport(address, settings.token))
+
+
+def find_address(settings: Settings) -> str | None:
+    """The address that is set, or that of the platform that runs on the home; None when there is none."""
+    if settings.url:
+        return settings.url
+    endpoint = read_endpoint(settings.home)
+    return None if endpoint is None else endpoint.url

@@ -32,8 +32,8 @@ from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
 from headrace.sdk.predictions import Predictor
+from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
-from headrace.tracking.nouns import Entry, Run, RunPage
 from headrace.training.nouns import TrainingSetManifest
 
 T = TypeVar("T")
@@ -46,16 +46,23 @@ class Platform:
 
     Attributes:
         access: principals, roles and tokens.
+        runs: what was tracked.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.access = Access(transport)
+        self.runs = Runs(transport)
 
     @property
     def url(self) -> str:
         """The platform's address."""
         return self._transport.url
+
+    @property
+    def transport(self) -> Transport:
+        """The connection itself."""
+        return self._transport
 
     # -- the clock and the work -----------------------------------------------------------------------------
 
@@ -230,20 +237,6 @@ class Platform:
         return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
 
     # -- what is there --------------------------------------------------------------------------------------
-
-    def runs(self, *, experiment: str | None = None, limit: int = 50) -> list[Run]:
-        """Runs, newest first."""
-        query = {"experiment": experiment, "limit": limit}
-        return list(self._transport.call("GET", "/api/v1/runs", returns=RunPage, query=query).runs)
-
-    def run(self, run_id: str) -> Run:
-        """One run."""
-        return self._transport.call("GET", f"/api/v1/runs/{run_id}", returns=Run)
-
-    def artifacts(self, run_id: str, folder: str = "") -> list[Entry]:
-        """The files and folders of a run, or of one of its folders."""
-        path = f"/api/v1/runs/{run_id}/artifacts"
-        return self._transport.call("GET", path, returns=list[Entry], query={"folder": folder or None})
 
     def training_set(self, training_set_id: str) -> TrainingSetManifest:
         """What a model was trained on: rows, hold-out, lake versions and content digest."""

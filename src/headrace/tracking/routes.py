@@ -31,6 +31,7 @@ from headrace.tracking.nouns import (
     Run,
     RunPage,
     RunQuery,
+    RunStatus,
 )
 from headrace.tracking.uploads import store
 
@@ -156,6 +157,12 @@ async def finish_run(
     return await transactions.write(lambda tx: runs.finish(tx, run_id, data))
 
 
+@post("/api/v1/runs/{run_id:str}/resume", status_code=200)
+async def resume_run(run_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Run:
+    """Go on with a run that has ended, or whose process has died."""
+    return await transactions.write(lambda tx: runs.update(tx, run_id, status=RunStatus.RUNNING))
+
+
 @post("/api/v1/runs/kill", status_code=200)
 async def kill_runs(data: JSONBody[KillRuns], transactions: NamedDependency[Transactions]) -> tuple[str, ...]:
     """End the runs of a tag whose process has died; the answer is their ids."""
@@ -226,6 +233,7 @@ HANDLERS = [
     log_batch,
     log_inputs,
     finish_run,
+    resume_run,
     kill_runs,
     metric_history,
     list_artifacts,
@@ -245,6 +253,7 @@ AUTHORIZATION = {
     "POST /api/v1/runs/{run_id}/batch": Role.DEVELOPER,
     "POST /api/v1/runs/{run_id}/inputs": Role.DEVELOPER,
     "POST /api/v1/runs/{run_id}/finish": Role.DEVELOPER,
+    "POST /api/v1/runs/{run_id}/resume": Role.DEVELOPER,
     "POST /api/v1/runs/kill": Role.DEVELOPER,
     "GET /api/v1/runs/{run_id}/metrics/{key}": Role.VIEWER,
     "GET /api/v1/runs/{run_id}/artifacts": Role.VIEWER,

@@ -114,14 +114,14 @@ def confirm_training(stage: Stage, world: World, pipeline: Pipeline) -> None:
 def _confirm_runs(stage: Stage, world: World, version: Version) -> None:
     """Every trial and the final fit are runs that say what they did."""
     run_id = version.run_id or ""
-    runs = world.dana.runs(limit=100)
+    runs = world.dana.runs.search(limit=100)
     mine = [run for run in runs if run.id == run_id or run.tags.get("mlflow.parentRunId") == run_id]
     stage.confirm(
         f"{len(mine)} runs of it are tracked, with params and metrics",
         holds=len(mine) > 1 and all(run.params and run.metrics for run in mine),
     )
-    final = world.dana.run(run_id)
-    files = {entry.path for entry in world.dana.artifacts(run_id)}
+    final = world.dana.runs.get(run_id)
+    files = {entry.path for entry in world.dana.runs.artifacts(run_id)}
     stage.confirm(
         f"the final one holds {', '.join(sorted(files))}, its data set and its commit",
         holds="model" in files

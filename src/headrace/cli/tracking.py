@@ -1,0 +1,100 @@
+"""`headrace runs` and `headrace sync`: what was tracked, and what still waits to be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def runs(
+    filter_: Annotated[
+        str,
+        typer.Argument(metavar="FILTER", help="What a run must be: \"metrics.auc > 0.8 AND params.depth = '3'\"."),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    experiment: Annotated[str | None, typer.Option(help="Only one experiment, by name.")] = None,
+    order_by: Annotated[
+        list[str] | None,
+        typer.Option("--order-by", help='Such as "max(metrics.auc) DESC".'),
+    ] = None,
+) -> None:
+    """Runs with their metrics."""
+    from headrace.cli.screen import console, leading, moment, table
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    found = platform.runs.search(
+        filter_, experiment=experiment, order_by=order_by or (), tags=(), params=(), limit=limit
+    )
+    keys = leading({key for run in found for key in run.metrics}, 4, asked=f"{filter_} {' '.join(order_by or ())}")
+    shown = table("run", "name", "status", "started", "by", *(f">{key}" for key in keys))
+    for run in found:
+        values = [f"{run.metrics[key].number:.4g}" if key in run.metrics else "" for key in keys]
+        link = f"[link={platform.url}/runs/{run.id}]{run.id}[/link]"
+        shown.add_row(link, run.name, run.status, moment(run.started_at), run.user, *values)
+    console().print(shown)
+
+
+def sync(
+    folder: Annotated[Path | None, typer.Argument(help="The spool; HOME/spool when it is not given.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and look for new ones every few seconds.")] = False,
+    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5.0,
+) -> None:
+    """Send the runs that wait on this machine: their platform was away, or their process died."""
+    import time
+
+    from headrace.cli.screen import console
+    from headrace.errors import Unavailable
+    from headrace.kernel.settings import load_settings
+
+    spool = folder or load_settings().spool_path
+    left = _sync_once(spool, quiet=False)
+    while watch:
+        time.sleep(every_s)
+        try:
+            left = _sync_once(spool, quiet=True)
+        except Unavailable as problem:
+            console(stderr=True).print(f"[yellow]{problem.message}[/]")
+    if left:
+        raise typer.Exit(1)
+
+
+def _sync_once(spool: Path, *, quiet: bool) -> int:
+    """Send what waits; returns how many runs could not be sent."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+    from headrace.cli.screen import console, table
+    from headrace.sdk.connect import connect
+    from headrace.sdk.spool import spooled_runs
+    from headrace.sdk.sync import sync as send
+
+    if not any(True for _ in spooled_runs(spool)):
+        if not quiet:
+            console().print(f"nothing waits in {spool}")
+        return 0
+    platform = connect()
+    shown = table("run", "name", ">sent", "")
+    failed = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def told(run_id: str, sent: int, total: int) -> None:
+            bar = bars.get(run_id)
+            if bar is None:
+                bar = bars[run_id] = progress.add_task(run_id[:8], total=total)
+            progress.update(bar, completed=sent)
+
+        for one in send(spool, platform.transport, told):
+            failed += one.problem is not None
+            if one.in_progress:
+                note = "goes on, and sends itself"
+            elif one.problem is not None:
+                note = f"[red]{one.problem.message}[/]"
+            elif one.rejected:
+                note = f"[yellow]{one.rejected} lines refused, see {one.folder}[/]"
+            else:
+                note = f"{platform.url}/runs/{one.run_id}"
+            shown.add_row(one.run_id, one.name, f"{one.bytes_sent:,} B", note)
+    console().print(shown)
+    return failed
