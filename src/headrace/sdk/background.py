@@ -48,6 +48,7 @@ class Background:
         self._kept_in = kept_in
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name="headrace-delivery", daemon=True)
         self._warned = False
 
@@ -73,6 +74,9 @@ class Background:
                 continue
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > patience_s:
+                self._given_up.set()
+                self._wake.set()
+                self._thread.join(timeout=1.0)
                 return False
         return self._delivery.finished
 
@@ -81,7 +85,7 @@ class Background:
         if run is not None:
             self._began(run)
         wait_s = FIRST_WAIT_S
-        while not self._delivery.finished:
+        while not self._delivery.finished and not self._given_up.is_set():
             sent = self._attempt(self._delivery.step)
             if self.problem is None:
                 wait_s = FIRST_WAIT_S

@@ -14,6 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -312,6 +313,8 @@ class ActiveRun:
         arrived = self._deliver(ending)
         self._journal.close()
         self._spooled.release()
+        if self._transport is not None:
+            self._transport.close()
         if arrived:
             self._forget()
         delivery, background = self._delivery, self._background
@@ -381,7 +384,7 @@ class ActiveRun:
         try:
             shutil.copyfile(source, copy)
         except OSError:  # no room for a copy: the file itself is sent, as it will be then
-            copy.unlink(missing_ok=True)
+            _remove(copy)
             self._append(FileLogged(path=path, source=str(source.absolute()), copied=False))
             return
         self._append(FileLogged(path=path, source=copy.name, copied=True))
@@ -392,7 +395,7 @@ class ActiveRun:
         try:
             copy.write_bytes(content)
         except OSError as error:
-            copy.unlink(missing_ok=True)
+            _remove(copy)
             logger.warning("%s could not be kept: %s", name, error)
             return
         self._append(FileLogged(path=name, source=copy.name, copied=True))
@@ -418,16 +421,19 @@ class ActiveRun:
             logger.warning("the code and the machine of the run could not be recorded: %s", error)
 
     def _deliver(self, ending: Ending) -> bool:
-        try:
-            self._spooled.end(ending)
-        except OSError as error:
-            logger.warning("the end of the run could not be written to the spool: %s", error)
+        if self._journal.folder is not None:
+            try:
+                self._spooled.end(ending)
+            except OSError as error:
+                logger.warning("the end of the run could not be written to the spool: %s", error)
         if self._background is None or self._delivery is None:
             return False
         self._delivery.ending = ending
         return self._background.close(self._patience_s, self._screen.waiting)
 
     def _forget(self) -> None:
+        if self._journal.folder is None:
+            return
         try:
             self._spooled.delete()
         except OSError as error:
@@ -473,6 +479,11 @@ def _texts(values: Mapping[str, object], what: str) -> dict[str, str]:
         if not key:
             raise InvalidInput(f"a {what} needs a key", where=f"{what} {key!r}")
     return {str(key): param_text(value) for key, value in values.items()}
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _artifact_path(*parts: str) -> str:

@@ -1,8 +1,8 @@
 """The spool: the folder where runs wait to be sent, one folder for each.
 
 SPOOL/RUN_ID/ holds `beginning.json` and `ending.json` (how it began and ended), `journal/`, `files/` (copies of
-what was logged), `rejected.jsonl` (what the platform refused, each line with the reason) and `lock` (held by whoever
-writes or sends it).
+what was logged), `rejected.jsonl` (what the platform refused, each line with the reason) and `lock` (held by
+who writes or sends it).
 """
 
 import shutil
