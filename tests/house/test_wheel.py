@@ -30,6 +30,8 @@ def test_every_module_is_in_it(names: set[str]) -> None:
 def test_what_is_read_at_run_time_is_in_it(names: set[str]) -> None:
     assert {
         "headrace/py.typed",
+        "headrace/server/base.html",
+        "headrace/server/run.html",
         "headrace/server/status.html",
         "headrace/examples/churn/churn.py",
         "headrace/examples/churn/data/cdnow.parquet",

@@ -14,12 +14,14 @@ from headrace.kernel.subscriptions import Subscriber
 from headrace.monitoring import routes as monitoring_routes
 from headrace.monitoring import windows
 from headrace.protocols.mlflow import routes as mlflow_routes
+from headrace.registry import import_routes as registry_import_routes
 from headrace.registry import routes as registry_routes
-from headrace.server import access_routes, blob_routes, platform_routes, status_page
+from headrace.server import access_routes, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
 from headrace.serving import routes as serving_routes
+from headrace.tracking import import_routes as tracking_import_routes
 from headrace.tracking import routes as tracking_routes
 from headrace.training import routes as training_routes
 
@@ -27,9 +29,12 @@ DOORS = (
     platform_routes,
     access_routes,
     blob_routes,
+    run_page,
     status_page,
     tracking_routes,
+    tracking_import_routes,
     registry_routes,
+    registry_import_routes,
     features_routes,
     training_routes,
     serving_routes,

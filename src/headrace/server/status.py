@@ -14,9 +14,13 @@ from headrace.monitoring.nouns import Alert
 from headrace.registry import models, stages
 from headrace.serving import reports
 from headrace.serving.nouns import Gateway
+from headrace.tracking import search
+from headrace.tracking.nouns import Run, RunQuery, Selection
 
 MODELS_SHOWN = 50
 EVENTS_SHOWN = 15
+RUNS_SHOWN = 10
+NOTHING = Selection(params=(), metrics=(), tags=())
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelLine, ...]
     releases: tuple[ReleaseLine, ...]
     alerts: tuple[Alert, ...]
+    runs: tuple[Run, ...]
     events: tuple[Event, ...]
 
 
@@ -71,6 +76,7 @@ def read_status(tx: Tx) -> Status:
             for release in releases.search(tx, open_only=True)
         ),
         alerts=alerts.still_open(tx),
+        runs=search.find(tx, RunQuery(select=NOTHING, limit=RUNS_SHOWN)).runs,
         events=tuple(events.recent(tx, limit=EVENTS_SHOWN)),
     )
 
