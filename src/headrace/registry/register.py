@@ -6,7 +6,7 @@ from headrace.errors import InvalidInput
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.registry import models, tables
-from headrace.registry.nouns import RegisterVersion, Version, directory_digest
+from headrace.registry.nouns import ModelFile, RegisterVersion, Version, directory_digest
 
 FILES_LIMIT = 10_000
 
@@ -66,16 +66,21 @@ def register_version(tx: Tx, request: RegisterVersion, *, author: str | None = N
     return version
 
 
-def _check(request: RegisterVersion) -> None:
-    if not request.files:
-        raise InvalidInput("a version has at least one file", where="files")
-    if len(request.files) > FILES_LIMIT:
+def check_files(files: tuple[ModelFile, ...]) -> None:
+    """Refuse a listing that is no directory's: too long, with a path twice or outside of it."""
+    if len(files) > FILES_LIMIT:
         raise InvalidInput(f"a version has at most {FILES_LIMIT} files", where="files")
-    paths = [file.path for file in request.files]
+    paths = [file.path for file in files]
     if len(set(paths)) != len(paths):
         raise InvalidInput("two files have the same path", where="files")
     for path in paths:
         if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path or "\x00" in path:
             raise InvalidInput("a file's path is relative and stays inside the model", where=f"files: {path!r}")
+
+
+def _check(request: RegisterVersion) -> None:
+    if not request.files:
+        raise InvalidInput("a version has at least one file", where="files")
+    check_files(request.files)
     if not request.run_id and not request.source:
         raise InvalidInput("say where the version comes from: run_id or source", where="run_id")

@@ -296,6 +296,30 @@ def change_version(tx: Tx, version: Version) -> None:
     )
 
 
+def fill_version(tx: Tx, version: Version) -> None:
+    """Write the files of a version that had none, with what follows from them."""
+    mine = sa.and_(
+        versions.c.workspace == tx.workspace,
+        versions.c.model == version.model,
+        versions.c.number == version.number,
+    )
+    tx.execute(sa.update(versions).where(mine).values(digest=version.digest))
+    change_version(tx, version)
+    change_times(tx, version.model, version.number, updated_at=version.updated_at)
+
+
+def change_times(tx: Tx, model: str, number: int, *, updated_at: datetime) -> None:
+    """Set when a version was last changed, for one whose last change was elsewhere."""
+    mine = sa.and_(versions.c.workspace == tx.workspace, versions.c.model == model, versions.c.number == number)
+    tx.execute(sa.update(versions).where(mine).values(updated_at=updated_at))
+
+
+def reach_number(tx: Tx, name: str, number: int) -> None:
+    """Have the next version's number be above this one."""
+    mine = sa.and_(models.c.workspace == tx.workspace, models.c.name == name, models.c.latest_number < number)
+    tx.execute(sa.update(models).where(mine).values(latest_number=number))
+
+
 # -- aliases and stage history ------------------------------------------------------------------------------
 
 

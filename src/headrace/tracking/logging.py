@@ -92,7 +92,7 @@ def log_inputs(tx: Tx, run_id: str, inputs: Inputs) -> None:
     run = runs.require_live(tx, run_id)
     _require_models(tx, inputs.models)
     for found in inputs.datasets:
-        _check_dataset(found.dataset)
+        check_dataset(found.dataset)
         number = tables_runs.put_dataset(tx, run.experiment, found.dataset)
         tables_runs.put_dataset_input(tx, run.number, number, found.tags)
     links = [ModelOutput(model_id=model_id) for model_id in inputs.models]
@@ -110,7 +110,8 @@ def log_outputs(tx: Tx, run_id: str, outputs: Sequence[ModelOutput]) -> None:
     tables_runs.put_model_links(tx, run.number, "output", outputs)
 
 
-def _check_dataset(dataset: Dataset) -> None:
+def check_dataset(dataset: Dataset) -> None:
+    """Refuse a dataset without a name or a digest, or with a text that is too long."""
     if not dataset.name or not dataset.digest:
         raise InvalidInput("a dataset has a name and a digest", where="datasets")
     for field, limit in DATASET_LIMITS.items():

@@ -92,6 +92,11 @@ def get(tx: Tx, run_id: str) -> Run:
     return tables_runs.read_run(tx, require(tx, run_id).number)
 
 
+def exists(tx: Tx, run_id: str) -> bool:
+    """Whether there is such a run, deleted or not."""
+    return tables_runs.find_run(tx, run_id) is not None
+
+
 def require(tx: Tx, run_id: str) -> RunRow:
     """What a verb needs of a run, deleted or not."""
     row = tables_runs.find_run(tx, run_id)
