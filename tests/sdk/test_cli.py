@@ -1,0 +1,40 @@
+"""`headrace sync` and `headrace runs` as a person calls them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import headrace as hr
+from headrace.testing.platform import TemporaryPlatform
+
+
+def headrace(*arguments: str, folder: Path, url: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"HEADRACE_URL": url, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments], capture_output=True, text=True, cwd=folder, env=environment
+    )
+
+
+def test_sync_sends_what_waits_and_runs_shows_it(running: TemporaryPlatform, elsewhere: Path) -> None:
+    with hr.run("synced", name="left behind", capture=False, system_metrics_every_s=None, quiet=True) as run:
+        run.log_metric("auc", 0.875)
+        run.log_param("depth", 1)
+        run.log_param("depth", 2)
+    away = headrace("sync", folder=elsewhere, url="http://127.0.0.1:9")
+    assert away.returncode == 1
+    assert "does not answer" in away.stdout + away.stderr
+    done = headrace("sync", folder=elsewhere, url=running.url)
+    assert done.returncode == 0, done.stderr
+    assert "left behind" in done.stdout
+    assert "1 line refused" in done.stdout
+    shown = headrace("runs", "metrics.auc > 0.8", "--experiment", "synced", folder=elsewhere, url=running.url)
+    assert run.id in shown.stdout
+    assert "0.875" in shown.stdout
+    again = headrace("sync", folder=elsewhere, url=running.url)
+    assert "nothing waits" in again.stdout
+    none = headrace("runs", "metrics.auc > 0.9", "--experiment", "synced", folder=elsewhere, url=running.url)
+    assert run.id not in none.stdout
+    wrong = headrace("runs", "metrics.auc >", folder=elsewhere, url=running.url)
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
