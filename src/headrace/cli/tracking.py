@@ -92,7 +92,8 @@ def _sync_once(spool: Path, *, quiet: bool) -> int:
             elif one.problem is not None:
                 note = f"[red]{one.problem.message}[/]"
             elif one.rejected:
-                note = f"[yellow]{one.rejected} {'line' if one.rejected == 1 else 'lines'} refused, see {one.folder}[/]"
+                lines = "line" if one.rejected == 1 else "lines"
+                note = f"[yellow]{one.rejected} {lines} refused, see {one.folder}[/]"
             else:
                 note = f"{platform.url}/runs/{one.run_id}"
             shown.add_row(one.run_id, one.name, f"{one.bytes_sent:,} B", note)
