@@ -78,12 +78,12 @@ def _take_version(tx: Tx, name: str, found: ImportVersion) -> list[str]:
     if known is not None:
         if (known.source or "", known.run_id, known.created_at) != (found.source, found.run_id, found.created_at):
             return [f"version {found.number}: another one has this number here"]
-        if known.files or not (files := _files(tx, found)):
+        if known.files or not (files := files_of(tx, found)):
             return []
         _fill(tx, known, files, found)
         return []
     try:
-        _register(tx, name, found, _files(tx, found))
+        _register(tx, name, found, files_of(tx, found))
     except HeadraceError as problem:
         return [f"version {found.number}: {problem.message}"]
     if found.stage is not Stage.NONE:
@@ -92,7 +92,7 @@ def _take_version(tx: Tx, name: str, found: ImportVersion) -> list[str]:
     return []
 
 
-def _files(tx: Tx, found: ImportVersion) -> tuple[ModelFile, ...]:
+def files_of(tx: Tx, found: ImportVersion) -> tuple[ModelFile, ...]:
     """What the version is made of: the files below its folder, under names relative to it."""
     if found.owner is None:
         return found.files

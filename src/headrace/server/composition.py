@@ -13,8 +13,8 @@ from headrace.kernel.jobs import Handling
 from headrace.kernel.subscriptions import Subscriber
 from headrace.monitoring import routes as monitoring_routes
 from headrace.monitoring import windows
+from headrace.protocols.mlflow import import_routes as mlflow_import_routes
 from headrace.protocols.mlflow import routes as mlflow_routes
-from headrace.registry import import_routes as registry_import_routes
 from headrace.registry import routes as registry_routes
 from headrace.server import access_routes, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
@@ -34,13 +34,13 @@ DOORS = (
     tracking_routes,
     tracking_import_routes,
     registry_routes,
-    registry_import_routes,
     features_routes,
     training_routes,
     serving_routes,
     monitoring_routes,
     delivery_routes,
     mlflow_routes,
+    mlflow_import_routes,
 )
 """Every module with an HTTP door."""
 

@@ -172,7 +172,11 @@ def take_model_metrics(tx: Tx, found: ImportModelMetrics) -> tuple[Refusal, ...]
     where = f"logged-model/{found.model_id}"
     refused = []
     for run_id in sorted({each.run_id for each in found.metrics}):
-        points = [each.point for each in found.metrics if each.run_id == run_id]
+        points = [
+            msgspec.structs.replace(each.point, model_id=found.model_id)
+            for each in found.metrics
+            if each.run_id == run_id
+        ]
         run = tables_runs.find_run(tx, run_id)
         if run is None:
             refused.append(Refusal(where=where, problem=f"its metrics of the run {run_id}, which is not here"))

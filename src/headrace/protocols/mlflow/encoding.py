@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
+import msgspec
+
 from headrace.errors import InvalidInput
 from headrace.protocols.mlflow import locations
 from headrace.registry.nouns import Alias, Model, Version
@@ -16,6 +18,7 @@ from headrace.tracking.nouns import (
     LoggedModel,
     LoggedModelStatus,
     MetricPoint,
+    Reading,
     Run,
     reading,
 )
@@ -108,9 +111,40 @@ def history(key: str, found: Points) -> list[dict[str, Any]]:
     ]
 
 
-def run_info(found: Run) -> dict[str, Any]:
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run is, without what it logged."""
-    return present(
+
+    run_id: str
+    run_uuid: str
+    run_name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    start_time: int
+    end_time: int | None = None
+    artifact_uri: str
+    lifecycle_stage: str
+
+
+class Pair(msgspec.Struct, gc=False):
+    """A param or a tag; a page has tens of thousands, which the garbage collector need not look at."""
+
+    key: str
+    value: str
+
+
+class Latest(msgspec.Struct, gc=False):
+    """The latest value of a metric."""
+
+    key: str
+    value: Reading
+    timestamp: int
+    step: int
+
+
+def run_info(found: Run) -> RunInfo:
+    """What a run is, without what it logged."""
+    return RunInfo(
         run_id=found.id,
         run_uuid=found.id,
         run_name=found.name,
@@ -147,27 +181,34 @@ def run(found: Run) -> dict[str, Any]:
 
 def stored_run(found: StoredRun) -> dict[str, Any]:
     """`run` of a run as it is stored, for pages of many."""
-    numbers = from_sortables([metric[4] for metric in found.metrics])
-    bare = run(found._replace(params=(), tags=(), metrics=()).record())
-    return {
-        **bare,
-        "data": present(
-            metrics=[
-                {
-                    "key": metric[1],
-                    "value": number if isfinite(number) else reading(number),
-                    "timestamp": metric[3] // 1000,
-                    "step": metric[2],
-                }
-                for metric, number in zip(found.metrics, numbers, strict=True)
-            ],
-            params=[{"key": key, "value": value} for _, key, value in found.params],
-            tags=[
-                *({"key": key, "value": value} for _, key, value in found.tags),
-                {"key": RUN_NAME_TAG, "value": found.name},
-            ],
-        ),
-    }
+    experiment_id = str(found.experiment)
+    info = RunInfo(
+        run_id=found.id,
+        run_uuid=found.id,
+        run_name=found.name,
+        experiment_id=experiment_id,
+        user_id=found.user,
+        status=found.status,
+        start_time=found.started_at // 1000,
+        end_time=None if found.ended_at is None else found.ended_at // 1000,
+        artifact_uri=locations.run_uri(experiment_id, found.id),
+        lifecycle_stage=lifecycle(deleted=found.deleted_at is not None),
+    )
+    data: dict[str, Any] = {}
+    if found.metrics:
+        numbers = from_sortables([metric[4] for metric in found.metrics])
+        data["metrics"] = [
+            Latest(metric[1], number if isfinite(number) else reading(number), metric[3] // 1000, metric[2])
+            for metric, number in zip(found.metrics, numbers, strict=True)
+        ]
+    if found.params:
+        data["params"] = [Pair(key, value) for _, key, value in found.params]
+    data["tags"] = [Pair(key, value) for _, key, value in found.tags]
+    data["tags"].append(Pair(RUN_NAME_TAG, found.name))
+    if not found.datasets and not found.links:
+        return {"info": info, "data": data, "inputs": {}, "outputs": {}}
+    linked = run(found._replace(params=(), tags=(), metrics=()).record())
+    return {"info": info, "data": data, "inputs": linked["inputs"], "outputs": linked["outputs"]}
 
 
 def dataset_input(found: DatasetInput) -> dict[str, Any]:

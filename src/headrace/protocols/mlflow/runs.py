@@ -289,7 +289,7 @@ def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
     """The files and folders directly in a folder of a run, with paths relative to the run."""
     run = runs.get(tx, request.run)
     entries = artifacts.listing(tx, artifacts.run_owner(run.id), request.path)
-    return encoding.present(root_uri=encoding.run_info(run)["artifact_uri"], files=encoding.files(entries))
+    return encoding.present(root_uri=encoding.run_info(run).artifact_uri, files=encoding.files(entries))
 
 
 def _set_tags(tx: Tx, run_id: str, tags: dict[str, str]) -> None:
