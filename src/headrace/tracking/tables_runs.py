@@ -1,5 +1,6 @@
 """Statements on runs: their rows, params, tags, and what they read and made."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -262,12 +263,9 @@ def _hanging(
 
 def _by_run(rows: Sequence[Any]) -> dict[int, list[Any]]:
     """Rows by their first column, the number of the run."""
-    found: dict[int, list[Any]] = {}
+    found: defaultdict[int, list[Any]] = defaultdict(list)
     for row in rows:
-        if row[0] in found:
-            found[row[0]].append(row)
-        else:
-            found[row[0]] = [row]
+        found[row[0]].append(row)
     return found
 
 
