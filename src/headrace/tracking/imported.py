@@ -28,7 +28,7 @@ class ImportExperiment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: its id there, which it keeps when it is a number and free here.
         name: an experiment of this name here is the same one.
-        deleted_at: when it was deleted; None while it is live.
+        deleted_at: when it was deleted, if it was; the moment of the import when that is not known.
     """
 
     id: str
@@ -36,6 +36,7 @@ class ImportExperiment(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    deleted: bool = False
     deleted_at: datetime | None = None
 
 
@@ -44,6 +45,8 @@ class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         experiment_id: of the experiment here.
+        deleted_at: when it was deleted, if it was; None for a run that went with its experiment, or when that is
+            not known.
     """
 
     id: str
@@ -53,6 +56,7 @@ class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
     status: RunStatus
     started_at: datetime
     ended_at: datetime | None = None
+    deleted: bool = False
     deleted_at: datetime | None = None
     params: dict[str, str] = {}
     tags: dict[str, str] = {}

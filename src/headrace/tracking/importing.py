@@ -71,14 +71,15 @@ def take_experiment(tx: Tx, found: ImportExperiment) -> ImportedExperiment:
         if missing := {key: value for key, value in tags.items() if key not in known.tags}:
             tables_experiments.set_experiment_tags(tx, int(known.id), {**known.tags, **missing})
         return ImportedExperiment(source_id=found.id, experiment=experiments.get(tx, known.id), refused=refused)
-    wanted = msgspec.structs.replace(found, tags=tags)
+    deleted_at = (found.deleted_at or tx.now) if found.deleted else None
+    wanted = msgspec.structs.replace(found, tags=tags, deleted_at=deleted_at)
     number = _number(found.id)
     added = None if number is None else tables_importing.add_experiment(tx, wanted, number)
     if added is None:
         added = tables_importing.add_experiment(tx, wanted, None)
         assert added is not None
         tables_experiments.change_experiment(tx, added, tags={**tags, SOURCE_ID_TAG: found.id})
-    payload = {"name": found.name, "source_id": found.id, "deleted": found.deleted_at is not None}
+    payload = {"name": found.name, "source_id": found.id, "deleted": found.deleted}
     events.append(tx, "tracking.experiment_imported", f"experiment/{added}", payload)
     return ImportedExperiment(source_id=found.id, experiment=experiments.get(tx, str(added)), refused=refused)
 
@@ -90,7 +91,8 @@ def take_run(tx: Tx, found: ImportRun) -> tuple[Refusal, ...]:
         _check_run(tx, found)
     except HeadraceError as problem:
         return (Refusal(where=where, problem=problem.message),)
-    added = tables_importing.add_run(tx, found)
+    deleted_at = (found.deleted_at or _gone(tx, found.experiment_id)) if found.deleted else None
+    added = tables_importing.add_run(tx, msgspec.structs.replace(found, deleted_at=deleted_at))
     run = runs.require(tx, found.id)
     if run.experiment != int(found.experiment_id):
         return (Refusal(where=where, problem=f"a run of this id is in experiment {run.experiment}"),)
@@ -248,6 +250,11 @@ def look(tx: Tx, wanted: Look) -> Here:
             for model in models
         },
     )
+
+
+def _gone(tx: Tx, experiment_id: str) -> datetime:
+    """When a run was deleted that went with its experiment: at the same moment, so that both come back at once."""
+    return tables_experiments.deleted_at(tx, int(experiment_id)) or tx.now
 
 
 def _number(experiment_id: str) -> int | None:

@@ -81,7 +81,8 @@ class DatabaseSource:
                 tags=tags.get(row["experiment_id"], {}),
                 created_at=created,
                 updated_at=updated,
-                deleted_at=(updated or values.EPOCH) if row["lifecycle_stage"] == DELETED else None,
+                deleted=row["lifecycle_stage"] == DELETED,
+                deleted_at=updated if row["lifecycle_stage"] == DELETED else None,
             )
 
     def run_count(self) -> int | None:
@@ -183,6 +184,8 @@ def _run(row: dict[str, Any], hanging: _Hanging, experiment: ImportExperiment) -
     run_id = row["run_uuid"]
     tags = hanging.tags.get(run_id, {})
     ended = moment(row["end_time"])
+    deleted = moment(row["deleted_time"])
+    went = values.gone_with(experiment, deleted)
     run = ImportRun(
         id=run_id,
         experiment_id=experiment.id,
@@ -191,7 +194,8 @@ def _run(row: dict[str, Any], hanging: _Hanging, experiment: ImportExperiment) -
         status=values.run_status(row["status"]),
         started_at=moment(row["start_time"]) or ended or experiment.created_at or values.EPOCH,
         ended_at=ended,
-        deleted_at=values.deletion(experiment, row["lifecycle_stage"], moment(row["deleted_time"])),
+        deleted=went or row["lifecycle_stage"] == DELETED,
+        deleted_at=None if went else deleted,
         params=hanging.params.get(run_id, {}),
         tags=values.without_name(tags),
         inputs=Inputs(

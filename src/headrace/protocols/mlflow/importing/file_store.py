@@ -161,7 +161,8 @@ class FileStoreSource:
             tags=dict(_texts(folder / "tags")),
             created_at=moment(meta.get("creation_time")),
             updated_at=updated,
-            deleted_at=(updated or values.EPOCH) if gone else None,
+            deleted=gone,
+            deleted_at=updated if gone else None,
         )
 
     def _model(self, folder: Path) -> FoundModel:
@@ -191,6 +192,8 @@ def _run(folder: Path, experiment: ImportExperiment) -> FoundRun:
     run_id = str(meta.get("run_id") or meta["run_uuid"])
     tags = dict(_texts(folder / "tags"))
     ended = moment(meta.get("end_time"))
+    deleted = moment(meta.get("deleted_time"))
+    went = values.gone_with(experiment, deleted)
     inputs, links = [], []
     for place in _subfolders(folder / "inputs"):
         link = _meta(place)
@@ -199,7 +202,7 @@ def _run(folder: Path, experiment: ImportExperiment) -> FoundRun:
             dataset = msgspec.convert({name: described.get(name) for name in Dataset.__struct_fields__}, Dataset)
             inputs.append(DatasetInput(dataset=dataset, tags=_plain(link.get("tags"))))
         else:
-            links.append(str(link["destination_id"]))
+            links.append(str(link["source_id"]))
     outputs = [_meta(place) for place in _subfolders(folder / "outputs")]
     run = ImportRun(
         id=run_id,
@@ -209,12 +212,13 @@ def _run(folder: Path, experiment: ImportExperiment) -> FoundRun:
         status=values.run_status(meta.get("status")),
         started_at=moment(meta.get("start_time")) or ended or experiment.created_at or values.EPOCH,
         ended_at=ended,
-        deleted_at=values.deletion(experiment, meta.get("lifecycle_stage"), moment(meta.get("deleted_time"))),
+        deleted=went or meta.get("lifecycle_stage") == DELETED,
+        deleted_at=None if went else deleted,
         params=dict(_texts(folder / "params")),
         tags=values.without_name(tags),
         inputs=Inputs(datasets=tuple(inputs), models=tuple(links)),
         outputs=tuple(
-            ModelOutput(model_id=str(each["destination_id"]), step=int(each.get("step") or 0)) for each in outputs
+            ModelOutput(model_id=str(each["source_id"]), step=int(each.get("step") or 0)) for each in outputs
         ),
     )
     return FoundRun(run=run, artifact_uri=str(meta.get("artifact_uri") or folder / ARTIFACTS))

@@ -40,12 +40,13 @@ def experiment_of(found: Record) -> ImportExperiment:
         tags=pairs(found.get("tags", ())),
         created_at=created,
         updated_at=updated,
-        deleted_at=(updated or values.EPOCH) if found.get("lifecycle_stage") == DELETED else None,
+        deleted=found.get("lifecycle_stage") == DELETED,
+        deleted_at=updated if found.get("lifecycle_stage") == DELETED else None,
     )
 
 
 def run_of(found: Record, experiment: ImportExperiment) -> FoundRun:
-    """A run; the protocol does not say when it was deleted: at its end, then.
+    """A run; the protocol does not say when it was deleted.
 
     Raises:
         InvalidInput: a time or the status is not one.
@@ -56,8 +57,6 @@ def run_of(found: Record, experiment: ImportExperiment) -> FoundRun:
     tags = pairs(data.get("tags", ()))
     ended = moment(info.get("end_time"))
     started = moment(info.get("start_time")) or ended or experiment.created_at or values.EPOCH
-    gone = (ended or started) if info.get("lifecycle_stage") == DELETED else None
-    with_experiment = experiment.deleted_at is not None and gone is not None
     run = ImportRun(
         id=run_id,
         experiment_id=experiment.id,
@@ -66,7 +65,7 @@ def run_of(found: Record, experiment: ImportExperiment) -> FoundRun:
         status=values.run_status(info.get("status")),
         started_at=started,
         ended_at=ended,
-        deleted_at=experiment.deleted_at if with_experiment else gone,
+        deleted=experiment.deleted or info.get("lifecycle_stage") == DELETED,
         params=pairs(data.get("params", ())),
         tags=values.without_name(tags),
         inputs=Inputs(

@@ -82,12 +82,10 @@ def without_name(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if key != RUN_NAME_TAG}
 
 
-def deletion(experiment: ImportExperiment, lifecycle: str | None, deleted: datetime | None) -> datetime | None:
-    """When a run was deleted: with its experiment, at the same moment, so that both come back at once."""
+def gone_with(experiment: ImportExperiment, deleted: datetime | None) -> bool:
+    """Whether a run that was deleted then went with its experiment, rather than before it."""
     gone = experiment.deleted_at
-    if gone is not None and (deleted is None or deleted >= gone):
-        return gone
-    return (deleted or EPOCH) if lifecycle == DELETED else None
+    return experiment.deleted and (deleted is None or gone is None or deleted >= gone)
 
 
 def distinct(points: Iterable[Point]) -> Iterator[Point]:
