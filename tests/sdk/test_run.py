@@ -61,6 +61,15 @@ def test_everything_arrives(running: TemporaryPlatform, elsewhere: Path) -> None
     assert list(spooled_runs(elsewhere / ".headrace" / "spool")) == []
 
 
+def test_a_great_many_at_once(running: TemporaryPlatform, elsewhere: Path) -> None:
+    with hr.run("many", url=running.url, **PLAIN) as run:
+        run.log_params({f"p{number}": number for number in range(12_000)})
+        run.log_metrics({f"m{number}": number for number in range(12_000)}, step=1)
+    found = running.local.runs.get(run.id)
+    assert (len(found.params), len(found.metrics)) == (12_000, 12_000)
+    assert found.params["p11999"] == "11999"
+
+
 def test_steps_count_up_on_their_own(running: TemporaryPlatform, elsewhere: Path) -> None:
     with hr.run("steps", url=running.url, **PLAIN) as run:
         for value in (3.0, 2.0, 1.0):

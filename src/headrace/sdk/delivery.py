@@ -35,7 +35,7 @@ from headrace.sdk.spool import SpooledRun
 from headrace.tracking.nouns import Artifact, Batch, FinishRun, Inputs, MetricPoint, Run
 
 CHUNK_BYTES = 256 * 1024
-BATCH_POINTS = 5_000
+BATCH_ENTRIES = 5_000
 FILE_CHUNK_BYTES = 256 * 1024
 AWAY = (Unavailable, InternalError, NotAuthenticated, PermissionRefused)
 """The platform may take the same request later: it is away, has a fault, or does not know the caller yet."""
@@ -191,22 +191,22 @@ def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
     """Records that can be sent in one call: metrics, params and tags together, all else alone, in their order."""
     together: list[Record] = []
     params: dict[str, str] = {}
-    points = 0
+    entries = 0
     for record in records:
         alone = isinstance(record, FileLogged | DataRead)
         contradicts = isinstance(record, ParamsLogged) and any(
             params.get(key, value) != value for key, value in record.values.items()
         )
-        if together and (alone or contradicts or points >= BATCH_POINTS):
+        if together and (alone or contradicts or entries >= BATCH_ENTRIES):
             yield together
-            together, params, points = [], {}, 0
+            together, params, entries = [], {}, 0
         if alone:
             yield [record]
             continue
         together.append(record)
-        if isinstance(record, MetricsLogged):
-            points += len(record.values)
-        elif isinstance(record, ParamsLogged):
+        if isinstance(record, MetricsLogged | ParamsLogged | TagsSet):
+            entries += len(record.values)
+        if isinstance(record, ParamsLogged):
             params |= record.values
     if together:
         yield together

@@ -13,12 +13,13 @@ import shutil
 import sys
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsFloat
+from typing import Any, Literal, Self, SupportsFloat, TypeVar
 
 import msgspec
 
@@ -52,6 +53,9 @@ CAPTURED = "headrace"
 """The folder of a run's artifacts for what was captured."""
 
 CAPTURE_TIMEOUT_S = 30.0
+PART = 1_000
+
+T = TypeVar("T")
 
 
 def run(
@@ -215,7 +219,8 @@ class ActiveRun:
                 seen = self._seen[key] = Seen()
             seen.add(number)
         for at_step, readings in by_step.items():
-            self._append(MetricsLogged(at=moment, step=int(at_step), values=readings))
+            for part in _parts(readings):
+                self._append(MetricsLogged(at=moment, step=int(at_step), values=part))
 
     def log_param(self, key: str, value: object) -> None:
         """Log one param; see `log_params`."""
@@ -227,7 +232,8 @@ class ActiveRun:
         Raises:
             InvalidInput: a key is no text, or the run has ended.
         """
-        self._append(ParamsLogged(values=_texts(values, "param")))
+        for part in _parts(_texts(values, "param")):
+            self._append(ParamsLogged(values=part))
 
     def set_tag(self, key: str, value: object) -> None:
         """Set one tag; see `set_tags`."""
@@ -239,7 +245,8 @@ class ActiveRun:
         Raises:
             InvalidInput: a key is no text, or the run has ended.
         """
-        self._append(TagsSet(values=_texts(values, "tag")))
+        for part in _parts(_texts(values, "tag")):
+            self._append(TagsSet(values=part))
 
     def log_input(self, data: Any, *, name: str | None = None, context: str = "training") -> None:
         """Record data that the run reads: what they are, not the data themselves.
@@ -479,6 +486,16 @@ def _texts(values: Mapping[str, object], what: str) -> dict[str, str]:
         if not key:
             raise InvalidInput(f"a {what} needs a key", where=f"{what} {key!r}")
     return {str(key): param_text(value) for key, value in values.items()}
+
+
+def _parts(values: dict[str, T]) -> Iterator[dict[str, T]]:
+    """The same in parts that one request can hold."""
+    if len(values) <= PART:
+        yield values
+        return
+    items = iter(values.items())
+    while part := dict(islice(items, PART)):
+        yield part
 
 
 def _remove(path: Path) -> None:
