@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from headrace.cli import access, audit, delivery, demo, importing, overview, project, tracking, up
+from headrace.cli import access, audit, delivery, demo, exporting, importing, overview, project, tracking, up
 from headrace.cli.screen import show_problem
 from headrace.errors import HeadraceError
 
@@ -35,6 +35,7 @@ app.command("models", rich_help_panel="Look")(overview.models)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
+app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
 app.add_typer(access.app, name="access", rich_help_panel="Govern")
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import anyio.to_thread
-from litestar import post
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, SkipValidation
+from litestar.params import FromQuery, JSONBody, SkipValidation
 
 from headrace.errors import InvalidInput
 from headrace.kernel.access import Role
@@ -17,6 +17,7 @@ from headrace.tracking.imported import (
     Here,
     ImportedExperiment,
     ImportExperiment,
+    ImportFile,
     ImportFiles,
     ImportLoggedModel,
     ImportModelMetrics,
@@ -93,6 +94,12 @@ async def look(data: JSONBody[Look], transactions: NamedDependency[Transactions]
     return await transactions.read(lambda tx: importing.look(tx, data))
 
 
+@get("/api/v1/export/files")
+async def list_files(owner: FromQuery[str], transactions: NamedDependency[Transactions]) -> tuple[ImportFile, ...]:
+    """Every file of a run or a logged model, `run/<id>` or `logged-model/<id>`, with the address of its bytes."""
+    return await transactions.read(lambda tx: importing.files_of(tx, owner))
+
+
 HANDLERS = [
     import_experiments,
     import_runs,
@@ -101,6 +108,7 @@ HANDLERS = [
     import_model_metrics,
     import_files,
     look,
+    list_files,
 ]
 
 AUTHORIZATION = {
@@ -111,4 +119,5 @@ AUTHORIZATION = {
     "POST /api/v1/import/model-metrics": Role.ADMIN,
     "POST /api/v1/import/files": Role.ADMIN,
     "POST /api/v1/import/look": Role.VIEWER,
+    "GET /api/v1/export/files": Role.VIEWER,
 }

@@ -35,6 +35,7 @@ from headrace.tracking.imported import (
     Here,
     ImportedExperiment,
     ImportExperiment,
+    ImportFile,
     ImportFiles,
     ImportLoggedModel,
     ImportModelMetrics,
@@ -193,11 +194,7 @@ def take_files(tx: Tx, found: ImportFiles) -> tuple[Refusal, ...]:
     Raises:
         NotFound: there is no such run or logged model.
     """
-    kind, _, name = found.owner.partition("/")
-    if kind == "run":
-        runs.require(tx, name)
-    else:
-        logged_models.get(tx, name, deleted_too=True)
+    _require(tx, found.owner)
     refused = []
     known = {each.path: each for each in tables_artifacts.under(tx, found.owner, "")}
     fresh = []
@@ -250,6 +247,27 @@ def look(tx: Tx, wanted: Look) -> Here:
             for model in models
         },
     )
+
+
+def files_of(tx: Tx, owner: str) -> tuple[ImportFile, ...]:
+    """Every file of a run or a logged model, deleted or not, by path.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    _require(tx, owner)
+    return tuple(
+        ImportFile(path=file.path, digest=file.digest, size_bytes=file.size_bytes)
+        for file in artifacts.under(tx, owner)
+    )
+
+
+def _require(tx: Tx, owner: str) -> None:
+    kind, _, name = owner.partition("/")
+    if kind == "run":
+        runs.require(tx, name)
+    else:
+        logged_models.get(tx, name, deleted_too=True)
 
 
 def _gone(tx: Tx, experiment_id: str) -> datetime:

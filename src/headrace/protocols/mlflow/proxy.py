@@ -36,12 +36,13 @@ async def list_files(transactions: NamedDependency[Transactions], path: FromQuer
 
 async def get_file(
     path: FromPath[str],
+    request: Request[Any, Any, Any],
     transactions: NamedDependency[Transactions],
     blobs: NamedDependency[SkipValidation[BlobStore]],
 ) -> Stream:
     """One file."""
     file = await transactions.read(lambda tx: locations.find_file(tx, locations.locate(tx, path.lstrip("/"))))
-    return download(blobs, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
+    return download(request, blobs, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
 
 
 async def put_file(
@@ -83,7 +84,7 @@ def _writable(tx: Tx, path: str) -> Location:
 
 HANDLERS = [
     mounted("GET", ROOT)(list_files),
-    mounted("GET", FILE)(get_file),
+    mounted(["GET", "HEAD"], FILE)(get_file),
     mounted("PUT", FILE, request_max_body_size=None)(put_file),
     mounted("DELETE", FILE)(delete_file),
 ]
