@@ -21,7 +21,7 @@ def mlflow_server(python: Path, database: str, folder: Path) -> Iterator[tuple[i
         python.with_name("mlflow"),
         "server",
         "--backend-store-uri",
-        database,
+        database.replace("postgresql://", "postgresql+psycopg2://"),
         "--port",
         port,
         "--workers",

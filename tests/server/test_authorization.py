@@ -48,6 +48,19 @@ def test_roles_open_their_doors_and_no_others(client: TestClient[Litestar]) -> N
     assert client.get("/api/v1/access/principals", headers=developer).status_code == 403
 
 
+def test_a_head_needs_what_a_get_needs(client: TestClient[Litestar]) -> None:
+    """HEAD is served for files; it must not tell a stranger which there are, and how large."""
+    viewer, nobody = token(client, "vera", "viewer"), token(client, "nora")
+    developer = token(client, "dana", "developer")
+    run_id = client.post("/api/v1/runs", json={}, headers=developer).json()["id"]
+    address = f"/api/v1/runs/{run_id}/artifacts/a.txt"
+    assert client.put(address, content=b"abc", headers=developer).status_code == 200
+    for method in (client.get, client.head):
+        assert method(address, headers=viewer).status_code == 200
+        assert method(address, headers=nobody).status_code == 403
+        assert method(address, headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
 def test_a_role_taken_away_is_gone_at_once(client: TestClient[Litestar]) -> None:
     developer = token(client, "dana", "developer", "viewer")
     assert client.post("/api/v1/runs", json={}, headers=developer).status_code == 201

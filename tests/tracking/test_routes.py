@@ -107,6 +107,6 @@ def test_every_route_is_authorized() -> None:
         f"{method} {path}".replace(":str}", "}").replace(":path}", "}")
         for handler in routes.HANDLERS
         for path in handler.paths
-        for method in handler.http_methods
+        for method in handler.http_methods - {"HEAD"}  # needs what GET needs
     }
     assert registered == set(routes.AUTHORIZATION)

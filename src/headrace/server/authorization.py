@@ -13,6 +13,7 @@ from headrace.kernel.access import Principal, Role, permits
 
 TYPED = re.compile(r"\{(\w+):\w+\}")
 IMPLIED = frozenset({"HEAD", "OPTIONS"})
+"""Methods that the table does not name: a HEAD is a GET without a body, and OPTIONS tells nothing."""
 
 Table = Mapping[str, Role | None]
 
@@ -64,8 +65,10 @@ class Authorize:
             PermissionRefused: the principal has not got the role, or the route is not in the table.
         """
         method = str(connection.scope.get("method"))
-        if method in IMPLIED:
+        if method == "OPTIONS":
             return
+        if method == "HEAD":
+            method = "GET"
         route = f"{method} {connection.scope['path_template']}"
         if ":" in route:
             route = plain(route)

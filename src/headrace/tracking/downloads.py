@@ -1,29 +1,89 @@
 """Artifacts on their way out, streamed, and never shown by a browser as a page of this platform."""
 
 import mimetypes
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import anyio.to_thread
+from litestar import Request
 from litestar.response import Stream
 
 from headrace.kernel.blobs import BlobStore
 
+_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII)
+_DIGITS = 18
+"""More digits than any file has bytes."""
 
-def download(blobs: BlobStore, *, path: str, digest: str, size_bytes: int) -> Stream:
-    """An answer that streams a blob as the file at `path`, in constant memory."""
 
-    async def chunks() -> AsyncIterator[bytes]:
-        iterator = blobs.stream(digest)
-        while (chunk := await anyio.to_thread.run_sync(next, iterator, None)) is not None:
-            yield chunk
+class Part(NamedTuple):
+    """Which bytes of a file are sent: from `start`, up to and without `end`."""
 
+    start: int
+    end: int
+
+
+def download(
+    request: Request[Any, Any, Any], blobs: BlobStore, *, path: str, digest: str, size_bytes: int
+) -> Stream:
+    """An answer that streams a blob as the file at `path`, in constant memory.
+
+    A HEAD gets the headers alone. A range of bytes is served; several at once are answered with the whole, as
+    RFC 9110 (14.2) permits. The entity tag is the content's digest, so a client that has the bytes gets a 304.
+    """
     name = path.rpartition("/")[2]
+    tag = f'"{digest}"'
     headers = {
-        "Content-Length": str(size_bytes),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "ETag": tag,
         "X-Content-Type-Options": "nosniff",
-        "ETag": f'"{digest}"',
     }
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Stream(chunks(), media_type=kind, headers=headers)
+    if tag in _tags(request.headers.get("if-none-match", "")):
+        return Stream(_nothing(), status_code=304, media_type=kind, headers=headers)
+    wanted = request.headers.get("range", "")
+    if request.headers.get("if-range", tag) != tag:
+        wanted = ""
+    part = _part(wanted, size_bytes)
+    if part is not None and part.start >= part.end:
+        headers["Content-Range"] = f"bytes */{size_bytes}"
+        return Stream(_nothing(), status_code=416, media_type=kind, headers=headers | {"Content-Length": "0"})
+    status = 200 if part is None else 206
+    if part is None:
+        part = Part(0, size_bytes)
+    else:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
+    headers["Content-Length"] = str(part.end - part.start)
+    body = _nothing() if request.method == "HEAD" else _chunks(blobs.stream(digest, part.start, part.end))
+    return Stream(body, status_code=status, media_type=kind, headers=headers)
+
+
+def _part(wanted: str, size_bytes: int) -> Part | None:
+    """The bytes that a Range header asks for, none of them when it starts behind the end; None for the whole."""
+    found = _RANGE.fullmatch(wanted.strip())
+    if found is None or found.groups() == ("", ""):
+        return None
+    first, last = (int(digits[:_DIGITS]) if digits else None for digits in found.groups())
+    if first is None:  # the last so many
+        assert last is not None
+        return Part(max(0, size_bytes - last), size_bytes)
+    if last is not None and last < first:
+        return None
+    return Part(first, size_bytes if last is None else min(last + 1, size_bytes))
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for chunk in tuple[bytes, ...]():
+        yield chunk
+
+
+async def _chunks(iterator: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (chunk := await anyio.to_thread.run_sync(next, iterator, None)) is not None:
+        yield chunk

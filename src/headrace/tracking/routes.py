@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, get, post, put
+from litestar import HttpMethod, Request, get, post, put, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 from litestar.response import Stream
@@ -208,17 +208,18 @@ async def put_artifact(
     return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob))
 
 
-@get("/api/v1/runs/{run_id:str}/artifacts/{path:path}")
+@route("/api/v1/runs/{run_id:str}/artifacts/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def get_artifact(
     run_id: FromPath[str],
     path: FromPath[str],
+    request: Request[Any, Any, Any],
     transactions: NamedDependency[Transactions],
     blobs: NamedDependency[SkipValidation[BlobStore]],
 ) -> Stream:
-    """A file of a run."""
+    """A file of a run, or a range of its bytes."""
     owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
     found = await transactions.read(lambda tx: artifacts.get(tx, owner, name))
-    return download(blobs, path=found.path, digest=found.digest, size_bytes=found.size_bytes)
+    return download(request, blobs, path=found.path, digest=found.digest, size_bytes=found.size_bytes)
 
 
 HANDLERS = [
