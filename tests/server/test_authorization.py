@@ -50,7 +50,8 @@ def test_roles_open_their_doors_and_no_others(client: TestClient[Litestar]) -> N
 
 def test_a_head_needs_what_a_get_needs(client: TestClient[Litestar]) -> None:
     """HEAD is served for files; it must not tell a stranger which there are, and how large."""
-    viewer, nobody = token(client, "vera", "viewer"), token(client, "nora")
+    viewer, nobody = token(client, "vera", "viewer"), token(client, "nora", "viewer")
+    assert client.delete("/api/v1/access/principals/nora/roles/viewer").status_code == 200
     developer = token(client, "dana", "developer")
     run_id = client.post("/api/v1/runs", json={}, headers=developer).json()["id"]
     address = f"/api/v1/runs/{run_id}/artifacts/a.txt"
