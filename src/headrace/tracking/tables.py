@@ -153,6 +153,7 @@ dataset_inputs = sa.Table(
     sa.Column("dataset", NUMBER, sa.ForeignKey("tracking_datasets.number"), primary_key=True, autoincrement=False),
     workspace_column(),
     sa.Column("tags", Document, nullable=False),
+    sa.Index("ix_tracking_dataset_inputs_dataset", "dataset"),
 )
 
 model_links = sa.Table(

@@ -19,6 +19,7 @@ from headrace.tracking.nouns import (
     Selection,
 )
 from headrace.tracking.stored_runs import DATASET_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, StoredRun
+from headrace.tracking.tables_matching import member
 
 ALL = Selection()
 _NEW_RUN = ("workspace", "id", "experiment", "name", "user", "status", "started_at")
@@ -282,6 +283,21 @@ def put_dataset(tx: Tx, experiment: int, dataset: Dataset) -> int:
     )
     tx.execute(statement.on_conflict_do_nothing(index_elements=list(key)))
     return int(tx.execute(sa.select(tables.datasets.c.number).filter_by(**key)).scalar_one())
+
+
+def dataset_uses(tx: Tx, experiments: Sequence[int], limit: int) -> Sequence[Any]:
+    """(experiment, name, digest, context) of the datasets that runs read; the context is a tag of the input."""
+    table, inputs = tables.datasets, tables.dataset_inputs
+    context = member(inputs.c.tags, "mlflow.data.context", tx.dialect).label("context")
+    query = (
+        sa.select(table.c.experiment, table.c.name, table.c.digest, context)
+        .join(inputs, inputs.c.dataset == table.c.number)
+        .where(table.c.experiment.in_(experiments))
+        .distinct()
+        .order_by(table.c.experiment, table.c.name, table.c.digest, context)
+        .limit(limit)
+    )
+    return tx.execute(query).all()
 
 
 def put_dataset_input(tx: Tx, run: int, dataset: int, input_tags: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from headrace.errors import (
     TooLarge,
     Unavailable,
 )
-from headrace.protocols.mlflow.prefixes import PREFIXES
+from headrace.protocols.mlflow.prefixes import PAGE_PATHS, PREFIXES
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 def speaks(path: str) -> bool:
     """Whether a path is MLflow's, so that its errors have MLflow's shape."""
-    return path.startswith(PREFIXES)
+    return path.startswith(PREFIXES) or path in PAGE_PATHS
 
 
 def fault(problem: HeadraceError) -> tuple[Fault, int]:

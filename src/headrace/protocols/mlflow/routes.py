@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from headrace.kernel.access import Role
 from headrace.protocols.mlflow import (
+    browsing,
     experiments,
     governed,
     histories,
@@ -26,6 +27,7 @@ ENDPOINTS: list[Endpoint[Any]] = [
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
     *histories.ENDPOINTS,
+    *browsing.ENDPOINTS,
     *logged_models.ENDPOINTS,
     *registered.ENDPOINTS,
     *registered_changes.ENDPOINTS,
@@ -36,6 +38,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *governed.HANDLERS,
     *registration.HANDLERS,
     *proxy.HANDLERS,
+    *browsing.HANDLERS,
     *probes.HANDLERS,
 ]
 
@@ -44,5 +47,6 @@ AUTHORIZATION: dict[str, Role | None] = {
     **governed.AUTHORIZATION,
     **registration.AUTHORIZATION,
     **proxy.AUTHORIZATION,
+    **browsing.AUTHORIZATION,
     **probes.AUTHORIZATION,
 }

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding
+from headrace.protocols.mlflow import encoding, locations
 from headrace.protocols.mlflow.encoding import RUN_NAME_TAG, moment
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.experiments import view
@@ -287,9 +287,9 @@ def history(tx: Tx, request: History) -> Answer:
 
 def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
     """The files and folders directly in a folder of a run, with paths relative to the run."""
-    run = runs.get(tx, request.run)
+    run = runs.require(tx, request.run)
     entries = artifacts.listing(tx, artifacts.run_owner(run.id), request.path)
-    return encoding.present(root_uri=encoding.run_info(run).artifact_uri, files=encoding.files(entries))
+    return encoding.present(root_uri=locations.run_uri(str(run.experiment), run.id), files=encoding.files(entries))
 
 
 def _set_tags(tx: Tx, run_id: str, tags: dict[str, str]) -> None:

@@ -688,6 +688,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run", "dataset", name=op.f("pk_tracking_dataset_inputs")),
     )
+    op.create_index("ix_tracking_dataset_inputs_dataset", "tracking_dataset_inputs", ["dataset"], unique=False)
     op.create_table(
         "tracking_model_links",
         sa.Column("run", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -802,6 +803,7 @@ def downgrade() -> None:
     op.drop_index("ix_tracking_model_metrics_value", table_name="tracking_model_metrics")
     op.drop_table("tracking_model_metrics")
     op.drop_table("tracking_model_links")
+    op.drop_index("ix_tracking_dataset_inputs_dataset", table_name="tracking_dataset_inputs")
     op.drop_table("tracking_dataset_inputs")
     op.drop_index("ix_tracking_runs_started", table_name="tracking_runs")
     op.drop_index(
