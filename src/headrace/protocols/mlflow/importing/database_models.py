@@ -13,9 +13,6 @@ from headrace.registry.imported import ImportModel, ImportVersion
 from headrace.tracking.imported import ImportExperiment, ImportLoggedModel
 from headrace.tracking.nouns import LoggedModelStatus, MetricPoint, ModelMetric, reading
 
-GONE = "Deleted_Internal"
-"""The stage of a version that was deleted; its row stays."""
-
 _MODEL = (
     "model_id", "name", "artifact_location", "creation_timestamp_ms", "last_updated_timestamp_ms", "status",
     "lifecycle_stage", "model_type", "source_run_id",
@@ -75,7 +72,7 @@ def models(ask: Questions, problems: list[str]) -> Iterator[FoundModel]:
         created = moment(model["creation_time"]) or values.EPOCH
         versions, locations = [], {}
         for row in ask.rows("model_versions", _VERSION, among=("name", (name,)), order="version"):
-            if row["current_stage"] == GONE:
+            if row["current_stage"] == values.GONE:
                 continue
             try:
                 versions.append(_version(row, version_tags.get((name, row["version"]), {})))

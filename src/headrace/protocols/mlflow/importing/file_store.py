@@ -171,7 +171,9 @@ class FileStoreSource:
         versions = []
         locations = {}
         for place in _subfolders(folder):
-            if place.name.startswith("version-") and (found := self._tried(place, _version)) is not None:
+            if not place.name.startswith("version-"):
+                continue
+            if (found := self._tried(place, _version)) is not None:
                 version, location = found
                 versions.append(version)
                 locations[version.number] = location
@@ -275,8 +277,10 @@ def _model_metrics(path: Path, key: str) -> list[ModelMetric]:
     return list(found.values())
 
 
-def _version(folder: Path) -> tuple[ImportVersion, str]:
+def _version(folder: Path) -> tuple[ImportVersion, str] | None:
     meta = _meta(folder)
+    if meta.get("current_stage") == values.GONE:
+        return None
     created = moment(meta.get("creation_timestamp")) or values.EPOCH
     source = str(meta.get("source") or "")
     version = ImportVersion(

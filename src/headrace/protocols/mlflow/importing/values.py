@@ -16,6 +16,8 @@ from headrace.tracking.readings import to_sortable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DELETED = "deleted"
+GONE = "Deleted_Internal"
+"""The stage of a version that was deleted; MLflow keeps its record."""
 RUN_STATUSES = {
     1: RunStatus.RUNNING,
     2: RunStatus.SCHEDULED,
