@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from headrace.cli import access, audit, delivery, demo, exporting, importing, overview, project, tracking, up
+from headrace.cli import (
+    access,
+    audit,
+    delivery,
+    demo,
+    exporting,
+    importing,
+    maintenance,
+    overview,
+    project,
+    tracking,
+    up,
+)
 from headrace.cli.screen import show_problem
 from headrace.errors import HeadraceError
 
@@ -31,6 +43,7 @@ app.command("approve", rich_help_panel="Delivery")(delivery.approve)
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)
+app.command("gc", rich_help_panel="Platform")(maintenance.gc)
 app.command("models", rich_help_panel="Look")(overview.models)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)

@@ -43,8 +43,8 @@ async def apply_project(
     data: JSONBody[Manifest], transactions: NamedDependency[Transactions], blobs: NamedDependency[BlobStore]
 ) -> Plan:
     """Apply a project whose files have been uploaded, all of it or nothing."""
-    missing = await asyncio.to_thread(apply.missing_blobs, data, blobs)
-    return await transactions.write(lambda tx: apply.apply(tx, data, missing))
+    # asked inside the transaction, so that what is there now is not collected before it is named
+    return await transactions.write(lambda tx: apply.apply(tx, data, apply.missing_blobs(data, blobs)))
 
 
 @get("/api/v1/projects")

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
@@ -22,10 +23,15 @@ from obstore.exceptions import NotFoundError as ObjectNotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from headrace.errors import InternalError, InvalidInput, NotFound
+from headrace.kernel.clocks import SystemClock
 from headrace.kernel.ids import new_hex
 
 CHUNK_BYTES = 1 << 20
 OBJECT_STORES = frozenset({"s3", "gs", "az", "abfss"})
+YOUNG = timedelta(hours=1)
+"""An object that is put again within this time need not be sent again to count as new."""
+
+ALGORITHM = "sha256"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -34,6 +40,14 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
 
     digest: str
     size_bytes: int
+
+
+class StoredBlob(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob as it lies in the store; `stored_at` is when it was put last, whether or not it was there before."""
+
+    digest: str
+    size_bytes: int
+    stored_at: datetime
 
 
 @runtime_checkable  # Litestar checks what it injects
@@ -69,6 +83,9 @@ class BlobStore(Protocol):
 
     def delete(self, digest: str) -> None:
         """Remove the blob; removing one that is not there does nothing."""
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every blob, in no order; what is put or deleted meanwhile may be among them or not."""
 
 
 def open_blob_store(home: Path, url: str | None = None) -> BlobStore:
@@ -143,7 +160,7 @@ class ObjectBlobStore:
             file.flush()
             blob = Blob(digest=f"sha256:{hasher.hexdigest()}", size_bytes=size_bytes)
             key = _key(blob.digest)
-            if self._size(key) != size_bytes:
+            if self._size(key) != size_bytes or not self._renew(key):
                 self._publish(file, path, key)
         return blob
 
@@ -175,6 +192,22 @@ class ObjectBlobStore:
         """Remove the blob, if it is there."""
         with suppress(ObjectNotFoundError, FileNotFoundError):
             obstore.delete(self._store, _key(digest))
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every blob."""
+        for page in obstore.list(self._store, prefix=ALGORITHM):
+            for found in page:
+                name = str(found["path"]).rpartition("/")[2]
+                if _DIGEST.fullmatch(digest := f"{ALGORITHM}:{name}"):
+                    yield StoredBlob(digest=digest, size_bytes=found["size"], stored_at=found["last_modified"])
+
+    def _renew(self, key: str) -> bool:
+        """Whether an object that is there is as young as if it had just been stored."""
+        try:
+            found = obstore.head(self._store, key)
+        except (ObjectNotFoundError, FileNotFoundError):
+            return False
+        return SystemClock().now() - found["last_modified"] < YOUNG
 
     def _size(self, key: str) -> int | None:
         try:
@@ -233,6 +266,13 @@ class LocalBlobStore(ObjectBlobStore):
             if step.is_symlink():
                 return None
         return path.stat().st_size if path.is_file() else None
+
+    def _renew(self, key: str) -> bool:
+        try:
+            os.utime(self._directory / key)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _publish(self, file: IO[bytes], path: Path, key: str) -> None:
         os.fsync(file.fileno())

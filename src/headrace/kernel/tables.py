@@ -39,6 +39,7 @@ pins = sa.Table(
     sa.Column("reason", sa.String(512), nullable=False),
     sa.Column("pinned_at", Instant, nullable=False),
     sa.Index("ix_pins_holder", "workspace", "holder"),
+    sa.Index("ix_pins_resource", "resource"),  # blobs are shared by all workspaces
 )
 
 business_clock = sa.Table(

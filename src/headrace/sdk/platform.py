@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from headrace.client.transport import Transport
 from headrace.delivery.nouns import (
@@ -34,6 +36,7 @@ from headrace.sdk.access import Access
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
+from headrace.tracking.nouns import Collection, CollectRequest, Purge, PurgeRequest
 from headrace.training.nouns import TrainingSetManifest
 
 T = TypeVar("T")
@@ -235,6 +238,46 @@ class Platform:
         body = Decision(grant=grant, reason=reason)
         path = f"/api/v1/approvals/{approval_id}/decision"
         return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
+
+    # -- removing for good ----------------------------------------------------------------------------------
+
+    def purge(
+        self, older_than: timedelta, *, dry_run: bool = True, told: Callable[[Purge], None] = lambda _: None
+    ) -> Purge:
+        """Remove for good the runs, logged models and experiments that were deleted long enough ago.
+
+        What a registered version came from stays, and is named in `held`.
+
+        Args:
+            older_than: how long ago.
+            dry_run: only say what would go.
+            told: after every request, what has gone so far.
+
+        Raises:
+            PermissionRefused: only admins may.
+        """
+        request = PurgeRequest(older_than_s=older_than.total_seconds(), dry_run=dry_run)
+        done = Purge()
+        while True:
+            answer = self._transport.call("POST", "/api/v1/purge", request, returns=Purge, repeatable=True)
+            done = msgspec.structs.replace(done.plus(answer), held=answer.held)
+            told(done)
+            if dry_run or not answer.more:
+                return done
+
+    def collect(self, spare_younger_than: timedelta = timedelta(days=1), *, dry_run: bool = True) -> Collection:
+        """Remove the blobs that no file and no version names any more.
+
+        Args:
+            spare_younger_than: blobs that were put within this time stay: somebody may be about to name them.
+            dry_run: only say what would go.
+
+        Raises:
+            PermissionRefused: only admins may.
+        """
+        request = CollectRequest(spare_younger_than_s=spare_younger_than.total_seconds(), dry_run=dry_run)
+        path = "/api/v1/blobs/collect"
+        return self._transport.call("POST", path, request, returns=Collection, repeatable=True)
 
     # -- what is there --------------------------------------------------------------------------------------
 

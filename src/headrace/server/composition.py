@@ -22,6 +22,7 @@ from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
+from headrace.tracking import purge_routes
 from headrace.tracking import routes as tracking_routes
 from headrace.training import routes as training_routes
 
@@ -33,6 +34,7 @@ DOORS = (
     status_page,
     tracking_routes,
     tracking_import_routes,
+    purge_routes,
     registry_routes,
     features_routes,
     training_routes,

@@ -70,6 +70,19 @@ class BlobStoreContract:
             with pytest.raises(InvalidInput):
                 method(digest)
 
+    def test_every_blob_is_listed_and_putting_it_again_makes_it_young(self, store: BlobStore) -> None:
+        """Whoever collects what nobody needs spares what was put lately, also when it was there before."""
+        before = {found.digest: found for found in store.stored()}
+        first, second = store.put(b"first"), store.put(b"second")
+        found = {each.digest: each for each in store.stored()}
+        assert set(found) == {*before, first.digest, second.digest}
+        assert found[first.digest].size_bytes == 5
+        assert store.put(b"first") == first
+        again = {each.digest: each for each in store.stored()}
+        assert again[first.digest].stored_at >= found[first.digest].stored_at
+        store.delete(first.digest)
+        assert first.digest not in {each.digest for each in store.stored()}
+
     def test_deleted_is_gone_and_can_be_stored_again(self, store: BlobStore) -> None:
         """A digest is not used up by deletion."""
         digest = store.put(b"again").digest

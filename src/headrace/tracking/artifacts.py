@@ -1,8 +1,8 @@
 """Artifacts: which files a run or a logged model has. Their bytes are blobs; here are their names."""
 
-from headrace.errors import InvalidInput, NotFound
+from headrace.errors import InvalidInput, NotFound, Unavailable
 from headrace.kernel import events, pins
-from headrace.kernel.blobs import Blob
+from headrace.kernel.blobs import Blob, BlobStore
 from headrace.kernel.database import Tx
 from headrace.tracking import logged_models, runs, tables_artifacts
 from headrace.tracking.nouns import Artifact, Entry
@@ -19,10 +19,11 @@ def model_owner(model_id: str) -> str:
     return f"logged-model/{model_id}"
 
 
-def record(tx: Tx, owner: str, path: str, blob: Blob) -> Artifact:
+def record(tx: Tx, owner: str, path: str, blob: Blob, blobs: BlobStore) -> Artifact:
     """Give a stored blob a name, over the file that had it; the same content again is no change.
 
     Raises:
+        Unavailable: the blob was collected between its upload and now.
         NotFound: there is no such run or logged model.
         InvalidInput: it is deleted, the path leaves it, or the path goes through a file.
     """
@@ -30,6 +31,8 @@ def record(tx: Tx, owner: str, path: str, blob: Blob) -> Artifact:
     known = {found.path: found for found in tables_artifacts.find(tx, owner, _way_to(path))}
     if path in known and known[path].digest == blob.digest:
         return known[path]
+    if not blobs.exists(blob.digest):
+        raise Unavailable("the content is no longer there", where=f"{owner}/{path}", fix="Send the file again.")
     if set(known) - {path}:
         raise InvalidInput("a file stands where the path needs a folder", where=f"path {path[:100]!r}")
     if tables_artifacts.under(tx, owner, path, limit=1):

@@ -12,6 +12,10 @@ Reading = float | Literal["NaN", "Infinity", "-Infinity"]
 
 Step = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
+DAY_S = 86_400.0
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=36_525 * DAY_S)]
+"""A span of up to a century."""
+
 DEFAULT_EXPERIMENT_ID = "0"
 DEFAULT_EXPERIMENT_NAME = "Default"
 
@@ -369,6 +373,87 @@ class MetricPage(msgspec.Struct, frozen=True, kw_only=True):
 
     points: tuple[MetricPoint, ...]
     next_cursor: str = ""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What would go, were it not needed: `run/<id>` or `logged-model/<id>`, and by whom."""
+
+    subject: str
+    holders: tuple[str, ...]
+
+
+class Purge(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed, or would be.
+
+    Attributes:
+        points: of the metrics of the runs.
+        files: of the runs and the logged models.
+        bytes: of these files; blobs that others share are not freed.
+        held: the first of those that somebody needs.
+        more: whether there is more to remove than one request does.
+    """
+
+    runs: int = 0
+    logged_models: int = 0
+    experiments: int = 0
+    points: int = 0
+    files: int = 0
+    bytes: int = 0
+    held: tuple[Held, ...] = ()
+    more: bool = False
+
+    def plus(self, other: "Purge") -> "Purge":
+        """Both together."""
+        return Purge(
+            runs=self.runs + other.runs,
+            logged_models=self.logged_models + other.logged_models,
+            experiments=self.experiments + other.experiments,
+            points=self.points + other.points,
+            files=self.files + other.files,
+            bytes=self.bytes + other.bytes,
+        )
+
+
+class PurgeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to go for good.
+
+    Attributes:
+        older_than_s: how long ago it must have been deleted, in seconds.
+        dry_run: only say what would go.
+        limit: how many runs and logged models one request removes.
+    """
+
+    older_than_s: Seconds = 30 * DAY_S
+    dry_run: bool = True
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+
+
+class CollectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which blobs are to go.
+
+    Attributes:
+        spare_younger_than_s: blobs that were put within this time stay: somebody may be about to name them.
+        dry_run: only say what would go.
+    """
+
+    spare_younger_than_s: Seconds = DAY_S
+    dry_run: bool = True
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """What was collected, or would be.
+
+    Attributes:
+        examined: blobs in the store.
+        young: of them, spared because they were put lately.
+        blobs: collected.
+        bytes: freed.
+    """
+
+    examined: int = 0
+    young: int = 0
+    blobs: int = 0
+    bytes: int = 0
 
 
 def reading(number: float) -> Reading:

@@ -205,7 +205,7 @@ async def put_artifact(
     owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
     await transactions.read(lambda tx: artifacts.require_writable(tx, owner, name))
     blob = await store(request, blobs, settings)
-    return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob))
+    return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob, blobs))
 
 
 @route("/api/v1/runs/{run_id:str}/artifacts/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])

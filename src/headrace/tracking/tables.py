@@ -70,6 +70,13 @@ runs = sa.Table(
         postgresql_where=sa.text("deleted_at IS NULL"),
     ),
     sa.Index("ix_tracking_runs_started", "workspace", "started_at", "number"),
+    sa.Index(
+        "ix_tracking_runs_deleted",
+        "workspace",
+        "deleted_at",
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -164,6 +171,7 @@ model_links = sa.Table(
     _of_model(),
     workspace_column(),
     sa.Column("step", sa.BigInteger, nullable=False),
+    sa.Index("ix_tracking_model_links_model", "model_id"),
 )
 
 artifacts = sa.Table(
@@ -213,6 +221,7 @@ model_metrics = sa.Table(
     sa.Column("dataset_name", sa.Text, nullable=True),
     sa.Column("dataset_digest", sa.Text, nullable=True),
     sa.Index("ix_tracking_model_metrics_value", "key", "value", "model_id"),
+    sa.Index("ix_tracking_model_metrics_run", "run"),
 )
 
 

@@ -103,7 +103,7 @@ async def upload_run_file(
         raise InvalidInput("Artifact size is too large. Max size is 10MB.", where="body") from error
     if not blob.size_bytes:
         raise InvalidInput("Request must specify data.", where="body")
-    await transactions.write(lambda tx: artifacts.record(tx, owner, path, blob))
+    await transactions.write(lambda tx: artifacts.record(tx, owner, path, blob, blobs))
     return encode({})
 
 

@@ -55,7 +55,7 @@ async def put_file(
     """Store the body as one file; whether it may be there is asked before the body is read."""
     location = await transactions.read(lambda tx: _writable(tx, path))
     blob = await store(request, blobs, settings)
-    await transactions.write(lambda tx: artifacts.record(tx, location.owner, location.path, blob))
+    await transactions.write(lambda tx: artifacts.record(tx, location.owner, location.path, blob, blobs))
     return encode({})
 
 

@@ -258,6 +258,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "resource", "holder", name=op.f("pk_pins")),
     )
     op.create_index("ix_pins_holder", "pins", ["workspace", "holder"], unique=False)
+    op.create_index("ix_pins_resource", "pins", ["resource"], unique=False)
     op.create_table(
         "principals",
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -657,6 +658,14 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
+        "ix_tracking_runs_deleted",
+        "tracking_runs",
+        ["workspace", "deleted_at"],
+        unique=False,
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_tracking_runs_experiment", "tracking_runs", ["experiment", "started_at", "number"], unique=False
     )
     op.create_index(
@@ -706,6 +715,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run", "direction", "model_id", name=op.f("pk_tracking_model_links")),
     )
+    op.create_index("ix_tracking_model_links_model", "tracking_model_links", ["model_id"], unique=False)
     op.create_table(
         "tracking_model_metrics",
         sa.Column("model_id", sa.String(length=64), nullable=False),
@@ -727,6 +737,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("model_id", "key", "run", "step", "at", name=op.f("pk_tracking_model_metrics")),
     )
+    op.create_index("ix_tracking_model_metrics_run", "tracking_model_metrics", ["run"], unique=False)
     op.create_index(
         "ix_tracking_model_metrics_value", "tracking_model_metrics", ["key", "value", "model_id"], unique=False
     )
@@ -801,7 +812,9 @@ def downgrade() -> None:
     op.drop_index("ix_tracking_params_value", table_name="tracking_params")
     op.drop_table("tracking_params")
     op.drop_index("ix_tracking_model_metrics_value", table_name="tracking_model_metrics")
+    op.drop_index("ix_tracking_model_metrics_run", table_name="tracking_model_metrics")
     op.drop_table("tracking_model_metrics")
+    op.drop_index("ix_tracking_model_links_model", table_name="tracking_model_links")
     op.drop_table("tracking_model_links")
     op.drop_index("ix_tracking_dataset_inputs_dataset", table_name="tracking_dataset_inputs")
     op.drop_table("tracking_dataset_inputs")
@@ -813,6 +826,12 @@ def downgrade() -> None:
         postgresql_where=sa.text("deleted_at IS NULL"),
     )
     op.drop_index("ix_tracking_runs_experiment", table_name="tracking_runs")
+    op.drop_index(
+        "ix_tracking_runs_deleted",
+        table_name="tracking_runs",
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    )
     op.drop_table("tracking_runs")
     op.drop_index("ix_tracking_logged_models_run", table_name="tracking_logged_models")
     op.drop_index("ix_tracking_logged_models_name", table_name="tracking_logged_models")
@@ -859,6 +878,7 @@ def downgrade() -> None:
     op.drop_table("registry_approvals")
     op.drop_table("registry_aliases")
     op.drop_table("principals")
+    op.drop_index("ix_pins_resource", table_name="pins")
     op.drop_index("ix_pins_holder", table_name="pins")
     op.drop_table("pins")
     op.drop_index("ix_monitoring_windows_window_end", table_name="monitoring_windows")

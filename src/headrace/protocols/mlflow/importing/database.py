@@ -118,18 +118,17 @@ class DatabaseSource:
 
     def files(self, holder: Holder) -> list[FoundFile]:
         """See `Source`."""
-        folder = local_files.local_path(holder.uri, base=self._base, proxied=self._proxied)
-        if folder is None:
-            self.problems.append(f"{holder.owner}: its files at {holder.uri} cannot be read from here")
-        elif folder.is_dir():
-            return local_files.listing(folder)
-        else:
-            self._without_files += 1
-        return []
+        try:
+            folder = local_files.folder_of(holder, base=self._base, proxied=self._proxied)
+        except InvalidInput as problem:
+            self.problems.append(f"{holder.owner}: {problem.message}")
+            return []
+        self._without_files += folder is None
+        return [] if folder is None else local_files.listing(folder)
 
     def fetch(self, holder: Holder, path: str, to: Path) -> None:
         """See `Source`."""
-        folder = local_files.local_path(holder.uri, base=self._base, proxied=self._proxied)
+        folder = local_files.folder_of(holder, base=self._base, proxied=self._proxied)
         if folder is None:
             raise InvalidInput("its files are not there", where=holder.owner)
         local_files.copy(folder, path, to)

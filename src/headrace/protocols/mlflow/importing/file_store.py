@@ -104,12 +104,17 @@ class FileStoreSource:
 
     def files(self, holder: Holder) -> list[FoundFile]:
         """See `Source`."""
-        folder = self._place(holder)
+        try:
+            folder = self._folder_of(holder)
+        except InvalidInput as problem:
+            self.problems.append(f"{holder.owner}: {problem.message}")
+            return []
+        self._without_files += folder is None
         return [] if folder is None else local_files.listing(folder)
 
     def fetch(self, holder: Holder, path: str, to: Path) -> None:
         """See `Source`."""
-        folder = self._place(holder)
+        folder = self._folder_of(holder)
         if folder is None:
             raise InvalidInput("its files are not there", where=holder.owner)
         local_files.copy(folder, path, to)
@@ -131,18 +136,17 @@ class FileStoreSource:
                 if folder.name not in {TRASH, REGISTRY} and (folder / META).is_file():
                     yield folder
 
-    def _place(self, holder: Holder) -> Path | None:
+    def _folder_of(self, holder: Holder) -> Path | None:
         """Where a holder's files are: where they were written, or beside its record if the folder was moved."""
-        written = local_files.local_path(holder.uri, base=self.root.parent)
-        if written is not None and written.is_dir():
-            return written
+        written = local_files.folder_of(holder, base=self.root.parent)
         kind, _, name = holder.owner.partition("/")
+        if written is not None or kind == "version":
+            return written
         below = Path("models", name) if kind == "logged-model" else Path(name)
         beside = next((at / below / ARTIFACTS for at in self._folders.values() if (at / below).is_dir()), None)
-        if beside is None or kind == "version" or not beside.is_dir():
-            self._without_files += 1
+        if beside is None:
             return None
-        return beside
+        return local_files.folder_of(Holder(owner=holder.owner, uri=str(beside)), base=self.root)
 
     def _tried(self, path: Path, read: Callable[[Path], T]) -> T | None:
         try:
@@ -318,8 +322,9 @@ def _run_folders(experiment: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[tuple[str, Path]]:
-    """The files below a folder, by key: a key with slashes is a path."""
-    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    """The files below a folder, by key: a key with slashes is a path. Links are no files of MLflow's."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted((path.relative_to(folder).as_posix(), path) for path in found)
 
 
 def _texts(folder: Path) -> list[tuple[str, str]]:
