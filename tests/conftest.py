@@ -20,6 +20,8 @@ from headrace.kernel.postgresql import PostgresDatabase, sqlalchemy_url
 from headrace.kernel.schema import metadata
 from headrace.kernel.sqlite import SqliteDatabase
 
+from .object_store import ObjectStoreServer, object_store_server
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -93,6 +95,21 @@ def empty_postgresql(postgresql_url: str) -> str:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
     return postgresql_url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStoreServer]:
+    """An S3 server that lives as long as the session."""
+    with tempfile.TemporaryDirectory(prefix="headrace-s3-") as folder, object_store_server(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a place of its own, and in the environment what this process needs to reach it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://bucket/{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")

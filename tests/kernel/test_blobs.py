@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from headrace.errors import InternalError, InvalidInput, NotFound
@@ -21,6 +23,20 @@ class TestObjectBlobStore(BlobStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> BlobStore:
         return open_blob_store(tmp_path / "home", "memory:///")
+
+
+class TestS3BlobStore(BlobStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path, s3_url: str) -> BlobStore:
+        return open_blob_store(tmp_path / "home", s3_url)
+
+
+def test_an_object_store_gives_links_to_single_blobs(tmp_path: Path, s3_url: str) -> None:
+    store = open_blob_store(tmp_path / "home", s3_url)
+    address = store.link(store.put(b"linked").digest, timedelta(minutes=1))
+    assert address is not None
+    assert httpx.get(address).content == b"linked"
+    assert open_blob_store(tmp_path / "home").link(store.put(b"linked").digest, timedelta(minutes=1)) is None
 
 
 def blob_path(home: Path, digest: str) -> Path:

@@ -11,6 +11,7 @@ from headrace.kernel import checkpoints, subscriptions
 from headrace.kernel.bells import Bell
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.clocks import SystemClock
+from headrace.kernel.roots import open_roots
 from headrace.kernel.settings import Settings
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.server import composition, control
@@ -26,6 +27,7 @@ def build(database: SqliteDatabase, settings: Settings) -> Litestar:
         settings,
         database,
         blobs=open_blob_store(settings.home),
+        roots=open_roots(settings),
         bell=Bell(),
         clock=SystemClock(),
         signing_key=checkpoints.open_signing_key(settings.home),

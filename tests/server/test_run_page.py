@@ -51,7 +51,7 @@ def test_the_page_shows_the_run_and_escapes_it(database: Database) -> None:
     odd = MetricPoint(key="odd", value="NaN")
     batch = Batch(metrics=(*points, odd), params={"depth": 3})
     database.write(lambda tx: logging.log_batch(tx, run.id, batch), actor="ana")
-    view = database.read(lambda tx: read_view(tx, run.id))
+    view = database.read(lambda tx: read_view(tx, run.id, ()))
     assert [curve.key for curve in view.curves] == ["loss", "odd"]
     assert view.curves[0].points
     assert not view.curves[1].points
@@ -67,4 +67,4 @@ def test_the_page_shows_the_run_and_escapes_it(database: Database) -> None:
 
 def test_no_such_run(database: Database) -> None:
     with pytest.raises(NotFound):
-        database.read(lambda tx: read_view(tx, "0" * 32))
+        database.read(lambda tx: read_view(tx, "0" * 32, ()))

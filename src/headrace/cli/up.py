@@ -15,14 +15,28 @@ def up(
     ] = None,
     gateways: Annotated[int | None, typer.Option(min=1, help="How many gateways [1].")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="How many workers [1].")] = None,
+    artifact_root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Folder or object store that clients write files to themselves [through the platform].",
+        ),
+    ] = None,
 ) -> None:
     """Start the platform: control, gateways and workers, supervised, until Ctrl-C."""
     from headrace.cli.screen import console
+    from headrace.kernel.roots import normalized
     from headrace.kernel.settings import inherited_environment, load_settings
     from headrace.server.supervisor import Supervisor
 
     settings = load_settings(
-        home=home, host=host, port=port, gateway_port=gateway_port, gateways=gateways, workers=workers
+        home=home,
+        host=host,
+        port=port,
+        gateway_port=gateway_port,
+        gateways=gateways,
+        workers=workers,
+        artifact_root=None if artifact_root is None else normalized(artifact_root),
     )
     screen = console()
     supervisor = Supervisor(

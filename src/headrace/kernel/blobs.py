@@ -20,7 +20,7 @@ import msgspec
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.exceptions import NotFoundError as ObjectNotFoundError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from headrace.errors import InternalError, InvalidInput, NotFound
 from headrace.kernel.clocks import SystemClock
@@ -87,20 +87,23 @@ class BlobStore(Protocol):
     def stored(self) -> Iterator[StoredBlob]:
         """Every blob, in no order; what is put or deleted meanwhile may be among them or not."""
 
+    def link(self, digest: str, valid_for: timedelta) -> str | None:
+        """An address at which whoever has it may read the blob for a while; None from a store that gives none."""
 
-def open_blob_store(home: Path, url: str | None = None) -> BlobStore:
+
+def open_blob_store(home: Path, url: str = "") -> BlobStore:
     """Open the store of a platform.
 
     Args:
         home: the platform's home; uploads are staged in `home/blobs`, and stay there without a URL.
-        url: an object store, such as `s3://bucket/prefix`.
+        url: an object store, such as `s3://bucket/prefix`; empty: the home.
 
     Raises:
         InvalidInput: the URL names no object store that is known.
     """
     directory = home / "blobs"
     staging = _Staging(directory / "staging")
-    if url is None:
+    if not url:
         return LocalBlobStore(directory, staging)
     try:
         return ObjectBlobStore(from_url(url), staging)
@@ -200,6 +203,12 @@ class ObjectBlobStore:
                 name = str(found["path"]).rpartition("/")[2]
                 if _DIGEST.fullmatch(digest := f"{ALGORITHM}:{name}"):
                     yield StoredBlob(digest=digest, size_bytes=found["size"], stored_at=found["last_modified"])
+
+    def link(self, digest: str, valid_for: timedelta) -> str | None:
+        """An address at which the blob may be read for a while."""
+        if not isinstance(self._store, (S3Store, GCSStore, AzureStore)):
+            return None
+        return obstore.sign(self._store, "GET", _key(digest), valid_for)
 
     def _renew(self, key: str) -> bool:
         """Whether an object that is there is as young as if it had just been stored."""

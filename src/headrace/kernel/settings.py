@@ -27,6 +27,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         gateways: how many gateway processes.
         workers: how many worker processes.
         database: path of the SQLite file, or a postgresql:// URL; empty means HOME/headrace.db.
+        blobs: URL of the object store that keeps the platform's blobs, such as s3://bucket/prefix; empty means
+            HOME/blobs.
+        artifact_root: where clients write the files of new experiments themselves: a folder or an object store;
+            empty means that files go through the platform.
+        artifact_roots: further places, separated by blanks, below which an experiment may keep its files and have
+            the platform read them.
+        public_url: address under which others reach the platform, for links in its answers; empty means the one
+            that a caller used.
         synchronous: SQLite's flush at commit: "FULL" survives power loss, "NORMAL" a crash of the process.
         alert_channels: `name=URL` pairs separated by blanks: where alerts named in projects go. URLs are secrets.
         alerts_allow_loopback: lets alerts go to this machine, for tests and demonstrations.
@@ -46,6 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateways: int = 1
     workers: int = 1
     database: str = ""
+    blobs: str = ""
+    artifact_root: str = ""
+    artifact_roots: str = ""
+    public_url: str = ""
     synchronous: str = "FULL"
     alert_channels: str = ""
     alerts_allow_loopback: bool = False

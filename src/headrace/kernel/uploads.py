@@ -1,24 +1,26 @@
-"""From an asynchronous request body to the blob store, in constant memory and off the event loop."""
+"""From an asynchronous request body to whoever stores it, in constant memory and off the event loop."""
 
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
+from typing import TypeVar
 
 import anyio.from_thread
 import anyio.to_thread
 
 from headrace.errors import TooLarge
-from headrace.kernel.blobs import Blob, BlobStore
+
+T = TypeVar("T")
 
 
-async def receive(blobs: BlobStore, body: AsyncIterable[bytes], *, limit_bytes: int) -> Blob:
-    """Store a request body as it arrives.
+async def receive(body: AsyncIterable[bytes], store: Callable[[Iterator[bytes]], T], *, limit_bytes: int) -> T:
+    """Hand a request body on as it arrives; returns what `store` makes of it.
 
     Args:
-        blobs: where to.
         body: the chunks of the body.
+        store: takes them in a thread of its own; keeps nothing when they end in an error.
         limit_bytes: the largest body that is taken.
 
     Raises:
-        TooLarge: the body is larger; nothing of it is kept.
+        TooLarge: the body is larger.
     """
     iterator = aiter(body)
 
@@ -37,4 +39,4 @@ async def receive(blobs: BlobStore, body: AsyncIterable[bytes], *, limit_bytes: 
                 )
             yield chunk
 
-    return await anyio.to_thread.run_sync(lambda: blobs.put(chunks()))
+    return await anyio.to_thread.run_sync(lambda: store(chunks()))

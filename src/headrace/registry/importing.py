@@ -105,7 +105,7 @@ def files_of(tx: Tx, found: ImportVersion) -> tuple[ModelFile, ...]:
 
 def _register(tx: Tx, name: str, found: ImportVersion, files: tuple[ModelFile, ...]) -> None:
     check_files(files)
-    run = runs.get(tx, found.run_id) if found.run_id and runs.exists(tx, found.run_id) else None
+    run = runs.get(tx, found.run_id) if found.run_id and runs.find(tx, found.run_id) else None
     version = Version(
         model=name,
         number=found.number,

@@ -24,7 +24,7 @@ async def put_blob(
     settings: NamedDependency[Settings],
 ) -> Blob:
     """Store the body under its digest; what the body hashes to must be what the path says."""
-    blob = await receive(blobs, request.stream(), limit_bytes=settings.upload_limit_bytes)
+    blob = await receive(request.stream(), blobs.put, limit_bytes=settings.upload_limit_bytes)
     if blob.digest != digest:
         raise InvalidInput(f"the body hashes to {blob.digest}", where=digest, fix="Send the whole file again.")
     return blob

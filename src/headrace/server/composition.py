@@ -22,6 +22,7 @@ from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
+from headrace.tracking import jobs as tracking_jobs
 from headrace.tracking import purge_routes
 from headrace.tracking import routes as tracking_routes
 from headrace.training import routes as training_routes
@@ -49,6 +50,7 @@ DOORS = (
 HANDLERS = [handler for door in DOORS for handler in door.HANDLERS]
 
 HANDLINGS: tuple[Handling, ...] = (
+    *tracking_jobs.HANDLINGS,
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
     *windows.HANDLINGS,

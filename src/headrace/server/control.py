@@ -27,6 +27,7 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.checkpoints import SigningKey
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.database import Database, Transactions, Tx
+from headrace.kernel.roots import ArtifactRoots, open_roots
 from headrace.kernel.settings import Settings
 from headrace.server import composition
 from headrace.server.authorization import Authorize
@@ -36,6 +37,7 @@ from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_err
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments
+from headrace.tracking.files import Files
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -52,6 +54,7 @@ def build(
     database: Database,
     *,
     blobs: BlobStore,
+    roots: ArtifactRoots,
     bell: Bell,
     clock: Clock,
     signing_key: SigningKey,
@@ -62,6 +65,7 @@ def build(
         settings: of this process.
         database: opened and migrated.
         blobs: the platform's blob store.
+        roots: where clients may keep files themselves.
         bell: rung by verbs after commits, heard by streams.
         clock: wall time.
         signing_key: signs checkpoints of the audit chain.
@@ -93,7 +97,7 @@ def build(
 
     return Litestar(
         route_handlers=list(composition.HANDLERS),
-        dependencies=_dependencies(settings, database, blobs, bell, clock),
+        dependencies=_dependencies(settings, database, blobs, roots, bell, clock),
         middleware=[Security(settings, database)],
         guards=[Authorize(composition.authorization())],
         exception_handlers={
@@ -123,7 +127,7 @@ def build(
 
 
 def _dependencies(
-    settings: Settings, database: Database, blobs: BlobStore, bell: Bell, clock: Clock
+    settings: Settings, database: Database, blobs: BlobStore, roots: ArtifactRoots, bell: Bell, clock: Clock
 ) -> dict[str, Provide]:
     """What routes may ask for by name."""
 
@@ -141,9 +145,15 @@ def _dependencies(
         "bell": lambda: bell,
         "clock": lambda: clock,
     }
+    limit_bytes = settings.upload_limit_bytes
+
+    def files(request: Request[Any, Any, Any]) -> Files:
+        return Files(transactions(request), blobs, roots, limit_bytes=limit_bytes)
+
     provided = {name: Provide(give, sync_to_thread=False) for name, give in constants.items()}
     provided["principal"] = Provide(principal, sync_to_thread=False)
     provided["transactions"] = Provide(transactions, sync_to_thread=False)
+    provided["files"] = Provide(files, sync_to_thread=False)
     return provided
 
 
@@ -154,18 +164,20 @@ def run(settings: Settings, _name: str, port: int) -> None:
     try:
         if login_required(settings.host):
             require_admin(database, settings.host)
-        database.write(_prepare, actor="system")
+        roots = open_roots(settings)
+        database.write(partial(_prepare, roots.default), actor="system")
         signing_key = checkpoints.open_signing_key(settings.home)
-        blobs = open_blob_store(settings.home)
+        blobs = open_blob_store(settings.home, settings.blobs)
         bell = Bell()
-        app = build(settings, database, blobs=blobs, bell=bell, clock=clock, signing_key=signing_key)
+        app = build(settings, database, blobs=blobs, roots=roots, bell=bell, clock=clock, signing_key=signing_key)
         asyncio.run(_serve(app, settings, port, bell))
     finally:
         database.close()
 
 
-def _prepare(tx: Tx) -> None:
+def _prepare(artifact_root: str, tx: Tx) -> None:
     """What must be there before the first request."""
+    experiments.keep_files_at(tx, artifact_root)
     subscriptions.enroll(tx, composition.SUBSCRIBERS)
     experiments.ensure_default(tx)
 

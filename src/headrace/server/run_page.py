@@ -9,10 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Response
 
+from headrace.errors import PolicyRefused, Unavailable
 from headrace.kernel.access import Role
-from headrace.kernel.database import Transactions, Tx
+from headrace.kernel.database import Tx
 from headrace.server.html import page
 from headrace.tracking import artifacts, experiments, history, runs
+from headrace.tracking.files import Files
 from headrace.tracking.nouns import Entry, MetricSummary, Run
 
 SYSTEM = "system/"
@@ -31,22 +33,28 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows; `machine` holds the system metrics."""
+    """What the page shows; `machine` holds the system metrics, `files_problem` why its files are not listed."""
 
     run: Run
     experiment: str
     curves: tuple[Curve, ...]
     machine: tuple[Curve, ...]
     files: tuple[Entry, ...]
+    files_problem: str
 
 
 @get("/runs/{run_id:str}", include_in_schema=False)
-async def run_page(run_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Response[str]:
+async def run_page(run_id: FromPath[str], files: NamedDependency[Files]) -> Response[str]:
     """One run."""
-    return page("run.html", view=await transactions.read(lambda tx: read_view(tx, run_id)))
+    try:
+        listed, problem = await files.listing(artifacts.run_owner(run_id)), ""
+    except (PolicyRefused, Unavailable) as error:  # its files are elsewhere, and all the rest can be shown
+        listed, problem = (), error.message
+    view = await files.transactions.read(lambda tx: read_view(tx, run_id, listed, problem))
+    return page("run.html", view=view)
 
 
-def read_view(tx: Tx, run_id: str) -> RunView:
+def read_view(tx: Tx, run_id: str, files: tuple[Entry, ...], files_problem: str = "") -> RunView:
     """Read it on one snapshot.
 
     Raises:
@@ -60,7 +68,8 @@ def read_view(tx: Tx, run_id: str) -> RunView:
         experiment=experiments.get(tx, run.experiment_id).name,
         curves=_curves(tx, run, own),
         machine=_curves(tx, run, machine),
-        files=artifacts.listing(tx, artifacts.run_owner(run_id), ""),
+        files=files,
+        files_problem=files_problem,
     )
 
 

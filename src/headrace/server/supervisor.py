@@ -151,6 +151,7 @@ class Supervisor:
             "HEADRACE_HOME": str(self.settings.home.resolve()),
             "HEADRACE_HOST": self.settings.host,
             "HEADRACE_URL": endpoint.url,
+            "HEADRACE_ARTIFACT_ROOT": self.settings.artifact_root,
             "HEADRACE_SYSTEM_TOKEN": token,
             "HEADRACE_TOKEN": token,
         }

@@ -14,6 +14,8 @@ from headrace.monitoring.notify import run_notification
 from headrace.monitoring.observe import run_window
 from headrace.serving.compaction import run_compaction
 from headrace.serving.jobs import COMPACT
+from headrace.tracking.jobs import REMOVE_FILES
+from headrace.tracking.removing import run_removal
 
 RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (INGEST, run_ingest),
@@ -24,5 +26,6 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (COMPACT, run_compaction),
     (WINDOW, run_window),
     (NOTIFY, run_notification),
+    (REMOVE_FILES, run_removal),
 )
 """Every kind of job with what does it."""

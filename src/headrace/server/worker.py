@@ -98,7 +98,7 @@ class Worker:
         self._name = name
         self._works = works
         self._transport = transport
-        self._blobs = open_blob_store(settings.home)
+        self._blobs = open_blob_store(settings.home, settings.blobs)
         self._lake = open_lake(settings.home)
         self._ending = threading.Event()
 

@@ -76,7 +76,7 @@ class GatewayProcess:
         self._loaders = ThreadPoolExecutor(1, "loader", initializer=prepare_thread)
         self._predictors = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
         home = settings.home
-        cache = ModelCache(home / "cache" / "models", open_blob_store(home))
+        cache = ModelCache(home / "cache" / "models", open_blob_store(home, settings.blobs))
         self._residency = Residency(partial(load_predictor, cache), self._loaders, changed=self._changed)
         self._counters = Counters()
         self._breaker = Breaker()

@@ -19,6 +19,18 @@ def model_owner(model_id: str) -> str:
     return f"logged-model/{model_id}"
 
 
+def place(tx: Tx, owner: str) -> str:
+    """Where clients write an owner's files themselves; empty: they are kept here.
+
+    Raises:
+        NotFound: there is no such run or logged model.
+    """
+    kind, _, name = owner.partition("/")
+    if kind == "run":
+        return runs.require(tx, name).artifact_uri
+    return logged_models.get(tx, name, deleted_too=True).artifact_uri
+
+
 def record(tx: Tx, owner: str, path: str, blob: Blob, blobs: BlobStore) -> Artifact:
     """Give a stored blob a name, over the file that had it; the same content again is no change.
 
@@ -60,14 +72,27 @@ def record(tx: Tx, owner: str, path: str, blob: Blob, blobs: BlobStore) -> Artif
     return artifact
 
 
-def require_writable(tx: Tx, owner: str, path: str) -> None:
-    """Refuse a path or an owner that cannot take a file; asked before a body is read, too."""
+def told(tx: Tx, owner: str, path: str, blob: Blob) -> Artifact:
+    """Tell that a file was written for a client at the place of its owner; nothing of it is kept here."""
+    stored = {"path": path, "digest": blob.digest, "size_bytes": blob.size_bytes, "place": place(tx, owner)}
+    events.append(tx, "tracking.artifact_stored", owner, stored)
+    return Artifact(
+        owner=owner,
+        path=path,
+        digest=blob.digest,
+        size_bytes=blob.size_bytes,
+        created_by=tx.actor,
+        created_at=tx.now,
+    )
+
+
+def require_writable(tx: Tx, owner: str, path: str) -> str:
+    """Refuse a path or an owner that cannot take a file; asked before a body is read, too. Returns its `place`."""
     confined(path)
     kind, _, name = owner.partition("/")
     if kind == "run":
-        runs.require_live(tx, name)
-    else:
-        logged_models.require_live(tx, name)
+        return runs.require_live(tx, name).artifact_uri
+    return logged_models.require_live(tx, name).artifact_uri
 
 
 def get(tx: Tx, owner: str, path: str) -> Artifact:
@@ -90,7 +115,7 @@ def listing(tx: Tx, owner: str, folder: str = "") -> tuple[Entry, ...]:
         NotFound: there is no such run or logged model.
         InvalidInput: the path leaves its owner.
     """
-    _require(tx, owner)
+    place(tx, owner)
     start = confined_folder(folder)
     depth = len(start) + 1 if start else 0
     entries: dict[str, Entry] = {}
@@ -128,14 +153,6 @@ def delete(tx: Tx, owner: str, path: str) -> None:
         owner,
         {"path": path, "digests": sorted({artifact.digest for artifact in found})},
     )
-
-
-def _require(tx: Tx, owner: str) -> None:
-    kind, _, name = owner.partition("/")
-    if kind == "run":
-        runs.require(tx, name)
-    else:
-        logged_models.get(tx, name, deleted_too=True)
 
 
 def _way_to(path: str) -> list[str]:

@@ -2,15 +2,13 @@
 
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import anyio.to_thread
 from litestar import Request
 from litestar.response import Stream
-
-from headrace.kernel.blobs import BlobStore
 
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII)
 _DIGITS = 18
@@ -24,16 +22,30 @@ class Part(NamedTuple):
     end: int
 
 
-def download(
-    request: Request[Any, Any, Any], blobs: BlobStore, *, path: str, digest: str, size_bytes: int
-) -> Stream:
-    """An answer that streams a blob as the file at `path`, in constant memory.
+class Download(NamedTuple):
+    """A file to send.
+
+    Attributes:
+        path: what it is called, after its last slash.
+        tag: another one for another content.
+        size_bytes: of the whole.
+        stream: gives the bytes from a start up to an end (exclusive).
+    """
+
+    path: str
+    tag: str
+    size_bytes: int
+    stream: Callable[[int, int], Iterator[bytes]]
+
+
+def download(request: Request[Any, Any, Any], file: Download) -> Stream:
+    """An answer that streams a file in constant memory.
 
     A HEAD gets the headers alone. A range of bytes is served; several at once are answered with the whole, as
-    RFC 9110 (14.2) permits. The entity tag is the content's digest, so a client that has the bytes gets a 304.
+    RFC 9110 (14.2) permits. A client that names the entity tag has the bytes already and gets a 304.
     """
-    name = path.rpartition("/")[2]
-    tag = f'"{digest}"'
+    name, size_bytes = file.path.rpartition("/")[2], file.size_bytes
+    tag = f'"{file.tag}"'
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
@@ -57,7 +69,7 @@ def download(
     else:
         headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
     headers["Content-Length"] = str(part.end - part.start)
-    body = _nothing() if request.method == "HEAD" else _chunks(blobs.stream(digest, part.start, part.end))
+    body = _nothing() if request.method == "HEAD" else _chunks(file.stream(part.start, part.end))
     return Stream(body, status_code=status, media_type=kind, headers=headers)
 
 

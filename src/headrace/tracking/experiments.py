@@ -1,8 +1,11 @@
 """Experiments: named collections of runs."""
 
+import msgspec
+
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
+from headrace.kernel.roots import normalized
 from headrace.tracking import cursors, filters, keys, tables_experiments, vocabulary
 from headrace.tracking.expressions import Order, comparisons
 from headrace.tracking.nouns import (
@@ -22,20 +25,45 @@ def create(tx: Tx, request: CreateExperiment) -> Experiment:
     """Create an experiment under the next number.
 
     Raises:
-        InvalidInput: the name is empty or too long, or a tag is.
+        InvalidInput: the name is empty or too long, or a tag is, or the artifact location is not one.
+        NotServed: the artifact location is of a kind that is not served.
         AlreadyExists: the name is taken, perhaps by a deleted experiment.
     """
     check_name(request.name)
     keys.check_tags(request.tags)
+    location = normalized(request.artifact_location) if request.artifact_location else ""
     ensure_default(tx)
-    experiment = tables_experiments.add_experiment(tx, request.name, request.tags)
+    experiment = tables_experiments.add_experiment(tx, request.name, request.tags, location=location)
     if experiment is None:
         raise AlreadyExists(
             f"Experiment(name={request.name}) already exists",
             where="name",
             fix="Use the existing experiment, or another name.",
         )
-    return _created(tx, experiment)
+    return _created(tx, _at_root(tx, experiment))
+
+
+def keep_files_at(tx: Tx, location: str) -> None:
+    """Have new experiments that name no place of their own keep their files below a location, or in the platform.
+
+    Args:
+        tx: the transaction.
+        location: of an artifact root; empty: the platform keeps the files.
+    """
+    before = tables_experiments.artifact_root(tx)
+    if location != before:
+        tables_experiments.put_artifact_root(tx, location)
+        moved = {"before": before, "after": location}
+        events.append(tx, "tracking.artifact_root_changed", "artifact-root", moved)
+
+
+def _at_root(tx: Tx, experiment: Experiment) -> Experiment:
+    root = "" if experiment.artifact_location else tables_experiments.artifact_root(tx)
+    if not root:
+        return experiment
+    location = f"{root}/{experiment.id}"
+    tables_experiments.change_experiment(tx, int(experiment.id), artifact_location=location)
+    return msgspec.structs.replace(experiment, artifact_location=location)
 
 
 def check_name(name: str) -> None:
@@ -58,7 +86,7 @@ def ensure_default(tx: Tx) -> None:
     if tables_experiments.find_experiment(tx, number=number) is None:
         experiment = tables_experiments.add_experiment(tx, DEFAULT_EXPERIMENT_NAME, {}, number=number)
         if experiment is not None:
-            _created(tx, experiment)
+            _created(tx, _at_root(tx, experiment))
 
 
 def get(tx: Tx, experiment_id: str) -> Experiment:
@@ -137,5 +165,8 @@ def number_of(experiment_id: str) -> int:
 
 
 def _created(tx: Tx, experiment: Experiment) -> Experiment:
-    events.append(tx, "tracking.experiment_created", f"experiment/{experiment.id}", {"name": experiment.name})
+    payload = {"name": experiment.name}
+    if experiment.artifact_location:
+        payload["artifact_location"] = experiment.artifact_location
+    events.append(tx, "tracking.experiment_created", f"experiment/{experiment.id}", payload)
     return experiment

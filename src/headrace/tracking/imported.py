@@ -47,6 +47,7 @@ class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
         experiment_id: of the experiment here.
         deleted_at: when it was deleted, if it was; None for a run that went with its experiment, or when that is
             not known.
+        artifact_uri: where its files are and stay; empty: they are sent to the platform.
     """
 
     id: str
@@ -58,6 +59,7 @@ class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     deleted: bool = False
     deleted_at: datetime | None = None
+    artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     inputs: Inputs = Inputs()
@@ -79,7 +81,11 @@ class ImportPoints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A logged model of another server; its metrics follow once the runs are here that measured them."""
+    """A logged model of another server; its metrics follow once the runs are here that measured them.
+
+    Attributes:
+        artifact_uri: where its files are and stay; empty: they are sent to the platform.
+    """
 
     id: str
     experiment_id: str
@@ -92,6 +98,7 @@ class ImportLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+    artifact_uri: str = ""
 
 
 class ImportModelMetrics(msgspec.Struct, frozen=True, kw_only=True):

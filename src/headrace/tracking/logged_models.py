@@ -25,6 +25,7 @@ from headrace.tracking.nouns import (
     LoggedModelQuery,
     LoggedModelStatus,
 )
+from headrace.tracking.paths import model_files
 
 PAGE_LIMIT = 1000
 
@@ -36,18 +37,20 @@ def create(tx: Tx, request: CreateLoggedModel) -> LoggedModel:
         NotFound: there is no such experiment or run.
         InvalidInput: a key or a value is not one.
     """
-    experiments.require_live(tx, request.experiment_id)
+    location = experiments.require_live(tx, request.experiment_id).artifact_location
     if request.source_run_id:
         runs.require(tx, request.source_run_id)
     keys.check_tags(request.tags)
     _check_params(request.params)
     identity = new_hex()
+    model_id = f"m-{identity}"
     model = LoggedModel(
-        id=f"m-{identity}",
+        id=model_id,
         experiment_id=request.experiment_id,
         name=request.name or run_name(identity),
         model_type=request.model_type,
         source_run_id=request.source_run_id or None,
+        artifact_uri=model_files(location, model_id) if location else "",
         params=request.params,
         tags=request.tags,
         created_by=tx.actor,
@@ -71,10 +74,15 @@ def get(tx: Tx, model_id: str, *, deleted_too: bool = False) -> LoggedModel:
     Raises:
         NotFound: there is none of this id, or it is deleted.
     """
-    model = tables_models.find(tx, model_id)
+    model = find(tx, model_id)
     if model is None or (model.deleted and not deleted_too):
         raise NotFound(f"Logged model with ID '{model_id}' not found.", where=f"logged-model/{model_id}")
     return model
+
+
+def find(tx: Tx, model_id: str) -> LoggedModel | None:
+    """One logged model with its metrics, deleted or not, if there is one."""
+    return tables_models.find(tx, model_id)
 
 
 def require_live(tx: Tx, model_id: str) -> LoggedModel:

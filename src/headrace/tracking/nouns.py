@@ -49,6 +49,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Decimal digits: MLflow's clients insist on a number."""
     name: str
+    artifact_location: str = ""
+    """Where clients write its files themselves; empty: they send them to the platform."""
     tags: dict[str, str] = {}
     deleted: bool = False
     created_by: str
@@ -57,9 +59,15 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateExperiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to create an experiment."""
+    """What it takes to create an experiment.
+
+    Attributes:
+        artifact_location: a folder or a place in an object store that clients write its files to themselves;
+            where the operator has all experiments keep their files when it is not given.
+    """
 
     name: str
+    artifact_location: str = ""
     tags: dict[str, str] = {}
 
 
@@ -177,6 +185,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         user: who ran it, as the client says; the principal that asked is in the event.
+        artifact_uri: where clients write its files themselves; empty: they send them to the platform.
         metrics: each metric's latest, lowest and highest value.
     """
 
@@ -188,6 +197,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     deleted: bool = False
+    artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     metrics: dict[str, MetricSummary] = {}
@@ -264,7 +274,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model directory that a run logged, before anybody registers it."""
+    """A model directory that a run logged, before anybody registers it.
+
+    Attributes:
+        artifact_uri: where clients write its files themselves; empty: they send them to the platform.
+    """
 
     id: str
     experiment_id: str
@@ -273,6 +287,7 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     source_run_id: str | None = None
     status: LoggedModelStatus = LoggedModelStatus.PENDING
     deleted: bool = False
+    artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     metrics: tuple[ModelMetric, ...] = ()

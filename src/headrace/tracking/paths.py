@@ -5,6 +5,8 @@ from urllib.parse import unquote
 from headrace.errors import InvalidInput
 
 PATH_LIMIT = 1000
+FILES = "artifacts"
+MODELS = "models"
 _DECODINGS = 8
 
 
@@ -33,6 +35,16 @@ def confined_folder(path: str) -> str:
     """Like `confined`, for a folder to list: it may be empty, and may end in one slash."""
     trimmed = path.removesuffix("/")
     return confined(trimmed) if trimmed else ""
+
+
+def run_files(location: str, run_id: str) -> str:
+    """Where a run's files are below its experiment's location, in MLflow's layout."""
+    return f"{location}/{run_id}/{FILES}"
+
+
+def model_files(location: str, model_id: str) -> str:
+    """Where a logged model's files are below its experiment's location, in MLflow's layout."""
+    return f"{location}/{MODELS}/{model_id}/{FILES}"
 
 
 def _require_plain(path: str, decoded: str) -> None:

@@ -2,15 +2,16 @@
 
 Deleting only hides; this is where rows leave the database. What a registered version came from is held by a pin and
 stays. The bytes of files are blobs, which others may share: those that nobody names any more are collected by
-`collecting`, later.
+`collecting`, later. Files at an artifact root are removed by a worker.
 """
 
 from datetime import datetime
 
 from headrace.errors import InvalidInput
-from headrace.kernel import events, pins
+from headrace.kernel import events, jobs, pins
 from headrace.kernel.database import Tx
-from headrace.tracking import artifacts, logged_models, runs, tables_purging
+from headrace.tracking import artifacts, experiments, logged_models, runs, tables_purging
+from headrace.tracking.jobs import REMOVE_FILES, RemoveFiles
 from headrace.tracking.nouns import Held, Purge
 
 HELD_SHOWN = 100
@@ -65,6 +66,7 @@ def purge_run(tx: Tx, run_id: str) -> Purge:
     owner = artifacts.run_owner(run_id)
     pins.require_unpinned(tx, owner)
     files, size_bytes = tables_purging.drop_files(tx, owner)
+    _remove_at_root(tx, owner, row.artifact_uri, str(row.experiment))
     points = tables_purging.drop_run(tx, row.number)
     gone = Purge(runs=1, points=points, files=files, bytes=size_bytes)
     events.append(
@@ -81,15 +83,24 @@ def purge_model(tx: Tx, model_id: str) -> Purge:
         InvalidInput: it is not deleted.
         Pinned: a registered version came from it.
     """
-    if not logged_models.get(tx, model_id, deleted_too=True).deleted:
+    model = logged_models.get(tx, model_id, deleted_too=True)
+    if not model.deleted:
         fix = "Delete it first."
         raise InvalidInput("the logged model is not deleted", where=f"logged-model/{model_id}", fix=fix)
     owner = artifacts.model_owner(model_id)
     pins.require_unpinned(tx, owner)
     files, size_bytes = tables_purging.drop_files(tx, owner)
+    _remove_at_root(tx, owner, model.artifact_uri, model.experiment_id)
     tables_purging.drop_model(tx, model_id)
     events.append(tx, "tracking.logged_model_purged", owner, {"files": files, "bytes": size_bytes})
     return Purge(logged_models=1, files=files, bytes=size_bytes)
+
+
+def _remove_at_root(tx: Tx, owner: str, place: str, experiment_id: str) -> None:
+    """Have a worker remove files that clients wrote themselves; not those that an import only refers to."""
+    location = experiments.get(tx, experiment_id).artifact_location
+    if location and place.startswith(f"{location}/"):
+        jobs.enqueue(tx, REMOVE_FILES, RemoveFiles(owner=owner, place=place), key=f"{REMOVE_FILES.name}/{owner}")
 
 
 def purge_experiments(tx: Tx, before: datetime) -> Purge:

@@ -5,15 +5,13 @@ from typing import Annotated, Any
 import msgspec
 from litestar import HttpMethod, Request, get, post, put, route
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from headrace.kernel.access import Role
-from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Transactions
-from headrace.kernel.settings import Settings
 from headrace.tracking import artifacts, experiments, history, logged_models, logging, runs, search
-from headrace.tracking.downloads import download
+from headrace.tracking.files import Files
 from headrace.tracking.nouns import (
     Artifact,
     Batch,
@@ -33,7 +31,6 @@ from headrace.tracking.nouns import (
     RunQuery,
     RunStatus,
 )
-from headrace.tracking.uploads import store
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
 HistorySize = Annotated[int, QueryParameter(ge=1, le=25_000)]
@@ -184,42 +181,26 @@ async def metric_history(
 
 @get("/api/v1/runs/{run_id:str}/artifacts")
 async def list_artifacts(
-    run_id: FromPath[str], transactions: NamedDependency[Transactions], folder: FromQuery[str] = ""
+    run_id: FromPath[str], files: NamedDependency[Files], folder: FromQuery[str] = ""
 ) -> tuple[Entry, ...]:
     """The files and folders directly in a folder of a run."""
-    owner = artifacts.run_owner(run_id)
-
-    return await transactions.read(lambda tx: artifacts.listing(tx, owner, folder))
+    return await files.listing(artifacts.run_owner(run_id), folder)
 
 
 @put("/api/v1/runs/{run_id:str}/artifacts/{path:path}", media_type="application/json", request_max_body_size=None)
 async def put_artifact(
-    run_id: FromPath[str],
-    path: FromPath[str],
-    request: Request[Any, Any, Any],
-    transactions: NamedDependency[Transactions],
-    blobs: NamedDependency[SkipValidation[BlobStore]],
-    settings: NamedDependency[Settings],
+    run_id: FromPath[str], path: FromPath[str], request: Request[Any, Any, Any], files: NamedDependency[Files]
 ) -> Artifact:
     """Store the body as a file of a run."""
-    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
-    await transactions.read(lambda tx: artifacts.require_writable(tx, owner, name))
-    blob = await store(request, blobs, settings)
-    return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob, blobs))
+    return await files.store(request, artifacts.run_owner(run_id), path.removeprefix("/"))
 
 
 @route("/api/v1/runs/{run_id:str}/artifacts/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def get_artifact(
-    run_id: FromPath[str],
-    path: FromPath[str],
-    request: Request[Any, Any, Any],
-    transactions: NamedDependency[Transactions],
-    blobs: NamedDependency[SkipValidation[BlobStore]],
+    run_id: FromPath[str], path: FromPath[str], request: Request[Any, Any, Any], files: NamedDependency[Files]
 ) -> Stream:
     """A file of a run, or a range of its bytes."""
-    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
-    found = await transactions.read(lambda tx: artifacts.get(tx, owner, name))
-    return download(request, blobs, path=found.path, digest=found.digest, size_bytes=found.size_bytes)
+    return await files.send(request, artifacts.run_owner(run_id), path.removeprefix("/"))
 
 
 HANDLERS = [

@@ -17,6 +17,7 @@ from headrace.tracking.nouns import (
     Run,
     RunStatus,
 )
+from headrace.tracking.paths import run_files
 from headrace.tracking.tables_runs import RunRow
 
 PAGE_LIMIT = 50_000
@@ -49,6 +50,8 @@ def create(tx: Tx, request: CreateRun) -> Run:
         raise InvalidInput("a run's id is 32 hexadecimal digits", where=f"id {run_id[:50]!r}")
     name = request.name or run_name(run_id)
     keys.check_text(name, where="run_name", limit=NAME_LIMIT)
+    location = experiment.artifact_location
+    uri = run_files(location, run_id) if location else ""
     user = request.user or tx.actor
     keys.check_text(user, where="user", limit=USER_LIMIT)
     number = tables_runs.add_run(
@@ -58,6 +61,7 @@ def create(tx: Tx, request: CreateRun) -> Run:
         name=name,
         user=user,
         started_at=request.started_at or tx.now,
+        artifact_uri=uri,
     )
     if number is None:
         return _repeated(tx, run_id, request)
@@ -70,6 +74,7 @@ def create(tx: Tx, request: CreateRun) -> Run:
         user=user,
         status=RunStatus.RUNNING,
         started_at=request.started_at or tx.now,
+        artifact_uri=uri,
         tags=request.tags,
     )
 
@@ -92,9 +97,9 @@ def get(tx: Tx, run_id: str) -> Run:
     return tables_runs.read_run(tx, require(tx, run_id).number)
 
 
-def exists(tx: Tx, run_id: str) -> bool:
-    """Whether there is such a run, deleted or not."""
-    return tables_runs.find_run(tx, run_id) is not None
+def find(tx: Tx, run_id: str) -> RunRow | None:
+    """What a verb needs of a run, deleted or not, if there is one."""
+    return tables_runs.find_run(tx, run_id)
 
 
 def require(tx: Tx, run_id: str) -> RunRow:

@@ -19,7 +19,18 @@ from headrace.tracking.nouns import (
 )
 from headrace.tracking.readings import from_sortable
 
-RUN_COLUMNS = ("number", "id", "experiment", "name", "user", "status", "started_at", "ended_at", "deleted_at")
+RUN_COLUMNS = (
+    "number",
+    "id",
+    "experiment",
+    "name",
+    "user",
+    "status",
+    "started_at",
+    "ended_at",
+    "deleted_at",
+    "artifact_uri",
+)
 METRIC_COLUMNS = ("last_step", "last_at", "last_value", "min_value", "min_step", "max_value", "max_step")
 DATASET_COLUMNS = ("name", "digest", "source_type", "source", "schema", "profile")
 
@@ -45,6 +56,7 @@ class StoredRun(NamedTuple):
     started_at: int
     ended_at: int | None
     deleted_at: int | None
+    artifact_uri: str | None
     params: Sequence[Any]
     tags: Sequence[Any]
     metrics: Sequence[Any]
@@ -62,6 +74,7 @@ class StoredRun(NamedTuple):
             started_at=from_microseconds(self.started_at),
             ended_at=None if self.ended_at is None else from_microseconds(self.ended_at),
             deleted=self.deleted_at is not None,
+            artifact_uri=self.artifact_uri or "",
             params={key: value for _, key, value in self.params},
             tags={key: value for _, key, value in self.tags},
             metrics={key: _summary(*state) for _, key, *state in self.metrics},

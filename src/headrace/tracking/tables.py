@@ -36,6 +36,7 @@ experiments = sa.Table(
     sa.Column("number", NUMBER, primary_key=True),
     workspace_column(),
     sa.Column("name", sa.String(500), nullable=False),
+    sa.Column("artifact_location", sa.Text, nullable=True),  # null: the platform keeps its files
     sa.Column("tags", Document, nullable=False),
     sa.Column("created_by", sa.String(256), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
@@ -45,6 +46,13 @@ experiments = sa.Table(
     sa.Index("ix_tracking_experiments_created", "workspace", "created_at", "number"),
     sa.Index("ix_tracking_experiments_updated", "workspace", "updated_at", "number"),
     sqlite_autoincrement=True,  # an id is never given twice
+)
+
+artifact_roots = sa.Table(
+    "tracking_artifact_roots",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("location", sa.Text, nullable=False),
 )
 
 runs = sa.Table(
@@ -60,6 +68,7 @@ runs = sa.Table(
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("ended_at", Instant, nullable=True),
     sa.Column("deleted_at", Instant, nullable=True),
+    sa.Column("artifact_uri", sa.Text, nullable=True),
     sa.Index("ix_tracking_runs_experiment", "experiment", "started_at", "number"),
     sa.Index(
         "ix_tracking_runs_live",
@@ -203,6 +212,7 @@ logged_models = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant, nullable=True),
+    sa.Column("artifact_uri", sa.Text, nullable=True),
     sa.Index("ix_tracking_logged_models_created", "experiment", "created_at", "id"),
     sa.Index("ix_tracking_logged_models_name", "experiment", "name", "created_at"),
     sa.Index("ix_tracking_logged_models_run", "source_run_id", "experiment", "created_at"),

@@ -19,6 +19,7 @@ def _experiment(row: Any) -> Experiment:
     return Experiment(
         id=str(row.number),
         name=row.name,
+        artifact_location=row.artifact_location or "",
         tags=row.tags,
         deleted=row.deleted_at is not None,
         created_by=row.created_by,
@@ -28,10 +29,16 @@ def _experiment(row: Any) -> Experiment:
 
 
 def add_experiment(
-    tx: Tx, name: str, experiment_tags: dict[str, str], *, number: int | None = None
+    tx: Tx, name: str, experiment_tags: dict[str, str], *, number: int | None = None, location: str = ""
 ) -> Experiment | None:
     """Insert an experiment; None when the name (or the number) is taken."""
-    values: dict[str, object] = {"name": name, "tags": experiment_tags, "created_by": tx.actor, "deleted_at": None}
+    values: dict[str, object] = {
+        "name": name,
+        "tags": experiment_tags,
+        "artifact_location": location or None,
+        "created_by": tx.actor,
+        "deleted_at": None,
+    }
     if number is not None:
         values["number"] = number
     statement = (
@@ -129,6 +136,19 @@ def tags_of(tx: Tx, numbers: Sequence[int]) -> list[dict[str, str]]:
 def change_experiment(tx: Tx, number: int, **values: Any) -> None:
     """Set columns of an experiment."""
     tx.execute(sa.update(tables.experiments).where(tables.experiments.c.number == number).values(**values))
+
+
+def artifact_root(tx: Tx) -> str:
+    """Below which location new experiments keep their files; empty: in the platform."""
+    table = tables.artifact_roots
+    query = sa.select(table.c.location).where(table.c.workspace == tx.workspace)
+    return str(tx.execute(query).scalar_one_or_none() or "")
+
+
+def put_artifact_root(tx: Tx, location: str) -> None:
+    """Set the location below which new experiments keep their files."""
+    statement = insert(tx, tables.artifact_roots).values(workspace=tx.workspace, location=location)
+    tx.execute(statement.on_conflict_do_update(index_elements=["workspace"], set_={"location": location}))
 
 
 def deleted_at(tx: Tx, number: int) -> datetime | None:

@@ -57,6 +57,7 @@ def add_run(tx: Tx, found: ImportRun) -> bool:
             started_at=found.started_at,
             ended_at=found.ended_at,
             deleted_at=found.deleted_at,
+            artifact_uri=found.artifact_uri or None,
         )
         .on_conflict_do_nothing()
     )
@@ -81,6 +82,7 @@ def add_logged_model(tx: Tx, found: ImportLoggedModel) -> bool:
             created_at=found.created_at,
             updated_at=found.updated_at,
             deleted_at=found.deleted_at,
+            artifact_uri=found.artifact_uri or None,
         )
         .on_conflict_do_nothing()
     )

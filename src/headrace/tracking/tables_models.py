@@ -26,6 +26,7 @@ def add(tx: Tx, model: LoggedModel) -> None:
             created_by=model.created_by,
             created_at=model.created_at,
             updated_at=model.updated_at,
+            artifact_uri=model.artifact_uri or None,
         )
     )
 
@@ -63,6 +64,7 @@ def assemble(tx: Tx, rows: Sequence[Any]) -> list[LoggedModel]:
             source_run_id=row.source_run_id,
             status=LoggedModelStatus(row.status),
             deleted=row.deleted_at is not None,
+            artifact_uri=row.artifact_uri or "",
             params=row.params,
             tags=row.tags,
             metrics=tuple(metrics[row.id]),

@@ -22,7 +22,7 @@ from headrace.tracking.stored_runs import DATASET_COLUMNS, METRIC_COLUMNS, RUN_C
 from headrace.tracking.tables_matching import member
 
 ALL = Selection()
-_NEW_RUN = ("workspace", "id", "experiment", "name", "user", "status", "started_at")
+_NEW_RUN = ("workspace", "id", "experiment", "name", "user", "status", "started_at", "artifact_uri")
 _CHUNK = 500  # rows named in one IN list
 
 
@@ -36,6 +36,7 @@ class RunRow(NamedTuple):
     status: RunStatus
     ended_at: datetime | None
     deleted: bool
+    artifact_uri: str
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -61,6 +62,7 @@ _FIND_RUN = Prepared(
         tables.runs.c.status,
         tables.runs.c.ended_at,
         tables.runs.c.deleted_at,
+        tables.runs.c.artifact_uri,
     ).where(tables.runs.c.id == sa.bindparam("id"), tables.runs.c.workspace == sa.bindparam("workspace"))
 )
 _FIND_PARAMS = Prepared(
@@ -72,7 +74,16 @@ _ADD_PARAMS = InsertMany(tables.params, ("run", "key", "value", "workspace", "ex
 _ADD_TAGS = InsertMany(tables.tags, ("run", "key", "value", "workspace", "experiment"), replaced=("value",))
 
 
-def add_run(tx: Tx, *, id: str, experiment: int, name: str, user: str, started_at: datetime) -> int | None:  # noqa: A002
+def add_run(
+    tx: Tx,
+    *,
+    id: str,  # noqa: A002
+    experiment: int,
+    name: str,
+    user: str,
+    started_at: datetime,
+    artifact_uri: str,
+) -> int | None:
     """Insert a run that is running; returns its number, or None when the id is taken."""
     found = _ADD_RUN.rows(
         tx,
@@ -83,6 +94,7 @@ def add_run(tx: Tx, *, id: str, experiment: int, name: str, user: str, started_a
         user=user,
         status=RunStatus.RUNNING.value,
         started_at=to_microseconds(started_at),
+        artifact_uri=artifact_uri or None,
     )
     return found[0][0] if found else None
 
@@ -92,9 +104,9 @@ def find_run(tx: Tx, run_id: str) -> RunRow | None:
     found = _FIND_RUN.rows(tx, id=run_id, workspace=tx.workspace)
     if not found:
         return None
-    number, run_id, experiment, name, status, ended_at, deleted_at = found[0]
+    number, run_id, experiment, name, status, ended_at, deleted_at, uri = found[0]
     ended = None if ended_at is None else from_microseconds(ended_at)
-    return RunRow(number, run_id, experiment, name, RunStatus(status), ended, deleted_at is not None)
+    return RunRow(number, run_id, experiment, name, RunStatus(status), ended, deleted_at is not None, uri or "")
 
 
 def change_run(tx: Tx, number: int, **values: Any) -> None:

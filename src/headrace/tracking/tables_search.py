@@ -195,7 +195,8 @@ def attribute(key: str) -> Any:
     """The column of an attribute of a run."""
     if key == "artifact_uri":
         experiment = sa.cast(_RUNS.c.experiment, sa.Text)
-        return sa.literal("mlflow-artifacts:/") + experiment + "/" + _RUNS.c.id + "/artifacts"
+        through_us = sa.literal("mlflow-artifacts:/") + experiment + "/" + _RUNS.c.id + "/artifacts"
+        return sa.func.coalesce(_RUNS.c.artifact_uri, through_us)
     return _RUNS.c[key]
 
 

@@ -11,9 +11,11 @@ from litestar.testing import TestClient
 
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.database import Database, Transactions
+from headrace.kernel.roots import ArtifactRoots
 from headrace.kernel.settings import Settings, load_settings
 from headrace.protocols.mlflow import routes
 from headrace.protocols.mlflow.faults import EXCEPTION_HANDLERS
+from headrace.tracking.files import Files
 
 
 class Door:
@@ -61,17 +63,24 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 @pytest.fixture
+def roots(tmp_path: Path) -> ArtifactRoots:
+    return ArtifactRoots(further=[str(tmp_path / "root")])
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return load_settings({"HEADRACE_HOME": str(tmp_path)})
 
 
 @pytest.fixture
-def door(database: Database, blobs: BlobStore, settings: Settings) -> Iterator[Door]:
+def door(database: Database, blobs: BlobStore, roots: ArtifactRoots, settings: Settings) -> Iterator[Door]:
+    files = Files(Transactions(database, actor="ana"), blobs, roots, limit_bytes=settings.upload_limit_bytes)
     app = Litestar(
         routes.HANDLERS,
         dependencies={
             "transactions": Provide(lambda: Transactions(database, actor="ana"), sync_to_thread=False),
             "blobs": Provide(lambda: blobs, sync_to_thread=False),
+            "files": Provide(lambda: files, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,  # as the server does for MLflow's paths

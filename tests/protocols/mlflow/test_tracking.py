@@ -33,12 +33,6 @@ def test_set_experiment(door: Door) -> None:
     assert door("POST", "experiments/search", filter="name = 'peer'", view_type="DELETED_ONLY") == {}
 
 
-def test_artifacts_live_on_this_server(door: Door) -> None:
-    code, message = door.fault("POST", "experiments/create", 501, name="x", artifact_location="s3://bucket")
-    assert code == "NOT_IMPLEMENTED"
-    assert "s3://bucket" in message
-
-
 def test_a_run_as_a_client_makes_it(door: Door) -> None:
     tags = [{"key": "mlflow.user", "value": "ana"}, {"key": "mlflow.runName", "value": "first"}]
     run = door("POST", "runs/create", experiment_id="0", user_id="ana", start_time=NOW, tags=tags)["run"]

@@ -1,4 +1,4 @@
-"""What MLflow's pages ask for beside the protocol: files by run, version or model, and the datasets in use."""
+"""Files by run, version or model, as clients list them and MLflow's pages fetch them, and the datasets in use."""
 
 from typing import Any
 
@@ -10,17 +10,18 @@ from litestar.response import Stream
 
 from headrace.errors import InvalidInput, TooLarge
 from headrace.kernel.access import Role
-from headrace.kernel.blobs import BlobStore
-from headrace.kernel.database import Transactions, Tx
-from headrace.kernel.settings import Settings
-from headrace.protocols.mlflow import encoding, locations
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import encoding, locations, placed
+from headrace.protocols.mlflow.decoding import decode
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, encode, mounted, reading
-from headrace.protocols.mlflow.locations import Location
-from headrace.protocols.mlflow.prefixes import AJAX, PAGE_PATHS
-from headrace.tracking import artifacts, datasets, runs
-from headrace.tracking.downloads import download
-from headrace.tracking.uploads import store
+from headrace.protocols.mlflow.locations import VERSION, Location
+from headrace.protocols.mlflow.prefixes import AJAX, PAGE_PATHS, both
+from headrace.protocols.mlflow.wire import RunId
+from headrace.tracking import artifacts, datasets, logged_models, runs
+from headrace.tracking.files import Files
 
+RUN_FILES = both("mlflow/artifacts/list")
+MODEL_FILES = both("mlflow/logged-models/{model_id:str}/artifacts/directories")
 RUN_FILE = [PAGE_PATHS[0], f"{AJAX}/get-artifact"]
 VERSION_FILE = [PAGE_PATHS[1], f"{AJAX}/model-versions/get-artifact"]
 MODEL_FILE = [f"{AJAX}/logged-models/{{model_id:str}}/artifacts/files"]
@@ -29,7 +30,7 @@ UPLOAD_LIMIT_BYTES = 10 * 1024**2
 EXPERIMENTS_LIMIT = 20
 
 Caller = Request[Any, Any, Any]
-Blobs = NamedDependency[SkipValidation[BlobStore]]
+Kept = NamedDependency[SkipValidation[Files]]
 
 
 class SearchDatasets(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,27 +39,52 @@ class SearchDatasets(msgspec.Struct, frozen=True, kw_only=True):
     experiment_ids: tuple[str, ...] = ()
 
 
+class ListRunFiles(RunId, frozen=True, kw_only=True):
+    """`artifacts/list`."""
+
+    path: str = ""
+
+
+class ListModelFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """`logged-models/{id}/artifacts/directories`."""
+
+    model_id: str
+    artifact_directory_path: str = ""
+
+
+async def list_run_files(request: Caller, files: Kept) -> Response[bytes]:
+    """The files and folders directly in a folder of a run, with paths relative to the run."""
+    wanted = await decode(request, ListRunFiles)
+    run = await files.transactions.read(lambda tx: runs.require(tx, wanted.run))
+    entries = await files.listing(artifacts.run_owner(run.id), wanted.path)
+    root = run.artifact_uri or locations.run_uri(str(run.experiment), run.id)
+    return encode(encoding.present(root_uri=root, files=encoding.files(entries)))
+
+
+async def list_model_files(request: Caller, files: Kept) -> Response[bytes]:
+    """The files and folders directly in a folder of a logged model."""
+    wanted = await decode(request, ListModelFiles)
+    model = await files.transactions.read(lambda tx: logged_models.get(tx, wanted.model_id))
+    entries = await files.listing(artifacts.model_owner(model.id), wanted.artifact_directory_path)
+    root = model.artifact_uri or locations.model_uri(model.experiment_id, model.id)
+    return encode(encoding.present(root_uri=root, files=encoding.files(entries)))
+
+
 async def get_run_file(
     request: Caller,
-    transactions: NamedDependency[Transactions],
-    blobs: Blobs,
+    files: Kept,
     path: FromQuery[str] = "",
     run_id: FromQuery[str] = "",
     run_uuid: FromQuery[str] = "",
 ) -> Stream:
     """A file of a run."""
-
-    def locate(tx: Tx) -> Location:
-        run = runs.require(tx, run_id or run_uuid)
-        return Location(owner=artifacts.run_owner(run.id), path=path)
-
-    return await _send(request, transactions, blobs, locate)
+    run = await files.transactions.read(lambda tx: runs.require(tx, run_id or run_uuid))
+    return await files.send(request, artifacts.run_owner(run.id), path)
 
 
 async def get_version_file(
     request: Caller,
-    transactions: NamedDependency[Transactions],
-    blobs: Blobs,
+    files: Kept,
     name: FromQuery[str] = "",
     version: FromQuery[str] = "",
     path: FromQuery[str] = "",
@@ -66,44 +92,29 @@ async def get_version_file(
     """A file of a registered version."""
     if not version.isdecimal():
         raise InvalidInput(f"Model version must be an integer, got '{version[:50]}'", where="version")
-    location = Location(owner=f"version/{name}/{int(version)}", path=path)
-    return await _send(request, transactions, blobs, lambda _: location)
+    return await placed.send(files, request, Location(owner=f"{VERSION}{name}/{int(version)}", path=path))
 
 
 async def get_model_file(
-    request: Caller,
-    transactions: NamedDependency[Transactions],
-    blobs: Blobs,
-    model_id: FromPath[str],
-    artifact_file_path: FromQuery[str] = "",
+    request: Caller, files: Kept, model_id: FromPath[str], artifact_file_path: FromQuery[str] = ""
 ) -> Stream:
     """A file of a logged model."""
-    location = Location(owner=artifacts.model_owner(model_id), path=artifact_file_path)
-    return await _send(request, transactions, blobs, lambda _: location)
+    return await files.send(request, artifacts.model_owner(model_id), artifact_file_path)
 
 
 async def upload_run_file(
-    request: Caller,
-    transactions: NamedDependency[Transactions],
-    blobs: Blobs,
-    settings: NamedDependency[SkipValidation[Settings]],
-    run_uuid: FromQuery[str] = "",
-    path: FromQuery[str] = "",
+    request: Caller, files: Kept, run_uuid: FromQuery[str] = "", path: FromQuery[str] = ""
 ) -> Response[bytes]:
     """Store the body as a small file of a run."""
     for field, value in (("run_uuid", run_uuid), ("path", path)):
         if not value:
             raise InvalidInput(f"Request must specify {field}.", where=field)
-    owner = artifacts.run_owner(run_uuid)
-    await transactions.read(lambda tx: artifacts.require_writable(tx, owner, path))
-    small = msgspec.structs.replace(settings, upload_limit_bytes=UPLOAD_LIMIT_BYTES)
+    if request.headers.get("content-length") == "0":
+        raise InvalidInput("Request must specify data.", where="body")
     try:
-        blob = await store(request, blobs, small)
+        await files.store(request, artifacts.run_owner(run_uuid), path, limit_bytes=UPLOAD_LIMIT_BYTES)
     except TooLarge as error:
         raise InvalidInput("Artifact size is too large. Max size is 10MB.", where="body") from error
-    if not blob.size_bytes:
-        raise InvalidInput("Request must specify data.", where="body")
-    await transactions.write(lambda tx: artifacts.record(tx, owner, path, blob, blobs))
     return encode({})
 
 
@@ -128,21 +139,18 @@ def search_datasets(tx: Tx, request: SearchDatasets) -> Answer:
     return encoding.present(dataset_summaries=found)
 
 
-async def _send(request: Caller, transactions: Transactions, blobs: BlobStore, locate: Any) -> Stream:
-    file = await transactions.read(lambda tx: locations.find_file(tx, locate(tx)))
-    return download(request, blobs, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
-
-
 ENDPOINTS: list[Endpoint[Any]] = [
     reading("POST", "mlflow/experiments/search-datasets", SearchDatasets, search_datasets),
 ]
 HANDLERS = [
+    mounted("GET", RUN_FILES)(list_run_files),
+    mounted("GET", MODEL_FILES)(list_model_files),
     mounted(["GET", "HEAD"], RUN_FILE)(get_run_file),
     mounted(["GET", "HEAD"], VERSION_FILE)(get_version_file),
     mounted(["GET", "HEAD"], MODEL_FILE)(get_model_file),
     mounted("POST", UPLOAD, request_max_body_size=None)(upload_run_file),
 ]
 AUTHORIZATION: dict[str, Role | None] = {
-    **{f"GET {path}": Role.VIEWER for path in (*RUN_FILE, *VERSION_FILE, *MODEL_FILE)},
+    **{f"GET {path}": Role.VIEWER for path in (*RUN_FILES, *MODEL_FILES, *RUN_FILE, *VERSION_FILE, *MODEL_FILE)},
     **{f"POST {path}": Role.DEVELOPER for path in UPLOAD},
 }

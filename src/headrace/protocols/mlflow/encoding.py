@@ -76,7 +76,7 @@ def experiment(found: Experiment) -> dict[str, Any]:
     return present(
         experiment_id=found.id,
         name=found.name,
-        artifact_location=locations.experiment_uri(found.id),
+        artifact_location=found.artifact_location or locations.experiment_uri(found.id),
         lifecycle_stage=lifecycle(deleted=found.deleted),
         creation_time=milliseconds(found.created_at),
         last_update_time=milliseconds(found.updated_at),
@@ -153,7 +153,7 @@ def run_info(found: Run) -> RunInfo:
         status=found.status.value,
         start_time=milliseconds(found.started_at),
         end_time=None if found.ended_at is None else milliseconds(found.ended_at),
-        artifact_uri=locations.run_uri(found.experiment_id, found.id),
+        artifact_uri=found.artifact_uri or locations.run_uri(found.experiment_id, found.id),
         lifecycle_stage=lifecycle(deleted=found.deleted),
     )
 
@@ -191,7 +191,7 @@ def stored_run(found: StoredRun) -> dict[str, Any]:
         status=found.status,
         start_time=found.started_at // 1000,
         end_time=None if found.ended_at is None else found.ended_at // 1000,
-        artifact_uri=locations.run_uri(experiment_id, found.id),
+        artifact_uri=found.artifact_uri or locations.run_uri(experiment_id, found.id),
         lifecycle_stage=lifecycle(deleted=found.deleted_at is not None),
     )
     data: dict[str, Any] = {}
@@ -245,7 +245,7 @@ def logged_model(found: LoggedModel) -> dict[str, Any]:
             name=found.name,
             creation_timestamp_ms=milliseconds(found.created_at),
             last_updated_timestamp_ms=milliseconds(found.updated_at),
-            artifact_uri=locations.model_uri(found.experiment_id, found.id),
+            artifact_uri=found.artifact_uri or locations.model_uri(found.experiment_id, found.id),
             status=MODEL_STATUSES[found.status],
             model_type=found.model_type,
             source_run_id=found.source_run_id or "",

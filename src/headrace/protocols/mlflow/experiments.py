@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import InvalidInput, NotServed
+from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
 from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
@@ -77,15 +77,11 @@ def view(view_type: str) -> bool | None:
 
 
 def create(tx: Tx, request: Create) -> Answer:
-    """Create an experiment; its files are kept by this platform."""
-    if request.artifact_location and not request.artifact_location.startswith(SCHEME):
-        raise NotServed(
-            f"experiments/create is not served with the artifact_location {request.artifact_location[:200]!r}",
-            where="artifact_location",
-            fix="Leave it out: artifacts go through this server.",
-        )
+    """Create an experiment; its files are kept here, or at the place that it names."""
+    location = "" if request.artifact_location.startswith(SCHEME) else request.artifact_location
     tags = as_map(request.tags, what="tag")
-    return {"experiment_id": experiments.create(tx, CreateExperiment(name=request.name, tags=tags)).id}
+    wanted = CreateExperiment(name=request.name, artifact_location=location, tags=tags)
+    return {"experiment_id": experiments.create(tx, wanted).id}
 
 
 def get(tx: Tx, request: Get) -> Answer:

@@ -14,11 +14,11 @@ from headrace.errors import InvalidInput, NotFound
 from headrace.kernel.database import Tx
 from headrace.registry import versions
 from headrace.tracking import artifacts, logged_models, runs
-from headrace.tracking.nouns import Entry
-from headrace.tracking.paths import confined, confined_folder
+from headrace.tracking.paths import FILES, MODELS, confined_folder, model_files, run_files
 
 SCHEME = "mlflow-artifacts:"
 REGISTERED = "registered"
+VERSION = "version/"
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,14 +28,6 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A file to send."""
-
-    path: str
-    digest: str
-    size_bytes: int
-
-
 def experiment_uri(experiment_id: str) -> str:
     """Where an experiment's files are."""
     return f"{SCHEME}/{experiment_id}"
@@ -43,12 +35,12 @@ def experiment_uri(experiment_id: str) -> str:
 
 def run_uri(experiment_id: str, run_id: str) -> str:
     """Where a run's files are."""
-    return f"{SCHEME}/{experiment_id}/{run_id}/artifacts"
+    return run_files(experiment_uri(experiment_id), run_id)
 
 
 def model_uri(experiment_id: str, model_id: str) -> str:
     """Where a logged model's files are."""
-    return f"{SCHEME}/{experiment_id}/models/{model_id}/artifacts"
+    return model_files(experiment_uri(experiment_id), model_id)
 
 
 def version_uri(name: str, number: int) -> str:
@@ -66,12 +58,12 @@ def locate(tx: Tx, path: str) -> Location:
     segments = confined_folder(path).split("/")
     if segments[0] == REGISTERED and len(segments) >= 3 and segments[2].isdecimal():
         version = versions.get(tx, _name(segments[1]), int(segments[2]))
-        return Location(owner=f"version/{version.model}/{version.number}", path="/".join(segments[3:]))
-    if len(segments) >= 4 and segments[1] == "models" and segments[3] == "artifacts":
+        return Location(owner=f"{VERSION}{version.model}/{version.number}", path="/".join(segments[3:]))
+    if len(segments) >= 4 and segments[1] == MODELS and segments[3] == FILES:
         model = logged_models.get(tx, segments[2], deleted_too=True)
         _require_home(model.experiment_id, segments[0], path)
         return Location(owner=artifacts.model_owner(model.id), path="/".join(segments[4:]))
-    if len(segments) >= 3 and segments[2] == "artifacts":
+    if len(segments) >= 3 and segments[2] == FILES:
         run = runs.require(tx, segments[1])
         _require_home(str(run.experiment), segments[0], path)
         return Location(owner=artifacts.run_owner(run.id), path="/".join(segments[3:]))
@@ -89,53 +81,20 @@ def locate_uri(tx: Tx, uri: str) -> Location:
     return locate(tx, rest.strip("/"))
 
 
-def find_file(tx: Tx, location: Location) -> File:
-    """The file at a place.
-
-    Raises:
-        NotFound: there is none.
-    """
-    if not location.owner.startswith("version/"):
-        artifact = artifacts.get(tx, location.owner, location.path)
-        return File(path=artifact.path, digest=artifact.digest, size_bytes=artifact.size_bytes)
-    for file in files_under(tx, Location(owner=location.owner, path="")):
-        if file.path == confined(location.path):
-            return file
-    raise NotFound(f"No such artifact: '{location.path}'", where=location.owner)
-
-
-def files_under(tx: Tx, location: Location) -> list[File]:
-    """Every file below a place, with paths relative to it."""
-    prefix = f"{location.path}/" if location.path else ""
-    if location.owner.startswith("version/"):
-        _, name, number = location.owner.split("/")
-        found = [
-            File(path=file.path, digest=file.digest, size_bytes=file.size_bytes)
-            for file in versions.get(tx, name, int(number)).files
-            if file.path.startswith(prefix)
-        ]
-    else:
-        found = [
-            File(path=artifact.path, digest=artifact.digest, size_bytes=artifact.size_bytes)
-            for artifact in artifacts.under(tx, location.owner, location.path)
-        ]
-    return [
-        File(path=file.path.removeprefix(prefix), digest=file.digest, size_bytes=file.size_bytes) for file in found
-    ]
-
-
-def listing(tx: Tx, location: Location) -> list[Entry]:
-    """The files and folders directly at a place, with paths relative to the owner."""
-    if not location.owner.startswith("version/"):
-        return list(artifacts.listing(tx, location.owner, location.path))
-    entries: dict[str, Entry] = {}
-    prefix = f"{location.path}/" if location.path else ""
-    for file in files_under(tx, location):
-        name, slash, _ = file.path.partition("/")
-        entries[name] = Entry(
-            path=prefix + name, is_folder=bool(slash), size_bytes=None if slash else file.size_bytes
-        )
-    return [entries[name] for name in sorted(entries)]
+def locate_at_root(tx: Tx, uri: str) -> Location | None:
+    """Whose files an address at an artifact root means; None when none of a run or a logged model are there."""
+    segments = uri.rstrip("/").split("/")
+    for depth in range(1, len(segments)):
+        if segments[depth] == FILES:
+            holder, place = segments[depth - 1], "/".join(segments[: depth + 1])
+            path = "/".join(segments[depth + 1 :])
+            run = runs.find(tx, holder)
+            if run is not None and run.artifact_uri == place:
+                return Location(owner=artifacts.run_owner(run.id), path=path)
+            model = logged_models.find(tx, holder)
+            if model is not None and model.artifact_uri == place:
+                return Location(owner=artifacts.model_owner(model.id), path=path)
+    return None
 
 
 def _segment(name: str) -> str:

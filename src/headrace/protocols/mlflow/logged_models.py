@@ -9,7 +9,7 @@ from headrace.kernel.database import Tx
 from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.wire import Pair, as_map
-from headrace.tracking import artifacts, logged_models
+from headrace.tracking import logged_models
 from headrace.tracking import nouns as tracking
 
 STATUSES = {name: status for status, name in encoding.MODEL_STATUSES.items()}
@@ -84,13 +84,6 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     max_results: int = 50
     order_by: tuple[OrderBy, ...] = ()
     page_token: str = ""
-
-
-class ListArtifacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`logged-models/{id}/artifacts/directories`."""
-
-    model_id: str
-    artifact_directory_path: str = ""
 
 
 def create(tx: Tx, request: Create) -> Answer:
@@ -176,14 +169,6 @@ def _dataset(name: str, digest: str) -> tracking.DatasetName | None:
     return tracking.DatasetName(name=name, digest=digest or None) if name or digest else None
 
 
-def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
-    """The files and folders directly in a folder of a logged model."""
-    model = logged_models.get(tx, request.model_id)
-    entries = artifacts.listing(tx, artifacts.model_owner(model.id), request.artifact_directory_path)
-    root = encoding.logged_model(model)["info"]["artifact_uri"]
-    return encoding.present(root_uri=root, files=encoding.files(entries))
-
-
 _ONE = "mlflow/logged-models/{model_id:str}"
 
 ENDPOINTS: list[Endpoint[Any]] = [
@@ -195,5 +180,4 @@ ENDPOINTS: list[Endpoint[Any]] = [
     writing("PATCH", f"{_ONE}/tags", SetTags, set_tags),
     writing("DELETE", f"{_ONE}/tags/{{tag_key:str}}", DeleteTag, delete_tag),
     writing("POST", f"{_ONE}/params", LogParams, log_params),
-    reading("GET", f"{_ONE}/artifacts/directories", ListArtifacts, list_artifacts),
 ]

@@ -9,70 +9,56 @@ from litestar.response import Stream
 
 from headrace.errors import PolicyRefused
 from headrace.kernel.access import Role
-from headrace.kernel.blobs import BlobStore
-from headrace.kernel.database import Transactions, Tx
-from headrace.kernel.settings import Settings
-from headrace.protocols.mlflow import encoding, locations
-from headrace.protocols.mlflow.endpoints import Answer, encode, mounted
-from headrace.protocols.mlflow.locations import Location
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import encoding, locations, placed
+from headrace.protocols.mlflow.endpoints import encode, mounted
+from headrace.protocols.mlflow.locations import VERSION, Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.tracking import artifacts
-from headrace.tracking.downloads import download
-from headrace.tracking.uploads import store
+from headrace.tracking.files import Files
 
 ROOT = both("mlflow-artifacts/artifacts")
 FILE = both("mlflow-artifacts/artifacts/{path:path}")
 
+Kept = NamedDependency[SkipValidation[Files]]
 
-async def list_files(transactions: NamedDependency[Transactions], path: FromQuery[str] = "") -> Response[bytes]:
+
+async def list_files(files: Kept, path: FromQuery[str] = "") -> Response[bytes]:
     """The files and folders directly in a folder, with their own names; a file lists nothing, like no folder."""
-
-    def work(tx: Tx) -> Answer:
-        location = locations.locate(tx, path)
-        return encoding.present(files=encoding.files(locations.listing(tx, location), below=location.path))
-
-    return encode(await transactions.read(work))
+    location = await files.transactions.read(lambda tx: locations.locate(tx, path))
+    found = await placed.listing(files, location)
+    return encode(encoding.present(files=encoding.files(found, below=location.path)))
 
 
-async def get_file(
-    path: FromPath[str],
-    request: Request[Any, Any, Any],
-    transactions: NamedDependency[Transactions],
-    blobs: NamedDependency[SkipValidation[BlobStore]],
-) -> Stream:
+async def get_file(path: FromPath[str], request: Request[Any, Any, Any], files: Kept) -> Stream:
     """One file."""
-    file = await transactions.read(lambda tx: locations.find_file(tx, locations.locate(tx, path.lstrip("/"))))
-    return download(request, blobs, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
+    location = await files.transactions.read(lambda tx: locations.locate(tx, path.lstrip("/")))
+    return await placed.send(files, request, location)
 
 
-async def put_file(
-    path: FromPath[str],
-    request: Request[Any, Any, Any],
-    transactions: NamedDependency[Transactions],
-    blobs: NamedDependency[SkipValidation[BlobStore]],
-    settings: NamedDependency[SkipValidation[Settings]],
-) -> Response[bytes]:
-    """Store the body as one file; whether it may be there is asked before the body is read."""
-    location = await transactions.read(lambda tx: _writable(tx, path))
-    blob = await store(request, blobs, settings)
-    await transactions.write(lambda tx: artifacts.record(tx, location.owner, location.path, blob, blobs))
+async def put_file(path: FromPath[str], request: Request[Any, Any, Any], files: Kept) -> Response[bytes]:
+    """Store the body as one file."""
+    location = await files.transactions.read(lambda tx: writable(tx, path))
+    await files.store(request, location.owner, location.path)
     return encode({})
 
 
-async def delete_file(path: FromPath[str], transactions: NamedDependency[Transactions]) -> Response[bytes]:
+async def delete_file(path: FromPath[str], files: Kept) -> Response[bytes]:
     """Remove a file, or a folder with all that is in it."""
-
-    def work(tx: Tx) -> Answer:
-        location = _writable(tx, path)
-        artifacts.delete(tx, location.owner, location.path)
-        return {}
-
-    return encode(await transactions.write(work))
+    location = await files.transactions.read(lambda tx: writable(tx, path))
+    await files.delete(location.owner, location.path)
+    return encode({})
 
 
-def _writable(tx: Tx, path: str) -> Location:
+def writable(tx: Tx, path: str) -> Location:
+    """Whose file a proxied path is, once it is known that one may be put there.
+
+    Raises:
+        PolicyRefused: it is a registered version's.
+        InvalidInput: its owner is deleted, or the path is not plain.
+    """
     location = locations.locate(tx, path.lstrip("/"))
-    if location.owner.startswith("version/"):
+    if location.owner.startswith(VERSION):
         raise PolicyRefused(
             "the files of a registered version do not change",
             where=location.owner,

@@ -1,5 +1,6 @@
 """Registering what an MLflow client logged: the files that lie at its source become a version's own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -12,17 +13,17 @@ from litestar.params import SkipValidation
 from headrace.errors import InvalidInput
 from headrace.kernel import pins
 from headrace.kernel.access import Role
-from headrace.kernel.blobs import BlobStore
-from headrace.kernel.database import Transactions, Tx
-from headrace.protocols.mlflow import locations, registered
+from headrace.kernel.database import Tx
+from headrace.protocols.mlflow import locations, placed, registered
 from headrace.protocols.mlflow.decoding import decode
 from headrace.protocols.mlflow.endpoints import Answer, encode, mounted
-from headrace.protocols.mlflow.locations import SCHEME, File, Location
+from headrace.protocols.mlflow.locations import SCHEME, VERSION, Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.wire import Pair, as_map
 from headrace.registry import models, register, versions
 from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion
 from headrace.tracking import artifacts, logged_models, runs
+from headrace.tracking.files import Files
 from headrace.tracking.nouns import Run
 
 PATH = "mlflow/model-versions/create"
@@ -44,13 +45,13 @@ class CreateVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies at a source: files relative to it, and what is known of their making.
+    """What a source names: whose files, and what is known of their making.
 
     Attributes:
         holder_of: what to pin besides the run: the logged model, when it is one.
     """
 
-    files: tuple[File, ...]
+    location: Location
     run_id: str | None = None
     prefix: str = ""
     holder_of: str | None = None
@@ -59,10 +60,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(tx: Tx, request: CreateVersion) -> Source:
-    """Find the files of a source.
+    """Find whose files a source names.
 
     Raises:
-        InvalidInput: the source is not in this platform, or there is nothing at it.
+        InvalidInput: the source is not in this platform.
         NotFound: it names a run, a logged model or a version that does not exist.
     """
     models.get(tx, request.name)
@@ -77,6 +78,8 @@ def resolve(tx: Tx, request: CreateVersion) -> Source:
         found = _of_run(tx, run_id, path)
     elif source.startswith(SCHEME):
         found = _of_location(tx, locations.locate_uri(tx, source), source)
+    elif (location := locations.locate_at_root(tx, source)) is not None:
+        found = _of_location(tx, location, source)
     else:
         raise InvalidInput(
             f"Invalid model version source: '{source[:200]}'. It has to be a run's, a logged model's or a"
@@ -84,22 +87,20 @@ def resolve(tx: Tx, request: CreateVersion) -> Source:
             where="source",
             fix="Log the model to this server first, then register it.",
         )
-    if not found.files:
-        raise InvalidInput(f"Invalid model version source: there are no files at '{source[:200]}'.", where="source")
     if request.run_id and found.run_id and request.run_id != found.run_id:
         raise InvalidInput(f"The source '{source[:200]}' is not of the run {request.run_id}.", where="run_id")
     return found
 
 
-def create(tx: Tx, request: CreateVersion, found: Source, signature: dict[str, Any] | None) -> Answer:
+def create(
+    tx: Tx, request: CreateVersion, found: Source, files: Sequence[ModelFile], signature: dict[str, Any] | None
+) -> Answer:
     """Register the files as the model's next version; the same files of the same source are the same version."""
     version = register.register_version(
         tx,
         RegisterVersion(
             model=request.name,
-            files=tuple(
-                ModelFile(path=file.path, digest=file.digest, size_bytes=file.size_bytes) for file in found.files
-            ),
+            files=tuple(files),
             run_id=request.run_id or found.run_id,
             artifact_prefix=found.prefix,
             source=request.source,
@@ -137,25 +138,35 @@ def parse_signature(mlmodel: bytes) -> dict[str, Any] | None:
 
 
 async def create_version(
-    request: Request[Any, Any, Any],
-    transactions: NamedDependency[Transactions],
-    blobs: NamedDependency[SkipValidation[BlobStore]],
+    request: Request[Any, Any, Any], files: NamedDependency[SkipValidation[Files]]
 ) -> Response[bytes]:
-    """Register a version; its signature is read from the files."""
+    """Register a version: its files become its own, as they are now, and its signature is read from them."""
     wanted = await decode(request, CreateVersion)
-    found = await transactions.read(lambda tx: resolve(tx, wanted))
+    found = await files.transactions.read(lambda tx: resolve(tx, wanted))
+    taken = [
+        ModelFile(path=file.path, digest=file.digest, size_bytes=file.size_bytes)
+        for file in await placed.taken_in(files, found.location)
+        if file.digest is not None
+    ]
+    if not taken:
+        raise InvalidInput(
+            f"Invalid model version source: there are no files at '{wanted.source[:200]}'.", where="source"
+        )
     signature = None
-    for file in found.files:
+    for file in taken:
         if file.path == MLMODEL and file.size_bytes <= MLMODEL_LIMIT_BYTES:
-            content = await anyio.to_thread.run_sync(blobs.read, file.digest)
+            content = await anyio.to_thread.run_sync(files.blobs.read, file.digest)
             signature = await anyio.to_thread.run_sync(parse_signature, content)
-    return encode(await transactions.write(lambda tx: create(tx, wanted, found, signature)))
+    return encode(await files.transactions.write(lambda tx: create(tx, wanted, found, taken, signature)))
 
 
 def _of_logged_model(tx: Tx, model_id: str, source: str) -> Source:
     model = logged_models.get(tx, model_id)
     owner = artifacts.model_owner(model_id)
-    if source.startswith(SCHEME) and locations.locate_uri(tx, source) != Location(owner=owner, path=""):
+    proxied = source.startswith(SCHEME)
+    named = locations.locate_uri(tx, source) if proxied else locations.locate_at_root(tx, source)
+    whole = Location(owner=owner, path="")
+    if named not in {None, whole}:
         raise InvalidInput(f"The source '{source[:200]}' is not of the model {model_id}.", where="source")
     metrics = {
         metric.point.key: Estimate(value=metric.point.value)
@@ -163,7 +174,7 @@ def _of_logged_model(tx: Tx, model_id: str, source: str) -> Source:
         if not isinstance(metric.point.value, str)
     }
     return Source(
-        files=tuple(locations.files_under(tx, Location(owner=owner, path=""))),
+        location=whole,
         run_id=model.source_run_id,
         prefix=f"models/{model_id}",
         holder_of=owner,
@@ -174,9 +185,8 @@ def _of_logged_model(tx: Tx, model_id: str, source: str) -> Source:
 
 def _of_run(tx: Tx, run_id: str, path: str) -> Source:
     run = runs.get(tx, run_id)
-    location = Location(owner=artifacts.run_owner(run_id), path=path)
     return Source(
-        files=tuple(locations.files_under(tx, location)),
+        location=Location(owner=artifacts.run_owner(run_id), path=path),
         run_id=run.id,
         prefix=path,
         params=run.params,
@@ -188,7 +198,7 @@ def _of_version(tx: Tx, source: str) -> Source:
     name, _, number = source.removeprefix(MODELS).partition("/")
     version = versions.get(tx, name, registered.number_of(number))
     return Source(
-        files=tuple(File(path=file.path, digest=file.digest, size_bytes=file.size_bytes) for file in version.files),
+        location=Location(owner=f"{VERSION}{version.model}/{version.number}", path=""),
         run_id=version.run_id,
         prefix=version.artifact_prefix,
         params={key: str(value) for key, value in version.params.items()},

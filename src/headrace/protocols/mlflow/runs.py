@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, locations
+from headrace.protocols.mlflow import encoding
 from headrace.protocols.mlflow.encoding import RUN_NAME_TAG, moment
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, reading, writing
 from headrace.protocols.mlflow.experiments import view
@@ -20,8 +20,8 @@ from headrace.protocols.mlflow.wire import (
     as_map,
     as_points,
 )
-from headrace.tracking import artifacts, lifecycle, logging, runs
 from headrace.tracking import history as points_of
+from headrace.tracking import lifecycle, logging, runs
 from headrace.tracking import nouns as tracking
 from headrace.tracking import search as runs_search
 from headrace.tracking.logging import Entries
@@ -118,13 +118,6 @@ class History(RunId, frozen=True, kw_only=True):
     metric_key: str
     page_token: str = ""
     max_results: int | None = None
-
-
-class ListArtifacts(RunId, frozen=True, kw_only=True):
-    """`artifacts/list`."""
-
-    path: str = ""
-    page_token: str = ""
 
 
 def create(tx: Tx, request: Create) -> Answer:
@@ -285,13 +278,6 @@ def history(tx: Tx, request: History) -> Answer:
     )
 
 
-def list_artifacts(tx: Tx, request: ListArtifacts) -> Answer:
-    """The files and folders directly in a folder of a run, with paths relative to the run."""
-    run = runs.require(tx, request.run)
-    entries = artifacts.listing(tx, artifacts.run_owner(run.id), request.path)
-    return encoding.present(root_uri=locations.run_uri(str(run.experiment), run.id), files=encoding.files(entries))
-
-
 def _set_tags(tx: Tx, run_id: str, tags: dict[str, str]) -> None:
     name = tags.pop(RUN_NAME_TAG, None)
     if name:
@@ -324,5 +310,4 @@ ENDPOINTS: list[Endpoint[Any]] = [
     writing("POST", "mlflow/runs/outputs", LogOutputs, log_outputs),
     reading("POST", "mlflow/runs/search", Search, search),
     reading("GET", "mlflow/metrics/get-history", History, history),
-    reading("GET", "mlflow/artifacts/list", ListArtifacts, list_artifacts),
 ]

@@ -503,6 +503,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_tokens_principal_id", "tokens", ["workspace", "principal_id"], unique=False)
     op.create_table(
+        "tracking_artifact_roots",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", name=op.f("pk_tracking_artifact_roots")),
+    )
+    op.create_table(
         "tracking_artifacts",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=128), nullable=False),
@@ -519,6 +525,7 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=500), nullable=False),
+        sa.Column("artifact_location", sa.Text(), nullable=True),
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("created_by", sa.String(length=256), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -611,6 +618,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("artifact_uri", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment"],
             ["tracking_experiments.number"],
@@ -648,6 +656,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("artifact_uri", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment"],
             ["tracking_experiments.number"],
@@ -848,6 +857,7 @@ def downgrade() -> None:
     op.drop_table("tracking_experiments")
     op.drop_index("ix_tracking_artifacts_digest", table_name="tracking_artifacts")
     op.drop_table("tracking_artifacts")
+    op.drop_table("tracking_artifact_roots")
     op.drop_index("ix_tokens_principal_id", table_name="tokens")
     op.drop_table("tokens")
     op.drop_index("ix_serving_routes_sequence", table_name="serving_routes")
