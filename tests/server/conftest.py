@@ -7,14 +7,11 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from headrace.kernel import checkpoints, subscriptions
-from headrace.kernel.bells import Bell
-from headrace.kernel.blobs import open_blob_store
-from headrace.kernel.clocks import SystemClock
-from headrace.kernel.roots import open_roots
+from headrace.kernel import subscriptions
 from headrace.kernel.settings import Settings
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.server import composition, control
+from headrace.server.resources import open_resources
 
 SYSTEM_TOKEN = "system-token-of-the-test"
 SYSTEM = {"Authorization": f"Bearer {SYSTEM_TOKEN}"}
@@ -23,15 +20,7 @@ URL = "http://127.0.0.1:8470"
 
 def build(database: SqliteDatabase, settings: Settings) -> Litestar:
     database.write(lambda tx: subscriptions.enroll(tx, composition.SUBSCRIBERS), actor="system")
-    return control.build(
-        settings,
-        database,
-        blobs=open_blob_store(settings.home),
-        roots=open_roots(settings),
-        bell=Bell(),
-        clock=SystemClock(),
-        signing_key=checkpoints.open_signing_key(settings.home),
-    )
+    return control.build(open_resources(settings, database))
 
 
 @pytest.fixture

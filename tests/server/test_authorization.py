@@ -6,6 +6,7 @@ from litestar.testing import TestClient
 
 from headrace.errors import InternalError
 from headrace.kernel.access import Role
+from headrace.protocols.mlflow.prefixes import both
 from headrace.server import composition
 from headrace.server.authorization import compose, plain, registered
 
@@ -14,9 +15,15 @@ def test_every_route_is_in_the_table_and_every_line_is_a_route(app: Litestar) ->
     assert sorted(composition.authorization()) == registered(app)
 
 
-def test_no_route_but_the_probes_is_open_to_everyone() -> None:
+def test_no_route_is_open_to_everyone_but_the_probes_and_what_asks_for_a_ticket() -> None:
     open_routes = {route for route, role in composition.authorization().items() if role is None}
-    assert open_routes <= {"GET /health", "GET /version", "GET /api/3.0/mlflow/server-info"}
+    ticketed = {f"PUT {path}" for path in both("mlflow-artifacts/mpu/part/{number}")}
+    assert open_routes == {"GET /health", "GET /version", *ticketed}
+
+
+def test_without_a_ticket_a_part_is_not_read(client: TestClient[Litestar]) -> None:
+    answer = client.put("/api/2.0/mlflow-artifacts/mpu/part/1", content=b"x" * 1000)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "PERMISSION_DENIED")
 
 
 def test_two_rooms_cannot_name_one_route() -> None:

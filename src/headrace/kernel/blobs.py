@@ -42,11 +42,9 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-class StoredBlob(msgspec.Struct, frozen=True, kw_only=True):
+class StoredBlob(Blob, frozen=True, kw_only=True):
     """A blob as it lies in the store; `stored_at` is when it was put last, whether or not it was there before."""
 
-    digest: str
-    size_bytes: int
     stored_at: datetime
 
 

@@ -3,17 +3,15 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
-from litestar import Litestar, Request
+from litestar import Litestar
 from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -21,23 +19,18 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from headrace.errors import HeadraceError
 from headrace.kernel import audit, checkpoints, migrate, subscriptions
-from headrace.kernel.access import Principal
 from headrace.kernel.bells import Bell
-from headrace.kernel.blobs import BlobStore, open_blob_store
-from headrace.kernel.checkpoints import SigningKey
-from headrace.kernel.clocks import Clock, SystemClock
-from headrace.kernel.database import Database, Transactions, Tx
-from headrace.kernel.roots import ArtifactRoots, open_roots
+from headrace.kernel.database import Tx
 from headrace.kernel.settings import Settings
 from headrace.server import composition
 from headrace.server.authorization import Authorize
 from headrace.server.loops import Chore, Loops, looks
 from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
+from headrace.server.resources import Resources, dependencies, open_resources
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments
-from headrace.tracking.files import Files
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -46,30 +39,10 @@ SMALL_BODY_BYTES = 16 * 1024**2
 CHECKPOINT_LOOK_S = 2.0
 CHECKPOINT_LATEST_S = 60.0
 
-ANYONE = Principal(id="anonymous", name="anonymous", roles=())
 
-
-def build(
-    settings: Settings,
-    database: Database,
-    *,
-    blobs: BlobStore,
-    roots: ArtifactRoots,
-    bell: Bell,
-    clock: Clock,
-    signing_key: SigningKey,
-) -> Litestar:
-    """The control application.
-
-    Args:
-        settings: of this process.
-        database: opened and migrated.
-        blobs: the platform's blob store.
-        roots: where clients may keep files themselves.
-        bell: rung by verbs after commits, heard by streams.
-        clock: wall time.
-        signing_key: signs checkpoints of the audit chain.
-    """
+def build(resources: Resources) -> Litestar:
+    """The control application over what the process holds open."""
+    settings, database = resources.settings, resources.database
     handlings = {handling.kind.name: handling for handling in composition.HANDLINGS}
     signed = checkpoints.checkpoints_path(settings.home)
 
@@ -77,7 +50,7 @@ def build(
 
     def sign(every: int) -> None:
         with signing:
-            audit.sign_checkpoint(database, signed, signing_key, every=every if signed.exists() else 1)
+            audit.sign_checkpoint(database, signed, resources.signing_key, every=every if signed.exists() else 1)
 
     loops = Loops(
         database,
@@ -97,7 +70,7 @@ def build(
 
     return Litestar(
         route_handlers=list(composition.HANDLERS),
-        dependencies=_dependencies(settings, database, blobs, roots, bell, clock),
+        dependencies=dependencies(resources),
         middleware=[Security(settings, database)],
         guards=[Authorize(composition.authorization())],
         exception_handlers={
@@ -126,51 +99,15 @@ def build(
     )
 
 
-def _dependencies(
-    settings: Settings, database: Database, blobs: BlobStore, roots: ArtifactRoots, bell: Bell, clock: Clock
-) -> dict[str, Provide]:
-    """What routes may ask for by name."""
-
-    def principal(request: Request[Any, Any, Any]) -> Principal:
-        found = request.scope["state"].get("principal")
-        return found if isinstance(found, Principal) else ANYONE
-
-    def transactions(request: Request[Any, Any, Any]) -> Transactions:
-        who = principal(request)
-        return Transactions(database, actor=who.id, workspace=who.workspace)
-
-    constants: dict[str, Callable[[], object]] = {
-        "settings": lambda: settings,
-        "blobs": lambda: blobs,
-        "bell": lambda: bell,
-        "clock": lambda: clock,
-    }
-    limit_bytes = settings.upload_limit_bytes
-
-    def files(request: Request[Any, Any, Any]) -> Files:
-        return Files(transactions(request), blobs, roots, limit_bytes=limit_bytes)
-
-    provided = {name: Provide(give, sync_to_thread=False) for name, give in constants.items()}
-    provided["principal"] = Provide(principal, sync_to_thread=False)
-    provided["transactions"] = Provide(transactions, sync_to_thread=False)
-    provided["files"] = Provide(files, sync_to_thread=False)
-    return provided
-
-
 def run(settings: Settings, _name: str, port: int) -> None:
     """Run the control process on `port` until SIGTERM."""
     database = migrate.open_database(settings)
-    clock = SystemClock()
     try:
         if login_required(settings.host):
             require_admin(database, settings.host)
-        roots = open_roots(settings)
-        database.write(partial(_prepare, roots.default), actor="system")
-        signing_key = checkpoints.open_signing_key(settings.home)
-        blobs = open_blob_store(settings.home, settings.blobs)
-        bell = Bell()
-        app = build(settings, database, blobs=blobs, roots=roots, bell=bell, clock=clock, signing_key=signing_key)
-        asyncio.run(_serve(app, settings, port, bell))
+        resources = open_resources(settings, database)
+        database.write(partial(_prepare, resources.roots.default), actor="system")
+        asyncio.run(_serve(build(resources), settings, port, resources.bell))
     finally:
         database.close()
 

@@ -7,11 +7,14 @@ lost.
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from headrace.kernel import events
-from headrace.kernel.blobs import BlobStore, StoredBlob
+from headrace.kernel.blobs import Blob, BlobStore, StoredBlob
 from headrace.kernel.database import Tx
 from headrace.tracking import tables_purging
+
+B = TypeVar("B", bound=Blob)
 
 LOOK_AT_ONCE = 500
 REMOVE_AT_ONCE = 50
@@ -24,13 +27,13 @@ def parts(blobs: BlobStore) -> Iterator[list[StoredBlob]]:
         yield part
 
 
-def unneeded(tx: Tx, found: Sequence[StoredBlob]) -> list[StoredBlob]:
+def unneeded(tx: Tx, found: Sequence[B]) -> list[B]:
     """Those blobs that nothing names."""
     needed = tables_purging.needed(tx, [blob.digest for blob in found])
     return [blob for blob in found if blob.digest not in needed]
 
 
-def remove(tx: Tx, blobs: BlobStore, found: Sequence[StoredBlob]) -> list[StoredBlob]:
+def remove(tx: Tx, blobs: BlobStore, found: Sequence[B]) -> list[B]:
     """Remove those of the blobs that nothing names now; returns them."""
     going = [blob for blob in unneeded(tx, found) if blobs.exists(blob.digest)]
     for blob in going:

@@ -6,8 +6,9 @@ for whoever sends them here all the same.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -15,13 +16,13 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
-from headrace.errors import InvalidInput
+from headrace.errors import Conflict, InvalidInput, NotFound, TooLarge
 from headrace.kernel import events, pins
 from headrace.kernel.blobs import Blob, BlobStore
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.roots import ArtifactRoots, RootFile
 from headrace.kernel.uploads import receive
-from headrace.tracking import artifacts
+from headrace.tracking import artifacts, collecting
 from headrace.tracking.downloads import Download, download
 from headrace.tracking.nouns import Artifact, Entry
 from headrace.tracking.paths import confined, confined_folder
@@ -35,6 +36,13 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     size_bytes: int
     digest: str | None = None
+
+
+class FileLink(NamedTuple):
+    """An address of a file that opens without a login; the size of one that is to be written is 0."""
+
+    url: str
+    size_bytes: int
 
 
 class Files:
@@ -121,12 +129,63 @@ class Files:
         """
         place = await self._read(lambda tx: artifacts.require_writable(tx, owner, path))
         most = self._limit_bytes if limit_bytes is None else min(limit_bytes, self._limit_bytes)
-        body = _whole(request)
+        blob = await receive(_whole(request), lambda chunks: self._put(place, path, chunks), limit_bytes=most)
+        return await self._named(place, owner, path, blob)
+
+    async def store_blob(self, request: Request[Any, Any, Any]) -> Blob:
+        """Keep the body of a request as a blob that is going to be part of a file.
+
+        Raises:
+            InvalidInput: the body was cut off.
+            TooLarge: more bytes came than are taken.
+        """
+        return await receive(_whole(request), self.blobs.put, limit_bytes=self._limit_bytes)
+
+    async def join(self, owner: str, path: str, parts: Sequence[Blob]) -> None:
+        """Keep blobs that were sent as its parts as one file; again, it is the same file.
+
+        Raises:
+            Conflict: a part is no longer there.
+            TooLarge: together they are larger than a file may be.
+        """
+        place = await self._read(lambda tx: artifacts.require_writable(tx, owner, path))
+        size_bytes = sum(part.size_bytes for part in parts)
+        if size_bytes > self._limit_bytes:
+            raise TooLarge(f"the file is larger than {self._limit_bytes} bytes", where=path)
+        try:
+            whole = await anyio.to_thread.run_sync(self._put, place, path, self._chunks_of(parts))
+        except NotFound as error:
+            if await self._size(place, owner, path) == size_bytes:  # an earlier try of the same request did it
+                return
+            fix = "Send the whole file again."
+            raise Conflict("a part of the file is no longer there", where=path, fix=fix) from error
+        await self._named(place, owner, path, whole)
+        await self.transactions.write(lambda tx: collecting.remove(tx, self.blobs, parts))
+
+    async def link(
+        self, method: Literal["GET", "PUT"], owner: str, path: str, valid_for: timedelta
+    ) -> FileLink | None:
+        """An address of a file that opens without a login; None where the file is in a folder.
+
+        Raises:
+            NotFound: there is no such file to read.
+            InvalidInput: the path leaves its owner.
+        """
+        name = confined(path)
+        place = await self._read(lambda tx: artifacts.place(tx, owner))
         if place:
-            blob = await receive(body, lambda chunks: self._put_at_root(place, path, chunks), limit_bytes=most)
-            return await self.transactions.write(lambda tx: artifacts.told(tx, owner, path, blob))
-        blob = await receive(body, self.blobs.put, limit_bytes=most)
-        return await self.transactions.write(lambda tx: artifacts.record(tx, owner, path, blob, self.blobs))
+            at_root = await anyio.to_thread.run_sync(self._roots.link, method, place, name, valid_for)
+            size_bytes = await self._size(place, owner, name) if method == "GET" else 0
+            return None if at_root is None else FileLink(at_root, size_bytes)
+        if method == "PUT":  # nobody writes blobs but the platform
+            return None
+        found = await self._read(lambda tx: artifacts.get(tx, owner, name))
+        return await self.blob_link(found.digest, found.size_bytes, valid_for)
+
+    async def blob_link(self, digest: str, size_bytes: int, valid_for: timedelta) -> FileLink | None:
+        """An address of a blob that opens without a login; None where blobs are in a folder."""
+        url = await anyio.to_thread.run_sync(self.blobs.link, digest, valid_for)
+        return None if url is None else FileLink(url, size_bytes)
 
     async def delete(self, owner: str, path: str) -> None:
         """Remove a file, or a folder with all in it; nothing happens when there is none.
@@ -153,6 +212,24 @@ class Files:
             size_bytes=file.size_bytes,
             stream=lambda start, end: self._roots.stream(place, path, start, end),
         )
+
+    async def _named(self, place: str, owner: str, path: str, blob: Blob) -> Artifact:
+        """Record a file whose content is where it belongs."""
+        if place:
+            return await self.transactions.write(lambda tx: artifacts.told(tx, owner, path, blob))
+        return await self.transactions.write(lambda tx: artifacts.record(tx, owner, path, blob, self.blobs))
+
+    async def _size(self, place: str, owner: str, path: str) -> int:
+        if place:
+            return (await anyio.to_thread.run_sync(self._roots.file, place, path)).size_bytes
+        return (await self._read(lambda tx: artifacts.get(tx, owner, path))).size_bytes
+
+    def _chunks_of(self, parts: Iterable[Blob]) -> Iterator[bytes]:
+        for part in parts:
+            yield from self.blobs.stream(part.digest)
+
+    def _put(self, place: str, path: str, chunks: Iterator[bytes]) -> Blob:
+        return self._put_at_root(place, path, chunks) if place else self.blobs.put(chunks)
 
     def _put_at_root(self, place: str, path: str, chunks: Iterator[bytes]) -> Blob:
         hasher, size_bytes = hashlib.sha256(), 0

@@ -10,9 +10,11 @@ from litestar.di import Provide
 from litestar.testing import TestClient
 
 from headrace.kernel.blobs import BlobStore, open_blob_store
+from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Transactions
 from headrace.kernel.roots import ArtifactRoots
 from headrace.kernel.settings import Settings, load_settings
+from headrace.kernel.tickets import open_tickets
 from headrace.protocols.mlflow import routes
 from headrace.protocols.mlflow.faults import EXCEPTION_HANDLERS
 from headrace.tracking.files import Files
@@ -73,7 +75,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def door(database: Database, blobs: BlobStore, roots: ArtifactRoots, settings: Settings) -> Iterator[Door]:
+def door(
+    database: Database, blobs: BlobStore, roots: ArtifactRoots, settings: Settings, clock: ManualClock
+) -> Iterator[Door]:
+    tickets = open_tickets(settings.home)
     files = Files(Transactions(database, actor="ana"), blobs, roots, limit_bytes=settings.upload_limit_bytes)
     app = Litestar(
         routes.HANDLERS,
@@ -82,6 +87,8 @@ def door(database: Database, blobs: BlobStore, roots: ArtifactRoots, settings: S
             "blobs": Provide(lambda: blobs, sync_to_thread=False),
             "files": Provide(lambda: files, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
+            "clock": Provide(lambda: clock, sync_to_thread=False),
+            "tickets": Provide(lambda: tickets, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,  # as the server does for MLflow's paths
         openapi_config=None,

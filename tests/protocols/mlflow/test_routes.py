@@ -40,7 +40,8 @@ def test_the_version_keeps_clients_from_sending_spans(door: Door) -> None:
 def test_server_info(door: Door) -> None:
     info = door.client.get("/api/3.0/mlflow/server-info").json()
     assert info["workspaces_enabled"] is False
-    assert info["multipart_uploads_enabled"] is False
+    assert info["multipart_uploads_enabled"] is True
+    assert info["multipart_downloads_enabled"] is False
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_server_info(door: Door) -> None:
         ("GET", "/api/2.0/mlflow/runs/create"),
         ("POST", "/api/3.0/mlflow/scorers/register"),
         ("GET", "/api/2.0/mlflow/webhooks"),
-        ("POST", "/api/2.0/mlflow-artifacts/mpu/create/x"),
+        ("POST", "/api/2.0/mlflow-artifacts/mpu/merge/x"),
         ("PATCH", "/api/2.0/mlflow-artifacts/artifacts/0/x"),
         ("PUT", "/api/2.0/mlflow/logged-models/m-1"),
         ("GET", "/api/2.0/mlflow/logged-models/m-1/nothing/at/all"),

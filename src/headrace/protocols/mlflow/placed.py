@@ -1,5 +1,6 @@
 """The files at a location: of a run or a logged model wherever they are, and of a registered version here."""
 
+from datetime import timedelta
 from typing import Any
 
 from litestar import Request
@@ -11,7 +12,7 @@ from headrace.protocols.mlflow.locations import VERSION, Location
 from headrace.registry import versions
 from headrace.registry.nouns import ModelFile
 from headrace.tracking.downloads import download
-from headrace.tracking.files import File, Files, of_blob
+from headrace.tracking.files import File, FileLink, Files, of_blob
 from headrace.tracking.nouns import Entry
 from headrace.tracking.paths import confined, confined_folder
 
@@ -56,6 +57,21 @@ async def taken_in(files: Files, location: Location) -> tuple[File, ...]:
         for file in await files.transactions.read(lambda tx: _of_version(tx, location.owner))
         if file.path.startswith(prefix)
     )
+
+
+async def link(files: Files, location: Location, valid_for: timedelta) -> FileLink | None:
+    """An address of a file that opens without a login; None where the files are in a folder.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if not location.owner.startswith(VERSION):
+        return await files.link("GET", location.owner, location.path, valid_for)
+    path = confined(location.path)
+    for file in await files.transactions.read(lambda tx: _of_version(tx, location.owner)):
+        if file.path == path:
+            return await files.blob_link(file.digest, file.size_bytes, valid_for)
+    raise NotFound(f"No such artifact: '{path}'", where=location.owner)
 
 
 def _of_version(tx: Tx, owner: str) -> tuple[ModelFile, ...]:

@@ -1,8 +1,11 @@
 """What clients ask before they log: which version this is, and what it can do."""
 
 from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from headrace.kernel.access import Role
+from headrace.kernel.settings import Settings
 from headrace.protocols.mlflow.endpoints import encode, mounted
 from headrace.protocols.mlflow.prefixes import both
 
@@ -18,17 +21,20 @@ def version() -> str:
     return MLFLOW_VERSION
 
 
-async def server_info() -> Response[bytes]:
-    """What is there beyond the basic protocol: nothing that a client would have to use."""
+async def server_info(settings: NamedDependency[SkipValidation[Settings]]) -> Response[bytes]:
+    """What is there beyond the basic protocol.
+
+    Downloads past this server are worth a client's second request only where an object store answers them.
+    """
     return encode(
         {
             "store_type": "SqlStore",
             "workspaces_enabled": False,
             "trace_archival_enabled": False,
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
-            "presigned_upload_run_id_supported": False,
-            "presigned_upload_model_id_supported": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": bool(settings.blobs),
+            "presigned_upload_run_id_supported": True,
+            "presigned_upload_model_id_supported": True,
             "features_enabled": {},
         }
     )

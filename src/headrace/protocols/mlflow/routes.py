@@ -20,6 +20,7 @@ from headrace.protocols.mlflow import (
     registered_changes,
     registration,
     runs,
+    transfers,
 )
 from headrace.protocols.mlflow.endpoints import Endpoint, authorization, handler
 
@@ -38,6 +39,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *governed.HANDLERS,
     *registration.HANDLERS,
     *proxy.HANDLERS,
+    *transfers.HANDLERS,
     *browsing.HANDLERS,
     *probes.HANDLERS,
 ]
@@ -47,6 +49,7 @@ AUTHORIZATION: dict[str, Role | None] = {
     **governed.AUTHORIZATION,
     **registration.AUTHORIZATION,
     **proxy.AUTHORIZATION,
+    **transfers.AUTHORIZATION,
     **browsing.AUTHORIZATION,
     **probes.AUTHORIZATION,
 }
