@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from headrace.kernel.postgresql import sqlalchemy_url
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
+from headrace.tracking.nouns import Entry
 
 from .conftest import peer_python
 
@@ -226,6 +227,55 @@ def test_one_experiment_is_exported_with_its_models(
     assert [len(found[form]["experiments"]) for form in FORMS] == [0, 1, 0, 0, 0]
     assert found["folder"]["models"] == here["folder"]["models"]
     assert found["oldest"]["models"] == {}
+
+
+@pytest.fixture(scope="module")
+def referring(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, histories: dict[str, Any]
+) -> Iterator[TemporaryPlatform]:
+    """A platform that may read the files where MLflow wrote them."""
+    assert histories
+    home = tmp_path_factory.mktemp("referring") / "home"
+    with temporary_platform(home, {"HEADRACE_ARTIFACT_ROOTS": str(folder)}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("form", ["oldest", "folder", "sqlite"])
+def test_files_may_stay_where_they_are(
+    form: str,
+    referring: TemporaryPlatform,
+    histories: dict[str, Any],
+    forms: dict[str, Form],
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    done = headrace(referring, "import", "mlflow", forms[form].source, "--artifacts", "reference")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "differs" not in done.stdout
+    newest = forms["folder"].python
+    assert told(history(newest, folder, "read", referring.url, form))[form] == histories[form]
+    for run_id, files in listed(referring).items():
+        assert [file.size_bytes for file in files] != []
+        fetched = referring.local.runs.download(run_id, files[0].path, tmp_path / run_id)
+        assert fetched.stat().st_size == files[0].size_bytes
+    exported = tmp_path / "given back"
+    done = headrace(referring, "export", "mlflow", str(exported))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "differs" not in done.stdout
+    assert told(history(newest, folder, "read", exported.as_uri(), form))[form] == histories[form]
+
+
+def listed(platform: TemporaryPlatform) -> dict[str, list[Entry]]:
+    """The logged files of each run that has some."""
+    found = {}
+    for run in platform.local.runs.search():
+        path = f"/api/v1/runs/{run.id}/artifacts"
+        entries = platform.local.transport.call("GET", path, query={"folder": "files"}, returns=list[Entry])
+        assert run.artifact_uri or not entries
+        if files := [entry for entry in entries if not entry.is_folder]:
+            found[run.id] = files
+    assert found
+    return found
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ class Artifacts(StrEnum):
     """What becomes of files."""
 
     COPY = "copy"
+    REFERENCE = "reference"
     NONE = "none"
 
 
@@ -34,7 +35,7 @@ def mlflow(
         ),
     ],
     artifacts: Annotated[
-        Artifacts, typer.Option(help="Copy files into this platform, or leave them.")
+        Artifacts, typer.Option(help="Copy files into this platform, refer to where they are, or leave them.")
     ] = Artifacts.COPY,
     artifact_root: Annotated[
         Path | None,
@@ -51,7 +52,7 @@ def mlflow(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from headrace.cli.screen import console
-    from headrace.protocols.mlflow.importing.moving import Import
+    from headrace.protocols.mlflow.importing.moving import Carry, Import
     from headrace.protocols.mlflow.importing.opening import open_source
     from headrace.sdk.connect import connect
 
@@ -66,8 +67,8 @@ def mlflow(
                 bars[kind] = progress.add_task(kind, total=None)
             progress.advance(bars[kind], count)
 
-        copied = artifacts is Artifacts.COPY
-        report = Import(opened, platform.transport, files=copied, dry_run=dry_run, tell=tell).run()
+        carry = Carry(artifacts.value)
+        report = Import(opened, platform.transport, files=carry, dry_run=dry_run, tell=tell).run()
     opened.close()
     show(report, there="there", here="here", compared=not dry_run)
     if not dry_run and (report.problems or not report.equal):

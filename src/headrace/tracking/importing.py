@@ -14,6 +14,7 @@ import msgspec
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.kernel import events
 from headrace.kernel.database import Tx
+from headrace.kernel.roots import normalized
 from headrace.kernel.schema import to_microseconds
 from headrace.tracking import (
     artifacts,
@@ -140,6 +141,7 @@ def take_logged_model(tx: Tx, found: ImportLoggedModel) -> tuple[Refusal, ...]:
     try:
         _check_id(found.id)
         keys.check_text(found.name, where="name", limit=experiments.NAME_LIMIT)
+        _check_place(found.artifact_uri)
         experiments.get(tx, found.experiment_id)
     except HeadraceError as problem:
         return (Refusal(where=where, problem=problem.message),)
@@ -313,7 +315,13 @@ def _check_run(tx: Tx, found: ImportRun) -> None:
     _check_id(found.id)
     keys.check_text(found.name, where="run_name", limit=runs.NAME_LIMIT)
     keys.check_text(found.user, where="user", limit=runs.USER_LIMIT)
+    _check_place(found.artifact_uri)
     experiments.get(tx, found.experiment_id)
+
+
+def _check_place(artifact_uri: str) -> None:
+    if artifact_uri and normalized(artifact_uri) != artifact_uri:
+        raise InvalidInput("the place of its files is no absolute location", where="artifact_uri")
 
 
 def _take_params(tx: Tx, run: RunRow, found: Mapping[str, str]) -> list[Refusal]:

@@ -86,7 +86,7 @@ def test_parts_that_do_not_make_the_file(door: Door, folder: str) -> None:
     parts = [send(door, begun, number, PARTS[number - 1]) for number in (1, 2, 3)]
     other = begin(door, folder)
     foreign = send(door, other, 2, PARTS[1])
-    first, second, third = parts
+    first, _, third = parts
     wrong = [parts[:2], [*parts, first], [first, first, third], [first, foreign, third]]
     for named in wrong:
         assert complete(door, folder, begun, named, expect=400)["error_code"] == "INVALID_PARAMETER_VALUE"
@@ -150,7 +150,7 @@ class TestInAnObjectStore:
 
     @pytest.fixture
     def roots(self, s3_url: str) -> ArtifactRoots:
-        return ArtifactRoots(f"{s3_url}/root")
+        return ArtifactRoots(f"{s3_url}/runs")
 
     def test_downloads_past_the_server(self, door: Door, folder: str) -> None:
         assert door.put(f"{folder}/model.bin", CONTENT) == 200
@@ -169,7 +169,7 @@ class TestInAnObjectStore:
         door.fault("GET", "mlflow-artifacts/presigned/registered/churn/1/none", 404)
 
     def test_addresses_at_a_root(self, door: Door, s3_url: str, roots: ArtifactRoots) -> None:
-        created = door("POST", "experiments/create", name="own", artifact_location=f"{s3_url}/root/own")
+        created = door("POST", "experiments/create", name="own", artifact_location=f"{s3_url}/runs/own")
         run = door("POST", "runs/create", experiment_id=created["experiment_id"])["run"]["info"]
         fields = {"run_id": run["run_id"], "path": "a/b.txt"}
         door.fault("POST", "artifacts/presigned-download-url", 404, **fields)

@@ -12,7 +12,7 @@ from headrace.protocols.mlflow.exporting.platform import PlatformReader
 from headrace.protocols.mlflow.importing import report as counting
 from headrace.protocols.mlflow.importing.file_store import FileStoreSource
 from headrace.protocols.mlflow.importing.report import BYTES, FILES, KINDS, POINTS, RUNS, Report
-from headrace.protocols.mlflow.importing.source import Holder
+from headrace.protocols.mlflow.importing.source import holder_of
 from headrace.registry.imported import ModelHere
 from headrace.registry.nouns import ModelFile, Version
 from headrace.tracking.imported import SOURCE_ID_TAG, Held, ImportFile, LoggedModelHere, RunHere
@@ -136,6 +136,10 @@ class Export:
             self._reader.fetch(file.digest, path)
         self._tell(FILES, len(files))
 
+    def _elsewhere(self, uri: str) -> str:
+        """Where files stay that clients wrote themselves; empty for those that the folder holds."""
+        return "" if uri.startswith(f"{self._target.as_uri()}/") else uri
+
     def _count_written(self, folder: Path) -> None:
         """Read what was written, as an import would, and count it."""
         written = FileStoreSource(folder)
@@ -144,14 +148,14 @@ class Export:
             there += counting.of_experiment(experiment)
             holders = []
             for run in written.runs(experiment):
-                there += counting.of_run(run.run)
+                there += counting.of_run(run.run, self._elsewhere(run.artifact_uri))
                 there[POINTS] += sum(len(series.values) for series in written.series(run))
-                holders.append(Holder(owner=f"run/{run.run.id}", uri=run.artifact_uri))
+                holders.append(holder_of(run))
             for model in written.logged_models(experiment):
-                there += counting.of_logged_model(model.model, model.metrics)
-                holders.append(Holder(owner=f"logged-model/{model.model.id}", uri=model.artifact_uri))
+                there += counting.of_logged_model(model.model, model.metrics, self._elsewhere(model.artifact_uri))
+                holders.append(holder_of(model))
             for holder in holders if self._files else ():
-                files = written.files(holder)
+                files = [] if self._elsewhere(holder.uri) else written.files(holder)
                 there[FILES] += len(files)
                 there[BYTES] += sum(file.size_bytes for file in files)
         for found in written.models():

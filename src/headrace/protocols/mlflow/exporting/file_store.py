@@ -46,7 +46,7 @@ class FileStoreWriter:
         """Write an experiment; returns its folder."""
         folder = self.root / ".trash" / found.id if found.deleted else self.root / found.id
         meta = {
-            "artifact_location": self.address(folder),
+            "artifact_location": found.artifact_location or self.address(folder),
             "creation_time": milliseconds(found.created_at),
             "experiment_id": found.id,
             "last_update_time": milliseconds(found.updated_at),
@@ -61,7 +61,7 @@ class FileStoreWriter:
         """Write a run without its histories and files; returns its folder."""
         folder = experiment / found.id
         meta: dict[str, Any] = {
-            "artifact_uri": self.address(folder / "artifacts"),
+            "artifact_uri": found.artifact_uri or self.address(folder / "artifacts"),
             "end_time": None if found.ended_at is None else milliseconds(found.ended_at),
             "entry_point_name": "",
             "experiment_id": found.experiment_id,
@@ -104,7 +104,7 @@ class FileStoreWriter:
         """Write a logged model without its files; returns its folder."""
         folder = experiment / "models" / found.id
         meta = {
-            "artifact_location": self.address(folder / "artifacts"),
+            "artifact_location": found.artifact_uri or self.address(folder / "artifacts"),
             "creation_timestamp": milliseconds(found.created_at),
             "experiment_id": found.experiment_id,
             "last_updated_timestamp": milliseconds(found.updated_at),
@@ -221,6 +221,6 @@ def _short(*parts: str) -> str:
 
 
 def _write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True)
-    with (folder / META).open("w", encoding="utf-8") as file:
+    folder.mkdir(parents=True, exist_ok=True)  # a model's own files may have been put there before
+    with (folder / META).open("x", encoding="utf-8") as file:
         yaml.safe_dump(dict(meta), file, allow_unicode=True, default_flow_style=False)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headrace.errors import InvalidInput
-from headrace.protocols.mlflow.importing import database_models, local_files, values
+from headrace.protocols.mlflow.importing import database_models, stored_files, values
 from headrace.protocols.mlflow.importing.connections import Connection
-from headrace.protocols.mlflow.importing.local_files import NO_FOLDER
 from headrace.protocols.mlflow.importing.questions import Questions
 from headrace.protocols.mlflow.importing.source import (
     FoundFile,
@@ -17,6 +16,7 @@ from headrace.protocols.mlflow.importing.source import (
     FoundRun,
     Holder,
 )
+from headrace.protocols.mlflow.importing.stored_files import NO_FOLDER
 from headrace.protocols.mlflow.importing.values import DELETED, Point, moment
 from headrace.tracking.imported import ImportExperiment, ImportPoints, ImportRun
 from headrace.tracking.nouns import Dataset, DatasetInput, Inputs, ModelOutput
@@ -116,22 +116,23 @@ class DatabaseSource:
         """See `Source`."""
         yield from database_models.models(self._ask, self.problems)
 
+    def address(self, holder: Holder) -> str:
+        """See `Source`."""
+        return stored_files.address_of(holder, base=self._base, proxied=self._proxied)
+
     def files(self, holder: Holder) -> list[FoundFile]:
         """See `Source`."""
         try:
-            folder = local_files.folder_of(holder, base=self._base, proxied=self._proxied)
+            address = self.address(holder)
+            self._without_files += not address
+            return stored_files.listing(address) if address else []
         except InvalidInput as problem:
             self.problems.append(f"{holder.owner}: {problem.message}")
             return []
-        self._without_files += folder is None
-        return [] if folder is None else local_files.listing(folder)
 
     def fetch(self, holder: Holder, path: str, to: Path) -> None:
         """See `Source`."""
-        folder = local_files.folder_of(holder, base=self._base, proxied=self._proxied)
-        if folder is None:
-            raise InvalidInput("its files are not there", where=holder.owner)
-        local_files.copy(folder, path, to)
+        stored_files.copy(self.address(holder), path, to)
 
     def left_behind(self) -> dict[str, int]:
         """See `Source`."""

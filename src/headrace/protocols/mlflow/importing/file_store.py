@@ -9,8 +9,7 @@ import msgspec
 import yaml
 
 from headrace.errors import HeadraceError, InvalidInput
-from headrace.protocols.mlflow.importing import local_files, values
-from headrace.protocols.mlflow.importing.local_files import NO_FOLDER
+from headrace.protocols.mlflow.importing import stored_files, values
 from headrace.protocols.mlflow.importing.source import (
     FoundFile,
     FoundLoggedModel,
@@ -18,6 +17,7 @@ from headrace.protocols.mlflow.importing.source import (
     FoundRun,
     Holder,
 )
+from headrace.protocols.mlflow.importing.stored_files import NO_FOLDER
 from headrace.protocols.mlflow.importing.values import DELETED, MODEL_STATUSES, Point, moment
 from headrace.registry.imported import ImportModel, ImportVersion
 from headrace.tracking.imported import ImportExperiment, ImportLoggedModel, ImportPoints, ImportRun
@@ -102,22 +102,31 @@ class FileStoreSource:
             if (found := self._tried(folder, self._model)) is not None:
                 yield found
 
+    def address(self, holder: Holder) -> str:
+        """See `Source`: where they were written, or beside their record if the folder was moved."""
+        written = stored_files.address_of(holder, base=self.root.parent)
+        kind, _, name = holder.owner.partition("/")
+        if written or kind == "version":
+            return written
+        below = Path("models", name) if kind == "logged-model" else Path(name)
+        beside = next((at / below / ARTIFACTS for at in self._folders.values() if (at / below).is_dir()), None)
+        if beside is None:
+            return ""
+        return stored_files.address_of(Holder(owner=holder.owner, uri=str(beside)), base=self.root)
+
     def files(self, holder: Holder) -> list[FoundFile]:
         """See `Source`."""
         try:
-            folder = self._folder_of(holder)
+            address = self.address(holder)
+            self._without_files += not address
+            return stored_files.listing(address) if address else []
         except InvalidInput as problem:
             self.problems.append(f"{holder.owner}: {problem.message}")
             return []
-        self._without_files += folder is None
-        return [] if folder is None else local_files.listing(folder)
 
     def fetch(self, holder: Holder, path: str, to: Path) -> None:
         """See `Source`."""
-        folder = self._folder_of(holder)
-        if folder is None:
-            raise InvalidInput("its files are not there", where=holder.owner)
-        local_files.copy(folder, path, to)
+        stored_files.copy(self.address(holder), path, to)
 
     def left_behind(self) -> dict[str, int]:
         """See `Source`."""
@@ -135,18 +144,6 @@ class FileStoreSource:
             for folder in _subfolders(place):
                 if folder.name not in {TRASH, REGISTRY} and (folder / META).is_file():
                     yield folder
-
-    def _folder_of(self, holder: Holder) -> Path | None:
-        """Where a holder's files are: where they were written, or beside its record if the folder was moved."""
-        written = local_files.folder_of(holder, base=self.root.parent)
-        kind, _, name = holder.owner.partition("/")
-        if written is not None or kind == "version":
-            return written
-        below = Path("models", name) if kind == "logged-model" else Path(name)
-        beside = next((at / below / ARTIFACTS for at in self._folders.values() if (at / below).is_dir()), None)
-        if beside is None:
-            return None
-        return local_files.folder_of(Holder(owner=holder.owner, uri=str(beside)), base=self.root)
 
     def _tried(self, path: Path, read: Callable[[Path], T]) -> T | None:
         try:

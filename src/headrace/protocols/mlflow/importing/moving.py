@@ -6,16 +6,27 @@ cut off goes on where it stopped, and one that is repeated changes nothing.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
 from headrace.client.transport import Transport
+from headrace.errors import HeadraceError
 from headrace.protocols.mlflow.importing import report as counting
 from headrace.protocols.mlflow.importing.registered import RegisteredModels
-from headrace.protocols.mlflow.importing.report import BYTES, FILES, KINDS, LOGGED_MODELS, POINTS, RUNS, Report
-from headrace.protocols.mlflow.importing.source import FoundLoggedModel, FoundRun, Holder, Source
+from headrace.protocols.mlflow.importing.report import (
+    BYTES,
+    FILES,
+    KINDS,
+    LOGGED_MODELS,
+    PLACES,
+    POINTS,
+    RUNS,
+    Report,
+)
+from headrace.protocols.mlflow.importing.source import FoundLoggedModel, FoundRun, Holder, Source, holder_of
 from headrace.protocols.mlflow.importing.uploads import send
 from headrace.tracking.imported import (
     SOURCE_ID_TAG,
@@ -24,6 +35,7 @@ from headrace.tracking.imported import (
     ImportedExperiment,
     ImportExperiment,
     ImportFiles,
+    ImportLoggedModel,
     ImportModelMetrics,
     ImportPoints,
     ImportRun,
@@ -36,11 +48,23 @@ from headrace.tracking.imported import (
 from headrace.tracking.nouns import Experiment, ExperimentQuery
 
 T = TypeVar("T")
+R = TypeVar("R", ImportRun, ImportLoggedModel)
 
 AT_ONCE = 100
 """How many runs or logged models are looked for, and written, in one request."""
 
 POINTS_AT_ONCE = 20_000
+
+
+class Carry(StrEnum):
+    """What becomes of files.
+
+    The files of registered versions are copied unless all are left: what is registered must not change.
+    """
+
+    COPY = "copy"
+    REFER = "reference"
+    LEAVE = "none"
 
 
 class ExperimentPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +84,13 @@ class Import:
     Args:
         source: what is read.
         transport: to the platform that it is written to.
-        files: whether files are copied.
+        files: what becomes of files.
         dry_run: count both sides and write nothing.
         tell: hears of progress.
     """
 
     def __init__(
-        self, source: Source, transport: Transport, *, files: bool = True, dry_run: bool = False, tell: Tell
+        self, source: Source, transport: Transport, *, files: Carry = Carry.COPY, dry_run: bool = False, tell: Tell
     ) -> None:
         self._source = source
         self._transport = transport
@@ -74,9 +98,8 @@ class Import:
         self._dry_run = dry_run
         self._tell = tell
         self._ids: dict[str, str] = {}
-        self.report = Report(
-            counted=KINDS if files else tuple(kind for kind in KINDS if kind not in {FILES, BYTES})
-        )
+        uncounted = {Carry.COPY: {PLACES}, Carry.REFER: {FILES, BYTES}, Carry.LEAVE: {FILES, BYTES, PLACES}}[files]
+        self.report = Report(counted=tuple(kind for kind in KINDS if kind not in uncounted))
 
     def run(self) -> Report:
         """Move everything, in the order in which one thing needs the other."""
@@ -92,7 +115,12 @@ class Import:
             for models in pages(self._source.logged_models(experiment)):
                 self._move_metrics_and_files(models)
         RegisteredModels(
-            self._source, self._transport, self.report, files=self._files, dry_run=self._dry_run, tell=self._tell
+            self._source,
+            self._transport,
+            self.report,
+            files=self._files is not Carry.LEAVE,
+            dry_run=self._dry_run,
+            tell=self._tell,
         ).move()
         self.report.problems += self._source.problems
         self.report.left_behind = {what: count for what, count in self._source.left_behind().items() if count}
@@ -128,30 +156,32 @@ class Import:
 
     def _move_logged_models(self, found: Sequence[FoundLoggedModel]) -> None:
         """The models themselves, before the runs that read and made them."""
+        places = {each.model.id: self._place_of(holder_of(each)) for each in found}
         for each in found:
-            self.report.there += counting.of_logged_model(each.model, each.metrics)
+            self.report.there += counting.of_logged_model(each.model, each.metrics, places[each.model.id])
         if self._dry_run:
             return
         here = self._look(models=found).logged_models
-        lacking = [each.model for each in found if not _has_model(here.get(each.model.id), each)]
-        self.report.new[LOGGED_MODELS] += sum(model.id not in here for model in lacking)
+        lacking = [each for each in found if not _has_model(here.get(each.model.id), each)]
+        self.report.new[LOGGED_MODELS] += sum(each.model.id not in here for each in lacking)
         if lacking:
-            self._write("logged-models", [self._at_home(model) for model in lacking])
+            self._write("logged-models", [self._at_home(each.model, places[each.model.id]) for each in lacking])
 
     def _move_runs(self, found: Sequence[FoundRun]) -> None:
         here = self._look(runs=found).runs
+        places = {each.run.id: self._place_of(holder_of(each)) for each in found}
         for each in found:
-            self.report.there += counting.of_run(each.run)
-        lacking = [each.run for each in found if not _has_run(here.get(each.run.id), each.run)]
-        self.report.new[RUNS] += sum(run.id not in here for run in lacking)
+            self.report.there += counting.of_run(each.run, places[each.run.id])
+        lacking = [each for each in found if not _has_run(here.get(each.run.id), each.run)]
+        self.report.new[RUNS] += sum(each.run.id not in here for each in lacking)
         before = here
         if lacking and not self._dry_run:
-            self._write("runs", [self._at_home(run) for run in lacking])
+            self._write("runs", [self._at_home(each.run, places[each.run.id]) for each in lacking])
             here = self._look(runs=found).runs
         self._move_points(found, before, here)
         for each in found:
             held = here[each.run.id].held if each.run.id in here else None
-            self._move_files(Holder(owner=f"run/{each.run.id}", uri=each.artifact_uri), held)
+            self._move_files(holder_of(each), held)
         if not self._dry_run:
             here = self._look(runs=found).runs
         for run in here.values():
@@ -185,7 +215,7 @@ class Import:
 
     def _move_files(self, holder: Holder, held: Held | None) -> None:
         """The files of something that is here; `held` is None when it could not be taken in."""
-        if not self._files:
+        if self._files is not Carry.COPY:
             return
         files = self._source.files(holder)
         there = Held(files=len(files), size_bytes=sum(file.size_bytes for file in files))
@@ -208,16 +238,27 @@ class Import:
             self._write("model-metrics", measured)
         for each in found:
             held = here[each.model.id].held if each.model.id in here else None
-            self._move_files(Holder(owner=f"logged-model/{each.model.id}", uri=each.artifact_uri), held)
+            self._move_files(holder_of(each), held)
         if not self._dry_run:
             here = self._look(models=found).logged_models
         for model in here.values():
             self.report.here += counting.of_logged_model_here(model)
         self._tell(LOGGED_MODELS, len(found))
 
-    def _at_home(self, found: Any) -> Any:
-        """A run or a logged model in its experiment here."""
-        return msgspec.structs.replace(found, experiment_id=self._ids[found.experiment_id])
+    def _at_home(self, found: R, place: str) -> R:
+        """A run or a logged model in its experiment here, which says where its files are if they stay there."""
+        home = self._ids[found.experiment_id]
+        return msgspec.structs.replace(found, experiment_id=home, artifact_uri=place)
+
+    def _place_of(self, holder: Holder) -> str:
+        """Where the files of a holder stay; empty when they are copied, or are nowhere."""
+        if self._files is not Carry.REFER:
+            return ""
+        try:
+            return self._source.address(holder)
+        except HeadraceError as problem:
+            self.report.problems.append(f"{holder.owner}: {problem.message}")
+            return ""
 
     def _look(self, *, runs: Sequence[FoundRun] = (), models: Sequence[FoundLoggedModel] = ()) -> Here:
         wanted = Look(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +25,14 @@ _PLACES = (
     (re.compile(r".*/(?P<id>[0-9a-f]{32})/artifacts(?:/(?P<folder>.+))?"), "run"),
 )
 """The addresses under which MLflow knows the files of a run or of a logged model."""
+
+
+class Place(NamedTuple):
+    """Whose files a version is made of, and where they are if not here."""
+
+    owner: str
+    folder: str
+    elsewhere: str
 
 
 class RegisteredModels:
@@ -78,10 +86,11 @@ class RegisteredModels:
             return version
         location = found.locations.get(version.number, "")
         for address in (version.source, location):
-            place = self._place(address)
-            if place is not None:
-                owner, folder = place
-                return msgspec.structs.replace(version, owner=owner, folder=folder)
+            found_here = self._place(address)
+            if found_here is not None and not found_here.elsewhere:
+                return msgspec.structs.replace(version, owner=found_here.owner, folder=found_here.folder)
+            if found_here is not None:
+                location = f"{found_here.elsewhere}/{found_here.folder}".rstrip("/")
         holder = Holder(owner=f"version/{found.model.name}/{version.number}", uri=location)
         listed = self._source.files(holder) if location else []
         if not listed:
@@ -90,7 +99,7 @@ class RegisteredModels:
         made_of = tuple(ModelFile(path=file.path, digest=file.digest, size_bytes=file.size_bytes) for file in sent)
         return msgspec.structs.replace(version, files=made_of)
 
-    def _place(self, address: str) -> tuple[str, str] | None:
+    def _place(self, address: str) -> Place | None:
         """The owner and the folder here that an address of the source means; None when no such owner has files."""
         for pattern, kind in _PLACES:
             match = pattern.fullmatch(address.rstrip("/"))
@@ -99,9 +108,12 @@ class RegisteredModels:
             name = match["id"]
             look = Look(runs=(name,)) if kind == "run" else Look(logged_models=(name,))
             here = self._call("look", look, Here)
-            held = [run.held for run in here.runs.values()] + [model.held for model in here.logged_models.values()]
-            if held and held[0].files:
-                return f"{kind}/{name}", match["folder"] or ""
+            owner, folder = f"{kind}/{name}", match["folder"] or ""
+            known = [(each.held, each.run.artifact_uri) for each in here.runs.values()]
+            known += [(each.held, each.model.artifact_uri) for each in here.logged_models.values()]
+            for held, elsewhere in known:
+                if held.files or elsewhere:
+                    return Place(owner=owner, folder=folder, elsewhere=elsewhere)
         return None
 
     def _call(self, what: str, body: Any, returns: type[T]) -> T:

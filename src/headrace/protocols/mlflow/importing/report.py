@@ -23,10 +23,11 @@ STAGES = "versions in a stage"
 ALIASES = "aliases"
 FILES = "files"
 BYTES = "bytes of files"
+PLACES = "places of files"
 
 KINDS = (
     EXPERIMENTS, RUNS, PARAMS, POINTS, TAGS, INPUTS, LINKS, LOGGED_MODELS, MODEL_METRICS, MODELS, VERSIONS, STAGES,
-    ALIASES, FILES, BYTES,
+    ALIASES, FILES, BYTES, PLACES,
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ class Report(msgspec.Struct, kw_only=True):
         new: how many experiments, runs, logged models and registered models were written, by kind.
         problems: what could not be read or kept, a line each.
         left_behind: what is not carried, with its number.
-        counted: the kinds that were compared; without files when they were not asked for.
+        counted: the kinds that were compared; files only as they were asked for.
     """
 
     there: Counter[str] = msgspec.field(default_factory=Counter)
@@ -60,8 +61,8 @@ def of_experiment(found: ImportExperiment | Experiment) -> Counter[str]:
     return Counter({EXPERIMENTS: 1, TAGS: len(found.tags)})
 
 
-def of_run(found: ImportRun) -> Counter[str]:
-    """A run of a source, without its points and files."""
+def of_run(found: ImportRun, place: str = "") -> Counter[str]:
+    """A run of a source, without its points and files; `place` is where its files stay."""
     return Counter(
         {
             RUNS: 1,
@@ -69,6 +70,7 @@ def of_run(found: ImportRun) -> Counter[str]:
             TAGS: len(found.tags),
             INPUTS: len(found.inputs.datasets),
             LINKS: len(set(found.inputs.models)) + len({output.model_id for output in found.outputs}),
+            PLACES: bool(place),
         }
     )
 
@@ -86,14 +88,21 @@ def of_run_here(found: RunHere) -> Counter[str]:
             POINTS: found.points,
             FILES: found.held.files,
             BYTES: found.held.size_bytes,
+            PLACES: bool(run.artifact_uri),
         }
     )
 
 
-def of_logged_model(found: ImportLoggedModel, metrics: tuple[ModelMetric, ...]) -> Counter[str]:
-    """A logged model of a source, without its files."""
+def of_logged_model(found: ImportLoggedModel, metrics: tuple[ModelMetric, ...], place: str = "") -> Counter[str]:
+    """A logged model of a source, without its files; `place` is where they stay."""
     return Counter(
-        {LOGGED_MODELS: 1, PARAMS: len(found.params), TAGS: len(found.tags), MODEL_METRICS: len(metrics)}
+        {
+            LOGGED_MODELS: 1,
+            PARAMS: len(found.params),
+            TAGS: len(found.tags),
+            MODEL_METRICS: len(metrics),
+            PLACES: bool(place),
+        }
     )
 
 
@@ -107,6 +116,7 @@ def of_logged_model_here(found: LoggedModelHere) -> Counter[str]:
             MODEL_METRICS: len(found.model.metrics),
             FILES: found.held.files,
             BYTES: found.held.size_bytes,
+            PLACES: bool(found.model.artifact_uri),
         }
     )
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import stamina
 
 from headrace.errors import InvalidInput, Unavailable
+from headrace.kernel.roots import normalized
 from headrace.protocols.mlflow.importing import values
 from headrace.protocols.mlflow.importing.server_records import (
     experiment_of,
@@ -24,6 +25,7 @@ from headrace.protocols.mlflow.importing.source import (
     FoundRun,
     Holder,
 )
+from headrace.protocols.mlflow.importing.stored_files import PROXIED
 from headrace.protocols.mlflow.importing.values import Point
 from headrace.tracking.imported import ImportExperiment, ImportPoints
 
@@ -108,6 +110,13 @@ class ServerSource:
                 answer = self._call("GET", "model-versions/get-download-uri", where)
                 locations[version.number] = answer.get("artifact_uri") or version.source
             yield FoundModel(model=model_of(model, versions), locations=locations)
+
+    def address(self, holder: Holder) -> str:
+        """See `Source`: what the server proxies is nowhere else."""
+        scheme = urlsplit(holder.uri).scheme
+        if scheme in {"", "file", PROXIED, "http", "https"}:
+            raise InvalidInput(f"its files at {holder.uri[:200]} are with that server", where=holder.owner)
+        return normalized(holder.uri)
 
     def files(self, holder: Holder) -> list[FoundFile]:
         """See `Source`."""

@@ -56,6 +56,13 @@ class FoundLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     artifact_uri: str
 
 
+def holder_of(found: FoundRun | FoundLoggedModel) -> Holder:
+    """Who has the files of a run or a logged model."""
+    if isinstance(found, FoundRun):
+        return Holder(owner=f"run/{found.run.id}", uri=found.artifact_uri)
+    return Holder(owner=f"logged-model/{found.model.id}", uri=found.artifact_uri)
+
+
 class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     """A registered model of the source.
 
@@ -100,6 +107,13 @@ class Source(Protocol):
 
     def models(self) -> Iterator[FoundModel]:
         """The registered models with their versions and aliases."""
+        ...
+
+    def address(self, holder: Holder) -> str:
+        """Where the files of a holder are for others too: an absolute path or an address in an object store.
+
+        Empty when it has none, or they are not there. A place that others cannot reach raises InvalidInput.
+        """
         ...
 
     def files(self, holder: Holder) -> list[FoundFile]:
