@@ -125,10 +125,17 @@ def test_uploads_that_cannot_begin(door: Door, folder: str) -> None:
         (folder, {"num_parts": 1}),
         (f"{folder}/%2e%2e", {"path": "x", "num_parts": 1}),
         (folder, {"path": "..", "num_parts": 1}),
-        ("nowhere", {"path": "x", "num_parts": 1}),
+        ("not/a/run", {"path": "x", "num_parts": 1}),
     ):
         door.fault("POST", f"{create}{target}", 400, **fields)
     door.fault("POST", f"{create}0/{'0' * 32}/artifacts", 404, path="x", num_parts=1)
+
+
+def test_a_client_that_leaves_the_run_out_sends_the_file_whole(door: Door) -> None:
+    for folder in ("", "/up"):
+        code, message = door.fault("POST", f"mlflow-artifacts/mpu/create{folder}", 501, path="x", num_parts=1)
+        assert code == "NOT_IMPLEMENTED"
+        assert message.startswith("Multipart upload is not supported for the current artifact repository")
 
 
 def test_parts_of_a_file_at_a_root(door: Door, roots: ArtifactRoots, tmp_path: Path) -> None:

@@ -17,18 +17,21 @@ from headrace.errors import InvalidInput, NotServed
 from headrace.kernel.access import Role
 from headrace.kernel.blobs import Blob
 from headrace.kernel.clocks import Clock
+from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_hex
 from headrace.kernel.settings import Settings
 from headrace.kernel.tickets import Tickets
 from headrace.protocols.mlflow import locations, placed
 from headrace.protocols.mlflow.decoding import decode
 from headrace.protocols.mlflow.endpoints import encode, mounted
+from headrace.protocols.mlflow.locations import Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.proxy import writable
 from headrace.tracking import artifacts
 from headrace.tracking.files import FileLink, Files
 
 CREATE = both("mlflow-artifacts/mpu/create/{folder:path}")
+NOWHERE = both("mlflow-artifacts/mpu/create")
 COMPLETE = both("mlflow-artifacts/mpu/complete/{folder:path}")
 ABORT = both("mlflow-artifacts/mpu/abort/{folder:path}")
 PART = "mlflow-artifacts/mpu/part/{number:int}"
@@ -39,6 +42,12 @@ LINK_DOWN = both("mlflow/artifacts/presigned-download-url")
 TICKET_HEADER = "X-Headrace-Ticket"
 UPLOAD, UPLOADED = "upload", "uploaded part"
 PARTS_LIMIT = 10_000
+LEAST_SEGMENTS = 3
+"""A file of a run is at least at <experiment>/<run>/artifacts/<name>."""
+
+UNSUPPORTED = "Multipart upload is not supported for the current artifact repository"
+"""The words at which clients go on without parts."""
+
 UPLOAD_TIME = timedelta(hours=24)
 LINK_TIME = timedelta(minutes=15)
 LONGEST_LINK_S = 604_800
@@ -110,7 +119,7 @@ async def create_upload(
     wanted = await decode(request, Create)
     if not 1 <= wanted.num_parts <= PARTS_LIMIT:
         raise InvalidInput(f"an upload has 1 to {PARTS_LIMIT} parts", where="num_parts")
-    location = await files.transactions.read(lambda tx: writable(tx, _target(folder, wanted.path)))
+    location = await files.transactions.read(lambda tx: _begun(tx, _target(folder, wanted.path)))
     upload = Upload(new_hex(), location.owner, location.path, wanted.num_parts)
     ticket = tickets.issue(UPLOAD, upload, now=clock.now(), valid_for=UPLOAD_TIME)
     here = settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
@@ -121,6 +130,11 @@ async def create_upload(
         for number in range(1, wanted.num_parts + 1)
     ]
     return encode({"upload_id": ticket, "credentials": credentials})
+
+
+async def create_nowhere() -> Response[bytes]:
+    """Refuse an upload whose address names no run, in words at which a client sends the file whole."""
+    raise NotServed(UNSUPPORTED, where="path")
 
 
 async def put_part(
@@ -192,6 +206,13 @@ async def link_down(request: Caller, files: Kept) -> Response[bytes]:
     return encode({"presigned_url": link.url, "headers": {}, "file_size": link.size_bytes})
 
 
+def _begun(tx: Tx, path: str) -> Location:
+    """Where an upload goes; MLflow 2.9 leaves the run out of the address, and can only send the file whole."""
+    if path.count("/") < LEAST_SEGMENTS:
+        raise NotServed(UNSUPPORTED, where="path")
+    return writable(tx, path)
+
+
 async def _upload(files: Files, tickets: Tickets, clock: Clock, folder: str, wanted: Complete) -> Upload:
     """The upload of a ticket, once it is known to be for this file."""
     upload = tickets.read(UPLOAD, wanted.upload_id, Upload, now=clock.now())
@@ -233,6 +254,7 @@ def _required(link: FileLink | None) -> FileLink:
 
 HANDLERS = [
     mounted("POST", CREATE)(create_upload),
+    mounted("POST", NOWHERE)(create_nowhere),
     mounted("PUT", both(PART), request_max_body_size=None)(put_part),
     mounted("POST", COMPLETE)(complete_upload),
     mounted("POST", ABORT)(abort_upload),
@@ -241,7 +263,7 @@ HANDLERS = [
     mounted("POST", LINK_DOWN)(link_down),
 ]
 AUTHORIZATION: dict[str, Role | None] = {
-    **{f"POST {path}": Role.DEVELOPER for path in (*CREATE, *COMPLETE, *ABORT, *LINK_UP)},
+    **{f"POST {path}": Role.DEVELOPER for path in (*CREATE, *NOWHERE, *COMPLETE, *ABORT, *LINK_UP)},
     **{f"PUT {path}": None for path in both(PART)},  # who has the ticket
     **{f"GET {path}": Role.VIEWER for path in PRESIGNED},
     **{f"POST {path}": Role.VIEWER for path in LINK_DOWN},
