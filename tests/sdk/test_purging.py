@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import headrace as hr
-from headrace.errors import InvalidInput, NotFound, Pinned
+from headrace.errors import InvalidInput, NotFound, Pinned, StartError
 from headrace.sdk.platform import Platform
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
 from headrace.tracking.nouns import Run
@@ -111,3 +112,29 @@ def test_young_bytes_are_spared(own: TemporaryPlatform) -> None:
     spared = own.local.collect(dry_run=False)
     assert (spared.blobs, spared.young, spared.examined) == (0, 1, 1)
     assert own.local.collect(NOW, dry_run=False).blobs == 1
+
+
+def test_a_platform_with_a_retention_does_it_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    with temporary_platform(home) as own:
+        run_id = logged(own, "text")
+        delete(own.local, run_id)
+    with temporary_platform(home, {"HEADRACE_RETENTION": "0s"}) as own:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                own.local.runs.get(run_id)
+            except NotFound:
+                break
+            time.sleep(0.1)
+        with pytest.raises(NotFound):
+            own.local.runs.get(run_id)
+
+
+def test_a_retention_that_is_none_is_told_at_the_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StartError, match="retention 'long' is not a duration"),
+        temporary_platform(tmp_path / "home", {"HEADRACE_RETENTION": "long"}),
+    ):
+        pass

@@ -11,7 +11,7 @@ from headrace.errors import InvalidInput, NotFound, Pinned
 from headrace.kernel import events, pins
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.clocks import ManualClock
-from headrace.kernel.database import Database, Tx
+from headrace.kernel.database import Blocking, Database, Tx
 from headrace.tracking import (
     artifacts,
     collecting,
@@ -21,6 +21,7 @@ from headrace.tracking import (
     logging,
     purging,
     runs,
+    sweeping,
     tables,
 )
 from headrace.tracking.nouns import (
@@ -195,3 +196,38 @@ def test_only_blobs_that_nothing_names_are_collected(
     last = database.read(lambda tx: events.of_subject(tx, "blobs"))[-1]
     assert set(last.payload["digests"]) == {blob.digest for blob in gone}
     assert database.write(lambda tx: collecting.remove(tx, blobs, found), actor="ada") == []
+
+
+def test_a_sweep_removes_what_is_old_enough(
+    database: Database, make: Make, blobs: BlobStore, clock: ManualClock
+) -> None:
+    transactions = Blocking(database, actor="system")
+    kept, going = make("kept"), make("going")
+    (output,) = database.read(lambda tx: runs.get(tx, going.id)).outputs
+    database.write(lambda tx: lifecycle.delete_experiment(tx, going.experiment_id), actor="ana")
+    database.write(lambda tx: logged_models.delete(tx, output.model_id), actor="ana")
+    clock.advance(29 * DAY)
+    sweeping.sweep(transactions, blobs, 30 * DAY)
+    assert database.read(lambda tx: runs.get(tx, going.id)).deleted
+    clock.advance(DAY)
+    sweeping.sweep(transactions, blobs, 30 * DAY)
+    with pytest.raises(NotFound):
+        database.read(lambda tx: runs.get(tx, going.id))
+    assert len(list(blobs.stored())) == 4  # by the disk's clock they were put just now
+    clock.advance(1000 * DAY)
+    sweeping.sweep(transactions, blobs, 30 * DAY)
+    assert len(list(blobs.stored())) == 2
+    assert database.read(lambda tx: runs.get(tx, kept.id)).params == {"depth": "3"}
+
+
+def test_a_sweep_goes_on_while_there_is_more(
+    database: Database, blobs: BlobStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "AT_ONCE", 3)
+    for _ in range(8):
+        run = database.write(lambda tx: runs.create(tx, CreateRun(experiment="many")), actor="ana")
+        database.write(lambda tx, run=run: lifecycle.delete_run(tx, run.id), actor="ana")  # type: ignore[misc]
+    clock.advance(DAY)
+    before = rows(database)
+    sweeping.sweep(Blocking(database, actor="system"), blobs, timedelta(0))
+    assert before["tracking_runs"] - rows(database)["tracking_runs"] == 8

@@ -142,6 +142,23 @@ class Database(Protocol):
         ...
 
 
+class Blocking:
+    """A database on behalf of one principal in one workspace, for code in a thread of its own."""
+
+    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+        self._database = database
+        self._actor = actor
+        self._workspace = workspace
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a transaction; returns when it is durable."""
+        return self._database.write(work, actor=self._actor, workspace=self._workspace)
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on a snapshot."""
+        return self._database.read(work, actor=self._actor, workspace=self._workspace)
+
+
 class Transactions:
     """A database bound to one principal and workspace: what routes are given."""
 
@@ -149,6 +166,11 @@ class Transactions:
         self._database = database
         self.actor = actor
         self.workspace = workspace
+
+    @property
+    def blocking(self) -> Blocking:
+        """The same for a thread."""
+        return Blocking(self._database, actor=self.actor, workspace=self.workspace)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a transaction; returns when it is durable."""

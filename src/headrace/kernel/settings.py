@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         synchronous: SQLite's flush at commit: "FULL" survives power loss, "NORMAL" a crash of the process.
         alert_channels: `name=URL` pairs separated by blanks: where alerts named in projects go. URLs are secrets.
         alerts_allow_loopback: lets alerts go to this machine, for tests and demonstrations.
+        retention: how long ago runs, logged models and experiments must have been deleted to be removed for good by
+            themselves, such as 30d; empty means that they stay until `headrace gc`.
         upload_limit_bytes: largest single upload.
         checkpoint_every: events between two signed checkpoints of the audit chain.
         spool: folder where runs wait to be sent; empty means HOME/spool.
@@ -61,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     synchronous: str = "FULL"
     alert_channels: str = ""
     alerts_allow_loopback: bool = False
+    retention: str = ""
     upload_limit_bytes: int = 2 * 1024**3
     checkpoint_every: int = 100
     spool: str = ""

@@ -20,17 +20,18 @@ from litestar.openapi.spec import Components, SecurityScheme
 from headrace.errors import HeadraceError
 from headrace.kernel import audit, checkpoints, migrate, subscriptions
 from headrace.kernel.bells import Bell
-from headrace.kernel.database import Tx
+from headrace.kernel.database import Blocking, Tx
 from headrace.kernel.settings import Settings
+from headrace.project.durations import parse_duration
 from headrace.server import composition
 from headrace.server.authorization import Authorize
-from headrace.server.loops import Chore, Loops, looks
+from headrace.server.loops import SYSTEM, Chore, Loops, looks
 from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
 from headrace.server.resources import Resources, dependencies, open_resources
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
-from headrace.tracking import experiments
+from headrace.tracking import experiments, sweeping
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 SMALL_BODY_BYTES = 16 * 1024**2
 CHECKPOINT_LOOK_S = 2.0
 CHECKPOINT_LATEST_S = 60.0
+RETENTION_LOOK_S = 6 * 3600.0
 
 
 def build(resources: Resources) -> Litestar:
@@ -52,14 +54,15 @@ def build(resources: Resources) -> Litestar:
         with signing:
             audit.sign_checkpoint(database, signed, resources.signing_key, every=every if signed.exists() else 1)
 
-    loops = Loops(
-        database,
-        looks(list(composition.SUBSCRIBERS), handlings, list(composition.LOOKS)),
-        [
-            Chore("audit checkpoints by length", CHECKPOINT_LOOK_S, partial(sign, settings.checkpoint_every)),
-            Chore("audit checkpoints by time", CHECKPOINT_LATEST_S, partial(sign, 1)),
-        ],
-    )
+    chores = [
+        Chore("audit checkpoints by length", CHECKPOINT_LOOK_S, partial(sign, settings.checkpoint_every)),
+        Chore("audit checkpoints by time", CHECKPOINT_LATEST_S, partial(sign, 1)),
+    ]
+    if settings.retention:
+        retention = parse_duration(settings.retention, where="HEADRACE_RETENTION", field="retention")
+        sweep = partial(sweeping.sweep, Blocking(database, actor=SYSTEM), resources.blobs, retention)
+        chores.append(Chore("retention", RETENTION_LOOK_S, sweep))
+    loops = Loops(database, looks(list(composition.SUBSCRIBERS), handlings, list(composition.LOOKS)), chores)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncIterator[None]:
