@@ -75,18 +75,27 @@ class Authorize:
         if route not in self._table:
             raise PermissionRefused("this route is not open to anyone", where=route)
         needed = self._table[route]
-        if needed is None:
-            return
-        principal = connection.scope["state"].get("principal")
-        if not isinstance(principal, Principal):
-            raise NotAuthenticated(
-                "this platform asks for a login",
-                where=route,
-                fix="Send a token: set HEADRACE_TOKEN, or the header Authorization: Bearer <token>.",
-            )
-        if not permits(principal, needed):
-            raise PermissionRefused(
-                f"{principal.name} has not got the role {needed.value}",
-                where=route,
-                fix=f"Ask an admin: headrace access grant {principal.name} {needed.value}",
-            )
+        if needed is not None:
+            admitted(connection.scope["state"].get("principal"), needed, route)
+
+
+def admitted(principal: object, needed: Role, route: str) -> Principal:
+    """The principal of a request that needs a role.
+
+    Raises:
+        NotAuthenticated: nobody is logged in.
+        PermissionRefused: the principal has not got the role.
+    """
+    if not isinstance(principal, Principal):
+        raise NotAuthenticated(
+            "this platform asks for a login",
+            where=route,
+            fix="Send a token: set HEADRACE_TOKEN, or the header Authorization: Bearer <token>.",
+        )
+    if not permits(principal, needed):
+        raise PermissionRefused(
+            f"{principal.name} has not got the role {needed.value}",
+            where=route,
+            fix=f"Ask an admin: headrace access grant {principal.name} {needed.value}",
+        )
+    return principal

@@ -16,15 +16,19 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Scope
 
 from headrace.errors import HeadraceError
 from headrace.kernel import audit, checkpoints, migrate, subscriptions
+from headrace.kernel.access import Role
 from headrace.kernel.bells import Bell
-from headrace.kernel.database import Blocking, Tx
+from headrace.kernel.database import Blocking, Database, Transactions, Tx
 from headrace.kernel.settings import Settings
 from headrace.project.durations import parse_duration
+from headrace.protocols.mlflow import routes as mlflow_routes
+from headrace.protocols.mlflow.rows import Rows
 from headrace.server import composition
-from headrace.server.authorization import Authorize
+from headrace.server.authorization import Authorize, admitted
 from headrace.server.loops import SYSTEM, Chore, Loops, looks
 from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
@@ -71,10 +75,9 @@ def build(resources: Resources) -> Litestar:
         await loops.stop()
         await asyncio.to_thread(sign, 1)
 
-    return Litestar(
+    app = Litestar(
         route_handlers=list(composition.HANDLERS),
         dependencies=dependencies(resources),
-        middleware=[Security(settings, database)],
         guards=[Authorize(composition.authorization())],
         exception_handlers={
             HeadraceError: on_headrace_error,
@@ -100,6 +103,16 @@ def build(resources: Resources) -> Litestar:
         request_max_body_size=SMALL_BODY_BYTES,
         logging_config=None,
     )
+    rows = Rows(mlflow_routes.ENDPOINTS, partial(_admit, database), app.asgi_handler)
+    app.asgi_handler = Security(settings, database, rows)
+    return app
+
+
+def _admit(database: Database, scope: Scope, needed: Role) -> Transactions:
+    """On whose behalf a request is served past the router."""
+    route = f"{scope.get('method')} {scope['path']}"
+    principal = admitted(scope["state"].get("principal"), needed, route)
+    return Transactions(database, actor=principal.id, workspace=principal.workspace)
 
 
 def run(settings: Settings, _name: str, port: int) -> None:

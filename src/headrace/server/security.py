@@ -4,11 +4,10 @@ import asyncio
 import base64
 import binascii
 import hmac
+from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from litestar.datastructures import Headers
-from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import HeadraceError, InvalidInput, PermissionRefused
@@ -23,41 +22,41 @@ from headrace.serving.admission import LOOPBACK, login_required
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN = "/api/v1/"
 JSON = "application/json"
+_READ = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"authorization"})
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 SYSTEM = Principal(id="system", name="system", roles=(Role.SYSTEM, Role.DEVELOPER))
 
 
-class Security(ASGIMiddleware):
-    """Checks Host, Origin and content type, and names the principal.
+class Security:
+    """An ASGI application that checks Host, Origin and content type, and names the principal for the one behind it.
 
     A page on another site can make a browser send simple requests here; so a request that changes something is
     refused when it comes from another origin or carries a body that a form could have sent.
     """
 
-    scopes = (ScopeType.HTTP,)
-
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, guarded: ASGIApp) -> None:
         self._database = database
+        self._guarded = guarded
         self._system_token = settings.system_token
         self._loopback = not login_required(settings.host)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on with `principal` in its state."""
-        headers = Headers.from_scope(scope)
+        headers = {name: value for name, value in scope["headers"] if name in _READ}
+        path = str(scope.get("path"))
         try:
-            self._check_origin(str(scope.get("method")), str(scope.get("path")), headers)
+            self._check_origin(str(scope.get("method")), path, headers)
             scope["state"]["principal"] = await self._identify(headers)
         except HeadraceError as problem:
-            foreign = faults.speaks(str(scope.get("path")))  # MLflow's clients read no other shape than theirs
+            foreign = faults.speaks(path)  # MLflow's clients read no other shape than theirs
             await (faults.send_fault if foreign else send_problem)(problem, send)
             return
-        await next_app(scope, receive, send)
+        await self._guarded(scope, receive, send)
 
-    def _check_origin(self, method: str, path: str, headers: Headers) -> None:
-        host = headers.get("host", "")
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-        if self._loopback and name not in LOOPBACK:
+    def _check_origin(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._loopback and not _is_loopback(host):
             raise PermissionRefused(
                 "this platform is bound to this machine and answers to no other name",
                 where="Host",
@@ -65,23 +64,27 @@ class Security(ASGIMiddleware):
             )
         if method in READING:
             return
-        origin = headers.get("origin")
-        if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or headers.get(
-            "sec-fetch-site", "none"
-        ) not in {"none", "same-origin"}:
+        origin = headers.get(b"origin")
+        foreign = origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower()
+        if foreign or headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         # a form can only POST; what is PUT may be any file
         if method == "POST" and (kind in FORMS or (path.startswith(OWN) and kind not in {"", JSON})):
             raise InvalidInput(f"a body of type {kind} is not taken", where="Content-Type", fix=f"Send {JSON}.")
 
-    async def _identify(self, headers: Headers) -> Principal | None:
-        token = _token(headers.get("authorization", ""))
+    async def _identify(self, headers: Mapping[bytes, bytes]) -> Principal | None:
+        token = _token(headers.get(b"authorization", b"").decode("latin-1"))
         if token is None:
             return access.LOCAL if self._loopback else None
         if self._system_token and hmac.compare_digest(token.encode(), self._system_token.encode()):
             return SYSTEM
         return await asyncio.to_thread(self._database.read, lambda tx: access.authenticate(tx, token))
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    return (urlsplit(f"//{host}").hostname or "").lower() in LOOPBACK
 
 
 def _token(authorization: str) -> str | None:

@@ -17,6 +17,7 @@ from headrace.kernel.settings import Settings, load_settings
 from headrace.kernel.tickets import open_tickets
 from headrace.protocols.mlflow import routes
 from headrace.protocols.mlflow.faults import EXCEPTION_HANDLERS
+from headrace.protocols.mlflow.rows import Rows
 from headrace.tracking.files import Files
 
 
@@ -93,5 +94,6 @@ def door(
         exception_handlers=EXCEPTION_HANDLERS,  # as the server does for MLflow's paths
         openapi_config=None,
     )
+    app.asgi_handler = Rows(routes.ENDPOINTS, lambda _scope, _role: files.transactions, app.asgi_handler)
     with TestClient(app) as client:
         yield Door(client)

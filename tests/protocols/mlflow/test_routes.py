@@ -7,6 +7,7 @@ from packaging.version import Version
 
 from headrace.kernel.access import Role
 from headrace.protocols.mlflow import routes
+from headrace.protocols.mlflow.prefixes import both
 
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
@@ -19,12 +20,13 @@ def test_every_route_is_authorized_and_nothing_else_is() -> None:
         for method in handler.http_methods - {"HEAD"}  # needs what GET needs
     }
     assert registered == set(routes.AUTHORIZATION)
+    assert not registered & {f"{each.method} {path}" for each in routes.ENDPOINTS for path in both(each.path)}
 
 
 def test_what_writes_needs_a_developer() -> None:
     for endpoint in routes.ENDPOINTS:
         wanted = Role.DEVELOPER if endpoint.writes else Role.VIEWER
-        assert routes.AUTHORIZATION[f"{endpoint.method} /api/2.0/{endpoint.path}"] is wanted
+        assert endpoint.needed is wanted
         assert (
             endpoint.writes
             or endpoint.method == "GET"

@@ -1,8 +1,10 @@
 """Requests as MLflow's clients send them: a query or a JSON body, read leniently, refused in MLflow's words."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar, get_args, get_origin
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
@@ -18,7 +20,13 @@ _SEE = "See the API docs for more information about request parameters."
 
 
 async def decode(request: Request[Any, Any, Any], kind: type[R]) -> R:
-    """The request of an endpoint.
+    """The request of an endpoint; see `decode_call`."""
+    body = b"" if request.method == "GET" else await request.body()
+    return decode_call(request.method, request.scope["query_string"], body, request.path_params, kind)
+
+
+def decode_call(method: str, query: bytes, body: bytes, parameters: Mapping[str, Any], kind: type[R]) -> R:
+    """The request of an endpoint, from the parts of an HTTP request; `parameters` are those in the path.
 
     GET carries its fields in the query, repeated ones as repeated parameters; every other method in a JSON object.
     Fields that are not known are ignored, null is the same as absent, and `"5"` passes for a number, as in MLflow.
@@ -26,15 +34,14 @@ async def decode(request: Request[Any, Any, Any], kind: type[R]) -> R:
     Raises:
         InvalidInput: with MLflow's message about the field.
     """
-    if request.method == "GET":
-        fields = _from_query(request, kind)
+    if method == "GET":
+        fields = _from_query(query, kind)
     else:
-        body = await request.body()
-        plain = None if request.path_params else _plain(kind).decode(body)
+        plain = None if parameters else _plain(kind).decode(body)
         if plain is not None:
             return plain
         fields = _from_body(body)
-    fields.update(request.path_params)
+    fields.update(parameters)
     try:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -75,10 +82,10 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _from_query(request: Request[Any, Any, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+def _from_query(query: bytes, kind: type[msgspec.Struct]) -> dict[str, Any]:
     repeated = {field.encode_name for field in msgspec.structs.fields(kind) if get_origin(field.type) is tuple}
     found: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name in repeated:
             found.setdefault(name, []).append(value)
         else:

@@ -1,19 +1,16 @@
-"""An endpoint is a row: method, path, request, verb, role. The handlers are made from the rows, all alike."""
+"""An endpoint is a row: method, path, request, verb, role. `rows` serves them, all alike."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from litestar import Request, Response
-from litestar.di import NamedDependency
+from litestar import Response
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from headrace.kernel.access import Role
-from headrace.kernel.database import Transactions, Tx
-from headrace.protocols.mlflow.decoding import decode
+from headrace.kernel.database import Tx
 from headrace.protocols.mlflow.faults import EXCEPTION_HANDLERS
-from headrace.protocols.mlflow.prefixes import both
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -59,19 +56,6 @@ def encode(answer: Answer) -> Response[bytes]:
     return Response(msgspec.json.encode(answer), status_code=200, media_type="application/json")
 
 
-def handler(endpoint: Endpoint[Any]) -> HTTPRouteHandler:
-    """The handler of one endpoint, at both of its paths."""
-
-    async def serve(
-        request: Request[Any, Any, Any], transactions: NamedDependency[Transactions]
-    ) -> Response[bytes]:
-        wanted = await decode(request, endpoint.request)
-        run = transactions.write if endpoint.writes else transactions.read
-        return encode(await run(lambda tx: endpoint.work(tx, wanted)))
-
-    return mounted(endpoint.method, both(endpoint.path))(serve)
-
-
 def mounted(
     methods: str | Sequence[str], paths: list[str], **options: Any
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
@@ -88,8 +72,3 @@ def mounted(
         )(serve)
 
     return mount
-
-
-def authorization(endpoints: Iterable[Endpoint[Any]]) -> dict[str, Role | None]:
-    """The lines of the authorization table for endpoints."""
-    return {f"{endpoint.method} {path}": endpoint.needed for endpoint in endpoints for path in both(endpoint.path)}

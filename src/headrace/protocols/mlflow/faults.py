@@ -92,11 +92,16 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     return answer(Fault(error_code=code, message=message), error.status_code)
 
 
-def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def defect(path: str, error: Exception) -> tuple[Fault, int]:
     """A defect of ours; the log has the traceback."""
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error("request failed", path=path, exc_info=error)
     message = "a defect of the platform; the log of control says more"
-    return answer(Fault(error_code="INTERNAL_ERROR", message=message), 500)
+    return Fault(error_code="INTERNAL_ERROR", message=message), 500
+
+
+def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A defect of ours."""
+    return answer(*defect(request.url.path, error))
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]] = {

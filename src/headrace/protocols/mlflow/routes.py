@@ -1,4 +1,4 @@
-"""MLflow's door: every handler of the protocol, and the role that each needs.
+"""MLflow's door: every endpoint and every handler of the protocol, and the role that each handler needs.
 
 What is not here is answered by `faults.unserved`: the server asks it for every path that `faults.speaks`.
 """
@@ -22,7 +22,7 @@ from headrace.protocols.mlflow import (
     runs,
     transfers,
 )
-from headrace.protocols.mlflow.endpoints import Endpoint, authorization, handler
+from headrace.protocols.mlflow.endpoints import Endpoint
 
 ENDPOINTS: list[Endpoint[Any]] = [
     *experiments.ENDPOINTS,
@@ -35,7 +35,6 @@ ENDPOINTS: list[Endpoint[Any]] = [
 ]
 
 HANDLERS: list[HTTPRouteHandler] = [
-    *(handler(endpoint) for endpoint in ENDPOINTS),
     *governed.HANDLERS,
     *registration.HANDLERS,
     *proxy.HANDLERS,
@@ -45,7 +44,6 @@ HANDLERS: list[HTTPRouteHandler] = [
 ]
 
 AUTHORIZATION: dict[str, Role | None] = {
-    **authorization(ENDPOINTS),
     **governed.AUTHORIZATION,
     **registration.AUTHORIZATION,
     **proxy.AUTHORIZATION,
