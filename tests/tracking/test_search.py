@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from headrace.tracking.nouns import (
     RunStatus,
     Selection,
 )
+from headrace.tracking.readings import NAN
 
 from .evaluator import holds, write
 
@@ -265,3 +267,24 @@ def test_lowest_and_highest_are_kept(database: Database, made: list[Run]) -> Non
     assert summary.max is not None
     assert (summary.min.value, summary.min.step, summary.max.value, summary.max.step) == (0.25, 1, 0.75, 2)
     assert made[3].metrics["m"].min is None
+
+
+@given(
+    logged=st.dictionaries(
+        st.sampled_from(["a", "b/c", "é", "模", "x y"]),
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20),
+    )
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_params_and_tags_as_pairs_are_what_was_logged(database: Database, logged: dict[str, str]) -> None:
+    run = database.write(lambda tx: runs.create(tx, CreateRun(experiment="pairs")), actor="ana")
+    batch = Batch(params={**logged}, tags=logged, metrics=(MetricPoint(key="m", value="NaN", step=3),))
+    database.write(lambda tx: logging.log_batch(tx, run.id, batch), actor="ana")
+    query = RunQuery(experiment_ids=(run.experiment_id,), limit=1)
+    (found,), _ = database.read(lambda tx: search.find_pairs(tx, query))
+    assert found.id == run.id
+    for text in (found.params, found.tags):
+        read = msgspec.json.decode(text) if text else []
+        assert {pair["key"]: pair["value"] for pair in read} == logged
+        assert len(read) == len(logged)
+    assert [(key, step, value) for _, key, step, _, value in found.metrics] == [("m", 3, NAN)]

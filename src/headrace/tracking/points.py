@@ -43,6 +43,8 @@ def _with(series: Series | None, points: list[Point]) -> Series:
 
     Of equal values the one of the earliest step is kept, which is what min and max of a sorted list give.
     """
+    if len(points) == 1:
+        return _with_one(series, points[0])
     last = points[-1]
     highest = max(points, key=_value)
     if highest[2] == NAN:
@@ -59,6 +61,21 @@ def _with(series: Series | None, points: list[Point]) -> Series:
         min((each for each in (series.lowest, low) if each is not None), default=None),
         max((each for each in (series.highest, high) if each is not None), key=_height, default=None),
     )
+
+
+def _with_one(series: Series | None, point: Point) -> Series:
+    """`_with` of a single point, which is what most metrics of a batch have."""
+    step, _, value = point
+    if series is None:
+        found = None if value == NAN else (value, step)
+        return Series(0, point, found, found)
+    number, last, low, high = series
+    if value != NAN:
+        if low is None or value < low[0] or (value == low[0] and step < low[1]):
+            low = (value, step)
+        if high is None or value > high[0] or (value == high[0] and step < high[1]):
+            high = (value, step)
+    return Series(number, max(last, point), low, high)
 
 
 def _height(found: tuple[int, int]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Searching for runs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -28,7 +28,7 @@ from headrace.tracking.expressions import (
     comparisons,
 )
 from headrace.tracking.nouns import RunPage, RunQuery
-from headrace.tracking.stored_runs import StoredRun
+from headrace.tracking.stored_runs import PairedRun
 
 T = TypeVar("T", Comparison, Order)
 
@@ -37,21 +37,25 @@ GOAL_TAG = "headrace.goal."
 GOALS: dict[str, Aggregate] = {"minimize": "min", "maximize": "max"}
 
 
-class StoredPage(NamedTuple):
-    """A page of runs as they are stored; `next_cursor` is empty on the last one."""
-
-    runs: list[StoredRun]
-    next_cursor: str = ""
-
-
 def find(tx: Tx, query: RunQuery) -> RunPage:
-    """`find_stored` as records."""
-    page = find_stored(tx, query)
-    return RunPage(runs=tuple(run.record() for run in page.runs), next_cursor=page.next_cursor)
-
-
-def find_stored(tx: Tx, query: RunQuery) -> StoredPage:
     """A page of runs of some experiments, newest first unless the query orders otherwise.
+
+    Raises:
+        InvalidInput: the filter, the order, the limit, the cursor or an experiment's id is not one.
+    """
+    rows, following = _find(tx, query)
+    found = tables_runs.assemble(tx, rows, query.select)
+    return RunPage(runs=tuple(run.record() for run in found), next_cursor=following)
+
+
+def find_pairs(tx: Tx, query: RunQuery) -> tuple[list[PairedRun], str]:
+    """The same page for clients that take params and tags as pairs, all of them, and the cursor of the next one."""
+    rows, following = _find(tx, query)
+    return tables_runs.assemble_pairs(tx, rows), following
+
+
+def _find(tx: Tx, query: RunQuery) -> tuple[list[tables_search.Row], str]:
+    """The rows of a page, and the cursor of the next one.
 
     Raises:
         InvalidInput: the filter, the order, the limit, the cursor or an experiment's id is not one.
@@ -74,8 +78,7 @@ def find_stored(tx: Tx, query: RunQuery) -> StoredPage:
     after = cursors.read(signature, query.cursor)
     search = tables_search.Search(numbers, query.deleted, expression, _significant(orders), query.limit)
     rows, ended = tables_search.find(tx, search, after)
-    found = tables_runs.assemble(tx, rows, query.select)
-    return StoredPage(found, cursors.write(signature, ended))
+    return rows, cursors.write(signature, ended)
 
 
 def _significant(orders: Sequence[Order]) -> tuple[Order, ...]:

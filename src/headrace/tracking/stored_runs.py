@@ -90,6 +90,37 @@ class StoredRun(NamedTuple):
         )
 
 
+class PairedRun(NamedTuple):
+    """A run as clients page through thousands of them: params and tags are text for the wire already.
+
+    Attributes:
+        params: a JSON list of objects with `key` and `value`, by key, as the database made it; empty without any.
+            Likewise tags.
+        metrics: (number, key, step, time, value) of the latest points, by key.
+        datasets: as in `StoredRun`, likewise links.
+    """
+
+    number: int
+    id: str
+    experiment: int
+    name: str
+    user: str
+    status: str
+    started_at: int
+    ended_at: int | None
+    deleted_at: int | None
+    artifact_uri: str | None
+    params: str
+    tags: str
+    metrics: Sequence[Any]
+    datasets: Sequence[Any]
+    links: Sequence[Any]
+
+    def record(self) -> Run:
+        """The run without its params, tags and metrics."""
+        return StoredRun._make((*self[:10], (), (), (), self.datasets, self.links)).record()
+
+
 def _summary(step: int, at: int, value: int, low: Any, low_step: Any, high: Any, high_step: Any) -> MetricSummary:
     return MetricSummary(
         value=reading(from_sortable(value)),

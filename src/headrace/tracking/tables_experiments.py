@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from headrace.kernel.database import Tx, insert
-from headrace.kernel.schema import Instant
+from headrace.kernel.prepared import Prepared
+from headrace.kernel.schema import Instant, from_microseconds
 from headrace.tracking import tables, tables_paging
 from headrace.tracking.cursors import Position
 from headrace.tracking.expressions import Comparison, Expression, Order
@@ -51,14 +53,37 @@ def add_experiment(
     return None if row is None else _experiment(row)
 
 
+_EXPERIMENT = sa.select(
+    *(
+        tables.experiments.c[name]
+        for name in (
+            "number", "name", "artifact_location", "tags", "created_by", "created_at", "updated_at", "deleted_at"
+        )
+    )
+).where(tables.experiments.c.workspace == sa.bindparam("workspace"))  # fmt: skip
+_BY_NUMBER = Prepared(lambda _: _EXPERIMENT.where(tables.experiments.c.number == sa.bindparam("number")))
+_BY_NAME = Prepared(lambda _: _EXPERIMENT.where(tables.experiments.c.name == sa.bindparam("name")))
+
+
 def find_experiment(tx: Tx, *, number: int | None = None, name: str | None = None) -> Experiment | None:
     """The experiment of this number or name."""
-    query = sa.select(tables.experiments).where(tables.experiments.c.workspace == tx.workspace)
-    query = query.where(
-        tables.experiments.c.number == number if name is None else tables.experiments.c.name == name
+    if name is None:
+        rows = _BY_NUMBER.rows(tx, workspace=tx.workspace, number=number)
+    else:
+        rows = _BY_NAME.rows(tx, workspace=tx.workspace, name=name)
+    if not rows:
+        return None
+    found, title, location, tags, created_by, created_at, updated_at, deleted_at = rows[0]
+    return Experiment(
+        id=str(found),
+        name=title,
+        artifact_location=location or "",
+        tags=msgspec.json.decode(tags),
+        deleted=deleted_at is not None,
+        created_by=created_by,
+        created_at=from_microseconds(created_at),
+        updated_at=from_microseconds(updated_at),
     )
-    row = tx.execute(query).one_or_none()
-    return None if row is None else _experiment(row)
 
 
 def search_experiments(

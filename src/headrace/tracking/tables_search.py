@@ -25,7 +25,15 @@ RARE = 2_000
 
 Row = Sequence[Any]
 
+
+def _plain(kind: Any) -> Any:
+    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+
+
 _RUNS = tables.runs
+_COLUMNS = sa.select(
+    *(sa.type_coerce(_RUNS.c[name], _plain(_RUNS.c[name].type)).label(name) for name in RUN_COLUMNS)
+)
 _INSTANTS = frozenset({"started_at", "ended_at"})
 _LOGGED = {"metric": tables.series, "param": tables.params, "tag": tables.tags}
 _AGGREGATES = {"last": "last_value", "min": "min_value", "max": "max_value"}
@@ -78,7 +86,7 @@ def _rare(tx: Tx, search: Search) -> list[int] | None:
         probe = _probe(part, search.experiments, tx.dialect) if isinstance(part, Comparison) else None
         if probe is None:
             continue
-        found = list(tx.execute(probe.limit(RARE + 1)).scalars())
+        found = [row[0] for row in tx.execute(probe.limit(RARE + 1)).fetchall()]
         if len(found) <= RARE and (rarest is None or len(found) < len(rarest)):
             rarest = found
             if len(found) <= RARE // 20:
@@ -178,17 +186,12 @@ def _logged_keys(order: Order, table: Any, dialect: str) -> list[Key]:
 
 def _scoped(search: Search, dialect: str, *, named: bool = False) -> sa.Select[Any]:
     """The runs that are looked for, in no order; `named` where they are found by their numbers."""
-    columns = [sa.type_coerce(_RUNS.c[name], _plain(_RUNS.c[name].type)).label(name) for name in RUN_COLUMNS]
     one = len(search.experiments) == 1
     # SQLite, which knows no counts, would walk the whole experiment: adding 0 keeps it from that index
     experiment = _RUNS.c.experiment + 0 if named and dialect == "sqlite" else _RUNS.c.experiment
     within = experiment == search.experiments[0] if one else experiment.in_(search.experiments)
-    query = tables.with_deletion(sa.select(*columns).where(within), _RUNS.c.deleted_at, deleted=search.deleted)
+    query = tables.with_deletion(_COLUMNS.where(within), _RUNS.c.deleted_at, deleted=search.deleted)
     return query.where(condition(search.expression, lambda found: _term(found, dialect)))
-
-
-def _plain(kind: Any) -> Any:
-    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
 
 
 def attribute(key: str) -> Any:

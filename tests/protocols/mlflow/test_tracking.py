@@ -195,3 +195,24 @@ def test_both_prefixes_answer(door: Door) -> None:
         for prefix in ("/api", "/ajax-api")
     )
     assert one.json() == other.json()
+
+
+def test_texts_of_every_kind_come_back_from_a_search(door: Door) -> None:
+    texts = {
+        "quotes": "'\"\\",
+        "lines": "a\r\n\tb",
+        "other": "模型 é 😀 \u2028",
+        "control": "\x01\x1f",
+        "empty": "",
+    }
+    name = 'a "name"\\ é'
+    run_id = door("POST", "runs/create", experiment_id="0", run_name=name)["run"]["info"]["run_id"]
+    pairs = [{"key": key, "value": value} for key, value in texts.items()]
+    door("POST", "runs/log-batch", run_id=run_id, params=pairs, tags=pairs)
+    one = door("GET", "runs/get", run_id=run_id)["run"]
+    (found,) = door("POST", "runs/search", experiment_ids=["0"])["runs"]
+    for kind in ("params", "tags"):
+        assert sorted(found["data"][kind], key=str) == sorted(one["data"][kind], key=str)
+    assert found["info"] == one["info"]
+    read = {pair["key"]: pair["value"] for pair in found["data"]["tags"]}
+    assert read == {**texts, "mlflow.runName": name}

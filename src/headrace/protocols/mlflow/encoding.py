@@ -23,7 +23,7 @@ from headrace.tracking.nouns import (
     reading,
 )
 from headrace.tracking.readings import from_sortables
-from headrace.tracking.stored_runs import StoredRun
+from headrace.tracking.stored_runs import PairedRun
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -126,15 +126,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lifecycle_stage: str
 
 
-class Pair(msgspec.Struct, gc=False):
-    """A param or a tag; a page has tens of thousands, which the garbage collector need not look at."""
-
-    key: str
-    value: str
-
-
 class Latest(msgspec.Struct, gc=False):
-    """The latest value of a metric."""
+    """The latest value of a metric; a page has tens of thousands, which the garbage collector need not look at."""
 
     key: str
     value: Reading
@@ -179,8 +172,8 @@ def run(found: Run) -> dict[str, Any]:
     }
 
 
-def stored_run(found: StoredRun) -> dict[str, Any]:
-    """`run` of a run as it is stored, for pages of many."""
+def paired_run(found: PairedRun) -> dict[str, Any]:
+    """`run` of a run whose params and tags are text already, for pages of many."""
     experiment_id = str(found.experiment)
     info = RunInfo(
         run_id=found.id,
@@ -198,16 +191,16 @@ def stored_run(found: StoredRun) -> dict[str, Any]:
     if found.metrics:
         numbers = from_sortables([metric[4] for metric in found.metrics])
         data["metrics"] = [
-            Latest(metric[1], number if isfinite(number) else reading(number), metric[3] // 1000, metric[2])
-            for metric, number in zip(found.metrics, numbers, strict=True)
+            Latest(key, number if isfinite(number) else reading(number), at // 1000, step)
+            for (_, key, step, at, _), number in zip(found.metrics, numbers, strict=True)
         ]
     if found.params:
-        data["params"] = [Pair(key, value) for _, key, value in found.params]
-    data["tags"] = [Pair(key, value) for _, key, value in found.tags]
-    data["tags"].append(Pair(RUN_NAME_TAG, found.name))
+        data["params"] = msgspec.Raw(found.params.encode())
+    name = f'{{"key":"{RUN_NAME_TAG}","value":{msgspec.json.encode(found.name).decode()}}}]'
+    data["tags"] = msgspec.Raw((f"{found.tags[:-1]},{name}" if found.tags else f"[{name}").encode())
     if not found.datasets and not found.links:
         return {"info": info, "data": data, "inputs": {}, "outputs": {}}
-    linked = run(found._replace(params=(), tags=(), metrics=()).record())
+    linked = run(found.record())
     return {"info": info, "data": data, "inputs": linked["inputs"], "outputs": linked["outputs"]}
 
 

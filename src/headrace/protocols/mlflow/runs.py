@@ -254,7 +254,7 @@ def log_outputs(tx: Tx, request: LogOutputs) -> Answer:
 
 def search(tx: Tx, request: Search) -> Answer:
     """Runs of some experiments."""
-    page = runs_search.find_stored(
+    page, following = runs_search.find_pairs(
         tx,
         tracking.RunQuery(
             experiment_ids=request.experiment_ids,
@@ -265,8 +265,8 @@ def search(tx: Tx, request: Search) -> Answer:
             cursor=request.page_token,
         ),
     )
-    found = [encoding.stored_run(run) for run in page.runs]
-    return encoding.present(runs=found, next_page_token=page.next_cursor or None)
+    found = [encoding.paired_run(run) for run in page]
+    return encoding.present(runs=found, next_page_token=following or None)
 
 
 def history(tx: Tx, request: History) -> Answer:
