@@ -41,16 +41,17 @@ def confined(path: str) -> str:
     raise _refused(path, "an artifact's path is not encoded over and over")
 
 
-def at_the_end_of(url_path: str, found: str) -> str:
-    """The path of a file at the end of a URL's, as the caller wrote it; `found` is what the router made of it.
+def at_the_end_of(url: bytes, found: str) -> str:
+    """The path of a file at the end of a URL as it was sent; `found` is what the router made of it.
 
     The router leaves empty segments out, so that `/etc/passwd`, `a//b` or `a/` would be kept under another name.
 
     Raises:
         InvalidInput: there are such segments.
     """
-    if "//" in url_path or url_path.endswith("/"):
-        raise _refused(url_path, "an artifact's path is relative, without empty segments")
+    asked = unquote(url.partition(b"?")[0].decode("latin-1"))
+    if "//" in asked or asked.endswith("/"):
+        raise _refused(asked, "an artifact's path is relative, without empty segments")
     return found.removeprefix("/")
 
 

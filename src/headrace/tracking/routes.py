@@ -33,6 +33,7 @@ from headrace.tracking.nouns import (
     RunQuery,
     RunStatus,
 )
+from headrace.tracking.paths import at_the_end_of
 from headrace.tracking.uploads import store
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
@@ -202,7 +203,7 @@ async def put_artifact(
     settings: NamedDependency[Settings],
 ) -> Artifact:
     """Store the body as a file of a run."""
-    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
+    owner, name = artifacts.run_owner(run_id), at_the_end_of(request.scope["raw_path"], path)
     await transactions.read(lambda tx: artifacts.require_writable(tx, owner, name))
     blob = await store(request, blobs, settings)
     return await transactions.write(lambda tx: artifacts.record(tx, owner, name, blob, blobs))
@@ -217,7 +218,7 @@ async def get_artifact(
     blobs: NamedDependency[SkipValidation[BlobStore]],
 ) -> Stream:
     """A file of a run, or a range of its bytes."""
-    owner, name = artifacts.run_owner(run_id), path.removeprefix("/")
+    owner, name = artifacts.run_owner(run_id), at_the_end_of(request.scope["raw_path"], path)
     found = await transactions.read(lambda tx: artifacts.get(tx, owner, name))
     return download(request, blobs, path=found.path, digest=found.digest, size_bytes=found.size_bytes)
 

@@ -18,6 +18,7 @@ from headrace.protocols.mlflow.locations import Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.tracking import artifacts
 from headrace.tracking.downloads import download
+from headrace.tracking.paths import at_the_end_of
 from headrace.tracking.uploads import store
 
 ROOT = both("mlflow-artifacts/artifacts")
@@ -41,7 +42,8 @@ async def get_file(
     blobs: NamedDependency[SkipValidation[BlobStore]],
 ) -> Stream:
     """One file."""
-    file = await transactions.read(lambda tx: locations.find_file(tx, locations.locate(tx, path.lstrip("/"))))
+    place = at_the_end_of(request.scope["raw_path"], path)
+    file = await transactions.read(lambda tx: locations.find_file(tx, locations.locate(tx, place)))
     return download(request, blobs, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
 
 
@@ -53,17 +55,21 @@ async def put_file(
     settings: NamedDependency[SkipValidation[Settings]],
 ) -> Response[bytes]:
     """Store the body as one file; whether it may be there is asked before the body is read."""
-    location = await transactions.read(lambda tx: _writable(tx, path))
+    place = at_the_end_of(request.scope["raw_path"], path)
+    location = await transactions.read(lambda tx: _writable(tx, place))
     blob = await store(request, blobs, settings)
     await transactions.write(lambda tx: artifacts.record(tx, location.owner, location.path, blob, blobs))
     return encode({})
 
 
-async def delete_file(path: FromPath[str], transactions: NamedDependency[Transactions]) -> Response[bytes]:
+async def delete_file(
+    path: FromPath[str], request: Request[Any, Any, Any], transactions: NamedDependency[Transactions]
+) -> Response[bytes]:
     """Remove a file, or a folder with all that is in it."""
+    place = at_the_end_of(request.scope["raw_path"], path)
 
     def work(tx: Tx) -> Answer:
-        location = _writable(tx, path)
+        location = _writable(tx, place)
         artifacts.delete(tx, location.owner, location.path)
         return {}
 
@@ -71,7 +77,7 @@ async def delete_file(path: FromPath[str], transactions: NamedDependency[Transac
 
 
 def _writable(tx: Tx, path: str) -> Location:
-    location = locations.locate(tx, path.lstrip("/"))
+    location = locations.locate(tx, path)
     if location.owner.startswith("version/"):
         raise PolicyRefused(
             "the files of a registered version do not change",
