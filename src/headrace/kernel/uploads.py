@@ -5,8 +5,16 @@ from collections.abc import AsyncIterable, Iterator
 import anyio.from_thread
 import anyio.to_thread
 
-from headrace.errors import TooLarge
+from headrace.errors import InvalidInput, TooLarge
 from headrace.kernel.blobs import Blob, BlobStore
+
+HUNG_UP = "client disconnected prematurely"
+"""How the HTTP library says, with status 500, that a body ended before its end; it has no class for that."""
+
+
+def cut_off() -> InvalidInput:
+    """What a caller is told whose body ended before its end."""
+    return InvalidInput("the body was cut off", where="body", fix="Send the whole of it again.")
 
 
 async def receive(blobs: BlobStore, body: AsyncIterable[bytes], *, limit_bytes: int) -> Blob:

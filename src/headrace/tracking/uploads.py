@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request
-from litestar.exceptions import HTTPException
 
-from headrace.errors import InvalidInput
 from headrace.kernel.blobs import Blob, BlobStore
 from headrace.kernel.settings import Settings
-from headrace.kernel.uploads import receive
+from headrace.kernel.uploads import cut_off, receive
 
 
 async def store(request: Request[Any, Any, Any], blobs: BlobStore, settings: Settings) -> Blob:
@@ -24,17 +22,10 @@ async def store(request: Request[Any, Any, Any], blobs: BlobStore, settings: Set
 
     async def whole() -> AsyncIterator[bytes]:
         received_bytes = 0
-        try:
-            async for chunk in request.stream():
-                received_bytes += len(chunk)
-                yield chunk
-        except HTTPException as error:
-            raise _cut_off() from error
+        async for chunk in request.stream():
+            received_bytes += len(chunk)
+            yield chunk
         if expected_bytes is not None and received_bytes != expected_bytes:
-            raise _cut_off()
+            raise cut_off()
 
     return await receive(blobs, whole(), limit_bytes=settings.upload_limit_bytes)
-
-
-def _cut_off() -> InvalidInput:
-    return InvalidInput("the body was cut off", where="body", fix="Send the whole file again.")
