@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import hmac
 from urllib.parse import urlsplit
 
@@ -56,8 +55,7 @@ class Security(ASGIMiddleware):
 
     def _check_origin(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "")
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-        if self._loopback and name not in LOOPBACK:
+        if self._loopback and _host_name(host) not in LOOPBACK:
             raise PermissionRefused(
                 "this platform is bound to this machine and answers to no other name",
                 where="Host",
@@ -66,7 +64,7 @@ class Security(ASGIMiddleware):
         if method in READING:
             return
         origin = headers.get("origin")
-        if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or headers.get(
+        if (origin is not None and _netloc(origin) != host.lower()) or headers.get(
             "sec-fetch-site", "none"
         ) not in {"none", "same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
@@ -97,6 +95,22 @@ def _token(authorization: str) -> str | None:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text
             return ""
     return ""
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port; empty when it cannot be read."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an Origin header; None when it cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
