@@ -136,7 +136,7 @@ async def get_run(run_id: FromPath[str], transactions: NamedDependency[Transacti
 async def log_batch(
     run_id: FromPath[str], data: JSONBody[Batch], transactions: NamedDependency[Transactions]
 ) -> Stored:
-    """Log points, params and tags, all or nothing; safe to repeat."""
+    """Log points, params and tags, all or nothing; safe to repeat when each point tells its time."""
     await transactions.write(lambda tx: logging.log_batch(tx, run_id, data))
     return Stored()
 
