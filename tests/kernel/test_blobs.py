@@ -152,3 +152,28 @@ def test_only_object_stores_are_downloaded_from(tmp_path: Path, url: str) -> Non
     with pytest.raises(InvalidInput, match="do not read"):
         download(url, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+FILLS_A_DISK = """
+import resource, sys
+from pathlib import Path
+from headrace.errors import Unavailable
+from headrace.kernel.blobs import open_blob_store
+store = open_blob_store(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+for content in (b"x" * 10_001, iter([b"x" * 6_000] * 3)):
+    try:
+        store.put(content)
+    except Unavailable as problem:
+        print(problem.message)
+assert list(store.stored()) == []
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(store.put(b"x" * 10_001).size_bytes)
+"""
+
+
+def test_a_full_disk_is_no_defect_and_keeps_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FILLS_A_DISK, str(tmp_path)], capture_output=True, text=True)
+    refused = "the blob store could not write: File too large"
+    assert done.stdout.splitlines() == [refused, refused, "10001"], done.stderr
+    assert list((tmp_path / "blobs" / "staging").iterdir()) == []

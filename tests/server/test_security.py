@@ -21,6 +21,7 @@ def test_a_form_of_another_site_is_refused(client: TestClient[Litestar]) -> None
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:9999"},
+        {"Origin": "http://[::1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ):
@@ -48,7 +49,17 @@ def test_a_body_that_is_no_json_is_refused(client: TestClient[Litestar], kind: s
     assert answer.json()["error"]["where"] == "Content-Type"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "headrace.internal:8470", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "headrace.internal:8470",
+        "",
+        "[::1",
+        "127.0.0.1]",
+    ],
+)
 def test_another_name_for_this_machine_is_refused(client: TestClient[Litestar], host: str) -> None:
     assert client.get("/api/v1/models", headers={"Host": host}).status_code == 403
 
@@ -61,9 +72,11 @@ def test_a_bad_token_is_never_the_local_caller(client: TestClient[Litestar]) -> 
         "Bearer",
         f"Basic {basic}",
         "Basic %%%",
+        "Basic \u00e9",
         f"Bearer {SYSTEM_TOKEN}x",
     ):
-        answer = client.get("/api/v1/models", headers={"Authorization": value})
+        headers = [(b"Authorization", value.encode())]
+        answer = client.get("/api/v1/models", headers=headers)
         assert answer.status_code == 401, value
         assert "hdr_wrong" not in answer.text
 
@@ -99,6 +112,14 @@ def test_on_the_network_nobody_is_local(exposed: TestClient[Litestar]) -> None:
     assert "token" in answer.json()["error"]["fix"]
     assert exposed.get("/health").status_code == 200
     assert exposed.get("/").status_code == 401
+
+
+def test_a_host_that_cannot_be_read_is_no_defect(exposed: TestClient[Litestar]) -> None:
+    for host in ("[::1", "127.0.0.1]"):
+        assert exposed.get("/api/v1/nothing", headers={"Host": host, **SYSTEM}).status_code == 404
+        assert exposed.get("/api/2.0/mlflow/nothing", headers={"Host": host, **SYSTEM}).status_code == 501
+        origin = {"Host": host, "Origin": f"http://{host}"}
+        assert exposed.post("/api/v1/runs", json={}, headers={**origin, **SYSTEM}).status_code == 403
 
 
 def test_a_defect_tells_the_caller_nothing(client: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch) -> None:

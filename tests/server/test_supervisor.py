@@ -16,7 +16,7 @@ from headrace.errors import HomeLocked, PortInUse
 from headrace.kernel.settings import Settings, inherited_environment, read_endpoint
 from headrace.server.launch import Launched, launched
 from headrace.server.processes import choose_port
-from headrace.server.supervisor import Supervisor, healthy
+from headrace.server.supervisor import Child, Supervisor, healthy
 
 pytestmark = pytest.mark.loop
 
@@ -121,3 +121,30 @@ def test_logs_and_database_are_the_owners_alone(platform: Launched) -> None:
         text = log.read_text()
         for process in platform.processes().values():
             assert process.environ()["HEADRACE_SYSTEM_TOKEN"] not in text
+
+
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    """Whether it is the note of a restart that finds no room, or the log of the process that is to be started."""
+
+    def note(_name: str) -> None:
+        raise OSError("no space left on device")
+
+    log = tmp_path / "logs" / "child.log"
+    child = Child(name="child", command=[sys.executable, "-c", "pass"], log=log)
+    supervisor = Supervisor(Settings(home=tmp_path), inherited_environment(), on_restart=note, children=[child])
+    supervisor.look()
+    (process,) = [each.process for each in supervisor.children]
+    assert process is not None
+    process.wait()
+    log.unlink()
+    log.mkdir()  # nothing can be appended to it
+    child.pause_s = 0.0
+    for _ in range(3):
+        supervisor.look()
+        child.start_again_at = 0.0
+    assert (child.restarts, [each.process for each in supervisor.children]) == (1, [None])
+    log.rmdir()
+    supervisor.look()
+    (process,) = [each.process for each in supervisor.children]
+    assert process is not None
+    process.wait()

@@ -44,7 +44,7 @@ def test_an_experiment_takes_its_runs_along_and_brings_them_back(
     clock.advance(timedelta(seconds=1))
     database.write(lambda tx: lifecycle.delete_experiment(tx, where), actor="ana")
     assert live(database) == set()
-    with pytest.raises(InvalidInput, match="Current state is deleted"):
+    with pytest.raises(NotFound, match="No Experiment"):
         database.write(lambda tx: lifecycle.delete_experiment(tx, where), actor="ana")
     with pytest.raises(InvalidInput, match="Current state is deleted"):
         database.write(lambda tx: lifecycle.restore_run(tx, run.id), actor="ana")

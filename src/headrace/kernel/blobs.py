@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
@@ -22,7 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.exceptions import NotFoundError as ObjectNotFoundError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
-from headrace.errors import InternalError, InvalidInput, NotFound
+from headrace.errors import InternalError, InvalidInput, NotFound, Unavailable
 from headrace.kernel.clocks import SystemClock
 from headrace.kernel.ids import new_hex
 
@@ -57,8 +58,9 @@ class BlobStore(Protocol):
     Order: once `put` has returned, the blob is durable and every reader sees all of it; before that, nobody
     sees any of it. Two writers of the same content both succeed and one copy is kept.
     Ownership: the store copies what it is given and keeps no reference to the caller's file or buffer.
-    Errors: a malformed digest raises InvalidInput, a blob that is not there NotFound, and a blob whose
-    content no longer has its digest InternalError.
+    Errors: a malformed digest raises InvalidInput, a blob that is not there NotFound, a blob whose content no
+    longer has its digest InternalError, and a store that cannot write, such as one on a full disk, Unavailable;
+    then nothing of the blob is kept.
     """
 
     def put(self, content: bytes | Path | Iterable[bytes]) -> Blob:
@@ -156,13 +158,13 @@ class ObjectBlobStore:
         with self._staging.file() as (file, path):
             for chunk in _chunks(content):
                 hasher.update(chunk)
-                file.write(chunk)
+                _write(file, chunk)
                 size_bytes += len(chunk)
-            file.flush()
             blob = Blob(digest=f"sha256:{hasher.hexdigest()}", size_bytes=size_bytes)
             key = _key(blob.digest)
-            if self._size(key) != size_bytes or not self._renew(key):
-                self._publish(file, path, key)
+            with _writing():
+                if self._size(key) != size_bytes or not self._renew(key):
+                    self._publish(file, path, key)
         return blob
 
     def read(self, digest: str) -> bytes:
@@ -222,7 +224,7 @@ class ObjectBlobStore:
         except (ObjectNotFoundError, FileNotFoundError):
             return None
 
-    def _publish(self, file: IO[bytes], path: Path, key: str) -> None:  # noqa: ARG002
+    def _publish(self, file: FileIO, path: Path, key: str) -> None:  # noqa: ARG002
         # A multipart upload shows the object only when it is complete; a second one of the same bytes is
         # harmless.
         obstore.put(self._store, key, path)
@@ -281,7 +283,7 @@ class LocalBlobStore(ObjectBlobStore):
             return False
         return True
 
-    def _publish(self, file: IO[bytes], path: Path, key: str) -> None:
+    def _publish(self, file: FileIO, path: Path, key: str) -> None:
         os.fsync(file.fileno())
         target = self._directory / key
         if target.parent.is_symlink() or target.parent.parent.is_symlink():
@@ -309,10 +311,12 @@ class _Staging:
                 path.unlink()
 
     @contextmanager
-    def file(self) -> Iterator[tuple[IO[bytes], Path]]:
+    def file(self) -> Iterator[tuple[FileIO, Path]]:
         while True:
             path = self._directory / new_hex()
-            with path.open("xb") as file:
+            with _writing():
+                opened = path.open("xb", buffering=0)  # what is buffered would fail when it is closed
+            with opened as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if not path.exists():
                     continue  # another process opened the store before the lock was taken, and swept it
@@ -321,6 +325,27 @@ class _Staging:
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _write(file: FileIO, chunk: bytes) -> None:
+    left = memoryview(chunk)
+    with _writing():
+        while left:
+            left = left[file.write(left) :]
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Tell a disk that is full, or a store that does not answer, from a defect."""
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise Unavailable(
+            f"the blob store could not write: {reason}",
+            where="blobs",
+            fix="Check the disk; nothing of this request was kept, send it again.",
+        ) from error
 
 
 def _chunks(content: bytes | Path | Iterable[bytes]) -> Iterator[bytes]:

@@ -35,7 +35,7 @@ pins = sa.Table(
     metadata,
     workspace_column(primary_key=True),
     sa.Column("resource", sa.String(512), primary_key=True),
-    sa.Column("holder", sa.String(256), primary_key=True),
+    sa.Column("holder", sa.String(512), primary_key=True),
     sa.Column("reason", sa.String(512), nullable=False),
     sa.Column("pinned_at", Instant, nullable=False),
     sa.Index("ix_pins_holder", "workspace", "holder"),

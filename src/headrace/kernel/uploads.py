@@ -6,9 +6,17 @@ from typing import TypeVar
 import anyio.from_thread
 import anyio.to_thread
 
-from headrace.errors import TooLarge
+from headrace.errors import InvalidInput, TooLarge
 
 T = TypeVar("T")
+
+HUNG_UP = "client disconnected prematurely"
+"""How the HTTP library says, with status 500, that a body ended before its end; it has no class for that."""
+
+
+def cut_off() -> InvalidInput:
+    """What a caller is told whose body ended before its end."""
+    return InvalidInput("the body was cut off", where="body", fix="Send the whole of it again.")
 
 
 async def receive(body: AsyncIterable[bytes], store: Callable[[Iterator[bytes]], T], *, limit_bytes: int) -> T:

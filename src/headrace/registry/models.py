@@ -1,5 +1,6 @@
 """Models: the names under which versions are registered."""
 
+import unicodedata
 from typing import Any
 
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
@@ -7,8 +8,12 @@ from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.registry import tables, tables_search
 from headrace.registry.nouns import Model, ModelDetails, Stage, Version
+from headrace.tracking import keys
 
 NAME_LIMIT = 256
+_HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Bidirectional classes of what shows the text after it in another order."""
 
 
 def create(
@@ -22,10 +27,12 @@ def create(
     """Create a model.
 
     Raises:
-        InvalidInput: the name is empty, too long, or holds a slash, a colon or a control character.
+        InvalidInput: the name is empty, too long, or holds a slash, a colon or a control character; or a tag is
+            not one.
         AlreadyExists: a model of this name exists.
     """
     check_name(name)
+    keys.check_tags(tags or {})
     model = Model(
         name=name,
         description=description,
@@ -107,6 +114,7 @@ def describe(tx: Tx, name: str, *, description: str | None = None, tags: dict[st
     if description is not None and description != model.description:
         values["description"] = description
     if tags is not None and tags != model.tags:
+        check_changed_tags(model.tags, tags)
         values["tags"] = tags
     if values:
         tables.change_model(tx, name, updated_at=tx.now, **values)
@@ -115,10 +123,28 @@ def describe(tx: Tx, name: str, *, description: str | None = None, tags: dict[st
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that could not stand in a URL or a `models:/` address."""
-    if not name.strip() or len(name) > NAME_LIMIT or any(sign in name for sign in "/:") or not name.isprintable():
+    """Refuse a name that could not stand in a URL or a `models:/` address, or that shows as another one.
+
+    What joins letters in some alphabets and parts of emoji, though it has no shape of its own, is a part of a name.
+    """
+    if (
+        not name.strip()
+        or len(name) > NAME_LIMIT
+        or name == "."
+        or name.startswith("..")
+        or any(sign in "/:" or _hidden(sign) for sign in name)
+    ):
         raise InvalidInput(
-            "a model's name is 1 to 256 printable characters without '/' and ':'",
+            "a model's name is 1 to 256 characters without '/', ':' and control characters, and no '.' or '..'",
             where="name",
             fix="Choose a name such as 'churn' or 'credit-risk'.",
         )
+
+
+def check_changed_tags(before: dict[str, str], after: dict[str, str]) -> None:
+    """Refuse tags that are new or changed and whose keys or values are none; what is there may stay."""
+    keys.check_tags({key: value for key, value in after.items() if before.get(key) != value})
+
+
+def _hidden(sign: str) -> bool:
+    return unicodedata.category(sign) in _HIDDEN or unicodedata.bidirectional(sign) in _TURNS

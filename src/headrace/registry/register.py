@@ -7,6 +7,8 @@ from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.registry import models, tables
 from headrace.registry.nouns import ModelFile, RegisterVersion, Version, directory_digest
+from headrace.tracking import keys
+from headrace.tracking.paths import confined
 
 FILES_LIMIT = 10_000
 
@@ -24,7 +26,8 @@ def register_version(tx: Tx, request: RegisterVersion, *, author: str | None = N
 
     Raises:
         NotFound: there is no such model.
-        InvalidInput: no files, the same path twice, or neither `run_id` nor `source`.
+        InvalidInput: no files, the same path twice or one that is not plain, a tag that is not one, or neither
+            `run_id` nor `source`.
     """
     models.get(tx, request.model)
     _check(request)
@@ -67,20 +70,20 @@ def register_version(tx: Tx, request: RegisterVersion, *, author: str | None = N
 
 
 def check_files(files: tuple[ModelFile, ...]) -> None:
-    """Refuse a listing that is no directory's: too long, with a path twice or outside of it."""
+    """Refuse a listing that is no directory's: too long, with a path twice or one that is not plain."""
     if len(files) > FILES_LIMIT:
         raise InvalidInput(f"a version has at most {FILES_LIMIT} files", where="files")
     paths = [file.path for file in files]
     if len(set(paths)) != len(paths):
         raise InvalidInput("two files have the same path", where="files")
     for path in paths:
-        if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path or "\x00" in path:
-            raise InvalidInput("a file's path is relative and stays inside the model", where=f"files: {path!r}")
+        confined(path)
 
 
 def _check(request: RegisterVersion) -> None:
     if not request.files:
         raise InvalidInput("a version has at least one file", where="files")
     check_files(request.files)
+    keys.check_tags(request.tags)
     if not request.run_id and not request.source:
         raise InvalidInput("say where the version comes from: run_id or source", where="run_id")

@@ -5,7 +5,7 @@ import msgspec
 from headrace.errors import NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import tables
+from headrace.registry import models, tables
 from headrace.registry.nouns import Version
 
 
@@ -24,8 +24,13 @@ def get(tx: Tx, model: str, number: int) -> Version:
 def describe(
     tx: Tx, model: str, number: int, *, description: str | None = None, tags: dict[str, str] | None = None
 ) -> Version:
-    """Set the description, or replace the tags, of a version."""
+    """Set the description, or replace the tags, of a version.
+
+    Raises:
+        InvalidInput: a tag is not one.
+    """
     version = get(tx, model, number)
+    models.check_changed_tags(version.tags, tags or {})
     changed = msgspec.structs.replace(
         version,
         description=version.description if description is None else description,

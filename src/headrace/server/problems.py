@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 
 from headrace.errors import HeadraceError, InternalError, InvalidInput, NotFound, TooLarge
+from headrace.kernel.uploads import HUNG_UP, cut_off
 from headrace.protocols.mlflow import faults
 
 log = structlog.get_logger()
@@ -55,18 +56,21 @@ def on_headrace_error(_request: Request[Any, Any, Any], problem: HeadraceError) 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the HTTP library raised: no route, a bad parameter, a body that does not decode."""
-    if faults.speaks(request.url.path):
+    path = request.scope["path"]
+    if faults.speaks(path):
         return faults.on_http_exception(request, error)
     problem: HeadraceError
-    if error.status_code >= 500:
+    if error.detail == HUNG_UP:
+        problem = cut_off()
+    elif error.status_code >= 500:
         return on_defect(request, error)
-    if isinstance(error, ValidationException):
+    elif isinstance(error, ValidationException):
         found = [item for item in error.extra or [] if isinstance(item, dict)]
         where = ", ".join(str(item.get("key", "")) for item in found)
         detail = "; ".join(str(item.get("message", "")) for item in found)
         problem = InvalidInput(detail or error.detail, where=where or "body", fix=IN_OPENAPI)
     elif error.status_code in {404, 405}:
-        problem = NotFound(f"there is nothing at {request.method} {request.url.path}", fix=IN_OPENAPI)
+        problem = NotFound(f"there is nothing at {request.method} {path}", fix=IN_OPENAPI)
     elif error.status_code == 413:
         problem = TooLarge("the body is larger than this route takes")
     else:
@@ -77,11 +81,12 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 def on_deep_nesting(request: Request[Any, Any, Any], _error: RecursionError) -> Response[Any]:
     """A body that no decoder follows to its end."""
     problem = InvalidInput("the body is nested too deeply", where="body", fix=IN_OPENAPI)
-    return (faults.on_headrace_error if faults.speaks(request.url.path) else on_headrace_error)(request, problem)
+    answer = faults.on_headrace_error if faults.speaks(request.scope["path"]) else on_headrace_error
+    return answer(request, problem)
 
 
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
     """Anything else is ours: the log has the traceback, the caller a reference."""
     reference = request.headers.get("x-request-id", "")
-    log.error("request failed", path=request.url.path, request_id=reference, exc_info=error)
+    log.error("request failed", path=request.scope["path"], request_id=reference, exc_info=error)
     return on_headrace_error(request, InternalError("a defect of the platform; the log of control says more"))

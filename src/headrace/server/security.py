@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from functools import lru_cache
@@ -65,7 +64,7 @@ class Security:
         if method in READING:
             return
         origin = headers.get(b"origin")
-        foreign = origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower()
+        foreign = origin is not None and _netloc(origin.decode("latin-1")) != host.lower()
         if foreign or headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
@@ -84,7 +83,7 @@ class Security:
 
 @lru_cache(maxsize=64)
 def _is_loopback(host: str) -> bool:
-    return (urlsplit(f"//{host}").hostname or "").lower() in LOOPBACK
+    return _host_name(host) in LOOPBACK
 
 
 def _token(authorization: str) -> str | None:
@@ -100,6 +99,22 @@ def _token(authorization: str) -> str | None:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text
             return ""
     return ""
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port; empty when it cannot be read."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an Origin header; None when it cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -114,9 +114,13 @@ class Supervisor:
                 child.start_again_at = now + child.pause_s
                 child.process = None
                 child.restarts += 1
-                self.on_restart(child.name)
+                with contextlib.suppress(OSError):  # whoever is told may have no room to note it
+                    self.on_restart(child.name)
             if now >= child.start_again_at:
-                self._spawn(child)
+                try:
+                    self._spawn(child)
+                except OSError:  # no room for its log, or for one more process: perhaps later
+                    child.start_again_at = now + LONGEST_PAUSE_S
 
     def _place(self, home: Path) -> Endpoint:
         settings = self.settings

@@ -13,15 +13,14 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import anyio.to_thread
 import msgspec
 from litestar import Request
-from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
-from headrace.errors import Conflict, InvalidInput, NotFound, TooLarge
+from headrace.errors import Conflict, NotFound, TooLarge
 from headrace.kernel import events, pins
 from headrace.kernel.blobs import Blob, BlobStore
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.roots import ArtifactRoots, RootFile
-from headrace.kernel.uploads import receive
+from headrace.kernel.uploads import cut_off, receive
 from headrace.tracking import artifacts, collecting
 from headrace.tracking.downloads import Download, download
 from headrace.tracking.nouns import Artifact, Entry
@@ -265,15 +264,8 @@ async def _whole(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length", "")
     expected_bytes = int(announced) if announced.isdecimal() else None
     received_bytes = 0
-    try:
-        async for chunk in request.stream():
-            received_bytes += len(chunk)
-            yield chunk
-    except HTTPException as error:
-        raise _cut_off() from error
+    async for chunk in request.stream():
+        received_bytes += len(chunk)
+        yield chunk
     if expected_bytes is not None and received_bytes != expected_bytes:
-        raise _cut_off()
-
-
-def _cut_off() -> InvalidInput:
-    return InvalidInput("the body was cut off", where="body", fix="Send the whole file again.")
+        raise cut_off()

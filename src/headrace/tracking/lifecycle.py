@@ -1,5 +1,7 @@
 """Deleting runs and experiments, bringing them back, renaming: nothing is lost until it is purged."""
 
+import msgspec
+
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
@@ -36,10 +38,11 @@ def delete_experiment(tx: Tx, experiment_id: str) -> None:
     """Mark an experiment and its live runs as deleted.
 
     Raises:
-        NotFound: there is no such experiment.
-        InvalidInput: it is deleted already.
+        NotFound: there is no such experiment, or it is deleted already.
     """
-    experiment = experiments.require_live(tx, experiment_id)
+    experiment = experiments.get(tx, experiment_id)
+    if experiment.deleted:
+        raise NotFound(f"No Experiment with id={experiment_id} exists", where=f"experiment/{experiment_id}")
     number = int(experiment.id)
     tables_experiments.change_experiment(tx, number, deleted_at=tx.now, updated_at=tx.now)
     count = tables_runs.delete_all(tx, number)
@@ -98,10 +101,21 @@ def delete_experiment_tag(tx: Tx, experiment_id: str, key: str) -> None:
 
 
 def append_model_history(tx: Tx, run_id: str, entry: str, *, tag: str, limit: int) -> str:
-    """The JSON list in a tag of a run with one more entry, which is JSON itself."""
+    """The JSON list in a tag of a run with one more entry, which is JSON itself; one that is there stays one."""
     run = runs.require_live(tx, run_id)
     before = tables_runs.read_tags(tx, run.number, [tag]).get(tag, "[]")
+    if _holds(before, entry):
+        return before
     after = f"[{entry}]" if before == "[]" else f"{before[:-1]}, {entry}]"
     keys.check_text(after, where=f"tag {tag!r}", limit=limit)
     tables_runs.put_tags(tx, run.number, run.experiment, {tag: after})
     return after
+
+
+def _holds(history: str, entry: str) -> bool:
+    """Whether an entry is in a history, written alike: a client that repeats a request repeats its bytes."""
+    try:
+        entries = msgspec.json.decode(history, type=list[msgspec.Raw])
+    except msgspec.DecodeError:  # somebody has set the tag to something else
+        return False
+    return entry.strip().encode() in map(bytes, entries)

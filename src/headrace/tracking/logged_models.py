@@ -187,12 +187,14 @@ def _order(asked: LoggedModelOrder) -> tables_model_search.ModelOrder:
 
 
 def delete(tx: Tx, model_id: str) -> None:
-    """Mark a logged model as deleted; its files stay until they are collected.
+    """Mark a logged model as deleted; again is no change. Its files stay until they are collected.
 
     Raises:
+        NotFound: there is none of this id.
         Pinned: a registered version came from it.
     """
-    require_live(tx, model_id)
+    if get(tx, model_id, deleted_too=True).deleted:
+        return
     pins.require_unpinned(tx, f"logged-model/{model_id}")
     tables_models.change(tx, model_id, deleted_at=tx.now)
     events.append(tx, "tracking.logged_model_deleted", f"logged-model/{model_id}", {})

@@ -31,6 +31,7 @@ from headrace.tracking.nouns import (
     RunQuery,
     RunStatus,
 )
+from headrace.tracking.paths import at_the_end_of
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
 HistorySize = Annotated[int, QueryParameter(ge=1, le=25_000)]
@@ -132,7 +133,7 @@ async def get_run(run_id: FromPath[str], transactions: NamedDependency[Transacti
 async def log_batch(
     run_id: FromPath[str], data: JSONBody[Batch], transactions: NamedDependency[Transactions]
 ) -> Stored:
-    """Log points, params and tags, all or nothing; safe to repeat."""
+    """Log points, params and tags, all or nothing; safe to repeat when each point tells its time."""
     await transactions.write(lambda tx: logging.log_batch(tx, run_id, data))
     return Stored()
 
@@ -192,7 +193,7 @@ async def put_artifact(
     run_id: FromPath[str], path: FromPath[str], request: Request[Any, Any, Any], files: NamedDependency[Files]
 ) -> Artifact:
     """Store the body as a file of a run."""
-    return await files.store(request, artifacts.run_owner(run_id), path.removeprefix("/"))
+    return await files.store(request, artifacts.run_owner(run_id), at_the_end_of(request.scope["raw_path"], path))
 
 
 @route("/api/v1/runs/{run_id:str}/artifacts/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
@@ -200,7 +201,7 @@ async def get_artifact(
     run_id: FromPath[str], path: FromPath[str], request: Request[Any, Any, Any], files: NamedDependency[Files]
 ) -> Stream:
     """A file of a run, or a range of its bytes."""
-    return await files.send(request, artifacts.run_owner(run_id), path.removeprefix("/"))
+    return await files.send(request, artifacts.run_owner(run_id), at_the_end_of(request.scope["raw_path"], path))
 
 
 HANDLERS = [

@@ -1,5 +1,6 @@
 """Requests as MLflow's clients send them: a query or a JSON body, read leniently, refused in MLflow's words."""
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -97,12 +98,26 @@ def _from_body(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = _loads(body)
+    except ValueError as error:
         raise InvalidInput("Bad Request. The body is not valid JSON.", where="body") from error
     if not isinstance(found, dict):
         raise InvalidInput("Bad Request. The body is not a JSON object.", where="body")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _loads(body: bytes) -> Any:
+    """JSON, or what Python's `json.dumps` writes: it leaves NaN and the infinities bare, and MLflow reads them.
+
+    Raises:
+        ValueError: it is neither, or holds half of a character.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = json.loads(body.decode())
+        msgspec.json.encode(found)  # refuses lone surrogates
+        return found
 
 
 def _refused(text: str, fields: dict[str, Any]) -> InvalidInput:

@@ -24,6 +24,7 @@ from headrace.errors import (
     TooLarge,
     Unavailable,
 )
+from headrace.kernel.uploads import HUNG_UP, cut_off
 from headrace.protocols.mlflow.prefixes import PAGE_PATHS, PREFIXES
 
 log = structlog.get_logger()
@@ -85,10 +86,15 @@ def on_headrace_error(_request: Request[Any, Any, Any], problem: HeadraceError) 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the HTTP library raised."""
+    path = request.scope["path"]
+    if error.detail == HUNG_UP:
+        return on_headrace_error(request, cut_off())
+    if error.status_code >= 500:
+        return on_defect(request, error)
     if error.status_code in {404, 405}:
-        return answer(*unserved(request.method, request.url.path))
+        return answer(*unserved(request.method, path))
     code = _STATUSES.get(error.status_code, "BAD_REQUEST")
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    message = f"{request.method} {path}: {error.detail}"
     return answer(Fault(error_code=code, message=message), error.status_code)
 
 

@@ -12,6 +12,7 @@ from headrace.protocols.mlflow.wire import Pair, as_map
 from headrace.tracking import logged_models
 from headrace.tracking import nouns as tracking
 
+_NOT_IN_NAMES = ("/", ":", ".", "%", '"', "'")
 STATUSES = {name: status for status, name in encoding.MODEL_STATUSES.items()}
 
 
@@ -87,7 +88,17 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create(tx: Tx, request: Create) -> Answer:
-    """Announce a logged model."""
+    """Announce a logged model.
+
+    Raises:
+        InvalidInput: its name has a sign that MLflow's addresses of models have another use for.
+    """
+    if any(sign in request.name for sign in _NOT_IN_NAMES):
+        raise InvalidInput(
+            f"Invalid model name ('{request.name[:100]}') provided. Model name must be a non-empty string and"
+            f" cannot contain the following characters: {_NOT_IN_NAMES}",
+            where="name",
+        )
     model = logged_models.create(
         tx,
         tracking.CreateLoggedModel(

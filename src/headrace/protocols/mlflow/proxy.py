@@ -16,6 +16,7 @@ from headrace.protocols.mlflow.locations import VERSION, Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.tracking import artifacts
 from headrace.tracking.files import Files
+from headrace.tracking.paths import at_the_end_of
 
 ROOT = both("mlflow-artifacts/artifacts")
 FILE = both("mlflow-artifacts/artifacts/{path:path}")
@@ -32,20 +33,23 @@ async def list_files(files: Kept, path: FromQuery[str] = "") -> Response[bytes]:
 
 async def get_file(path: FromPath[str], request: Request[Any, Any, Any], files: Kept) -> Stream:
     """One file."""
-    location = await files.transactions.read(lambda tx: locations.locate(tx, path.lstrip("/")))
+    place = at_the_end_of(request.scope["raw_path"], path)
+    location = await files.transactions.read(lambda tx: locations.locate(tx, place))
     return await placed.send(files, request, location)
 
 
 async def put_file(path: FromPath[str], request: Request[Any, Any, Any], files: Kept) -> Response[bytes]:
     """Store the body as one file."""
-    location = await files.transactions.read(lambda tx: writable(tx, path))
+    place = at_the_end_of(request.scope["raw_path"], path)
+    location = await files.transactions.read(lambda tx: writable(tx, place))
     await files.store(request, location.owner, location.path)
     return encode({})
 
 
-async def delete_file(path: FromPath[str], files: Kept) -> Response[bytes]:
+async def delete_file(path: FromPath[str], request: Request[Any, Any, Any], files: Kept) -> Response[bytes]:
     """Remove a file, or a folder with all that is in it."""
-    location = await files.transactions.read(lambda tx: writable(tx, path))
+    place = at_the_end_of(request.scope["raw_path"], path)
+    location = await files.transactions.read(lambda tx: writable(tx, place))
     await files.delete(location.owner, location.path)
     return encode({})
 
@@ -57,7 +61,7 @@ def writable(tx: Tx, path: str) -> Location:
         PolicyRefused: it is a registered version's.
         InvalidInput: its owner is deleted, or the path is not plain.
     """
-    location = locations.locate(tx, path.lstrip("/"))
+    location = locations.locate(tx, path)
     if location.owner.startswith(VERSION):
         raise PolicyRefused(
             "the files of a registered version do not change",

@@ -252,7 +252,7 @@ def upgrade() -> None:
         "pins",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("resource", sa.String(length=512), nullable=False),
-        sa.Column("holder", sa.String(length=256), nullable=False),
+        sa.Column("holder", sa.String(length=512), nullable=False),
         sa.Column("reason", sa.String(length=512), nullable=False),
         sa.Column("pinned_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "resource", "holder", name=op.f("pk_pins")),
