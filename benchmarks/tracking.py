@@ -29,6 +29,7 @@ from servers import mlflow_server, postgresql
 from headrace.testing.platform import temporary_platform
 
 API = "/api/2.0/mlflow/"
+LARGE_BYTES = 256_000_000
 AIMS = {
     "one metric": 10,
     "batch of 1,000 points of 1 metric": 30,
@@ -68,6 +69,8 @@ class Connection:
             received += self._socket.recv(1 << 18)
         head = received[:end].lower()
         length = head.find(b"content-length:")
+        if b"transfer-encoding: chunked" in head:
+            return int(head[9:12]), self._chunked(received[end + 4 :])
         if length < 0:
             raise RuntimeError(f"an answer without a length: {head[:300]!r}")
         size = int(head[length + 15 : (head + b"\r\n").find(b"\r\n", length)])
@@ -77,6 +80,15 @@ class Connection:
             chunks.append(chunk)
             missing -= len(chunk)
         return int(head[9:12]), b"".join(chunks)
+
+    def _chunked(self, received: bytes) -> bytes:
+        """The rest of an answer that tells no length; its chunks as they came, unread."""
+        chunks = [received]
+        while not chunks[-1].endswith(b"0\r\n\r\n"):
+            chunks.append(self._socket.recv(1 << 18))
+            if len(chunks[-1]) < 5:  # the end may come in pieces
+                chunks[-2:] = [b"".join(chunks[-2:])]
+        return b"".join(chunks)
 
 
 def message(method: str, path: str, body: bytes | None = None) -> bytes:
@@ -240,6 +252,19 @@ def history(server: Server) -> list[float]:
     return [timed(lambda: server.send("GET", path)) for _ in range(5)]
 
 
+def file_of(server: Server) -> str:
+    return f"/api/2.0/mlflow-artifacts/artifacts/{server.experiment}/{server.run}/artifacts/large.bin"
+
+
+def uploading(server: Server) -> list[float]:
+    content = bytes(LARGE_BYTES)
+    return [timed(lambda: server.send("PUT", file_of(server), content))]
+
+
+def downloading(server: Server) -> list[float]:
+    return [timed(lambda: server.send("GET", file_of(server)))]
+
+
 WORK: dict[str, Callable[[Server], list[float]]] = {
     "one metric": one_metric,
     "batch of 1,000 points of 1 metric": batches(1),
@@ -250,6 +275,8 @@ WORK: dict[str, Callable[[Server], list[float]]] = {
     "search: metric and param, by a metric, 100 rows": searching,
     "a page of 1,000 runs": paging,
     "history of 3,000 points": history,
+    "a file of 256 MB, up": uploading,
+    "a file of 256 MB, down": downloading,
     "(the client: a request that does nothing)": lambda server: [
         timed(lambda: server.send("GET", "/version")) for _ in range(20)
     ],

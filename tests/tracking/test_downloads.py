@@ -6,6 +6,8 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+pytestmark = pytest.mark.both_databases
+
 CONTENT = bytes(range(256)) * 5_000
 TAG = f'"sha256:{hashlib.sha256(CONTENT).hexdigest()}"'
 SIZE = len(CONTENT)

@@ -11,6 +11,8 @@ from headrace.kernel.database import Database
 from headrace.tracking import logged_models, routes
 from headrace.tracking.nouns import CreateLoggedModel, Run
 
+pytestmark = pytest.mark.both_databases
+
 
 def begin(door: TestClient[Litestar]) -> str:
     answer = door.post("/api/v1/runs", json={"experiment": "churn", "name": "first"})

@@ -14,6 +14,8 @@ from headrace.registry import versions
 from headrace.tracking import experiments, lifecycle, logged_models, purging
 from headrace.tracking.jobs import REMOVE_FILES, RemoveFiles
 
+pytestmark = pytest.mark.both_databases
+
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
 MLMODEL = b'flavors: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x"}]\'\n'

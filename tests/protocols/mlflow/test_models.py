@@ -9,6 +9,8 @@ from headrace.kernel.database import Database
 from headrace.registry import models as registry_models
 from headrace.registry import versions
 
+pytestmark = pytest.mark.both_databases
+
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
 MLMODEL = b"""

@@ -9,6 +9,8 @@ from headrace.kernel.access import Role
 from headrace.protocols.mlflow import routes
 from headrace.protocols.mlflow.prefixes import both
 
+pytestmark = pytest.mark.both_databases
+
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.both_databases
+
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
 NOW = 1_795_387_295_439

@@ -12,6 +12,8 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.roots import ArtifactRoots
 
+pytestmark = pytest.mark.both_databases
+
 Door = Any  # the fixture's class lives in conftest.py, which is no module to import from
 
 CONTENT = os.urandom(250_000)
