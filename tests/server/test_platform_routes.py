@@ -55,6 +55,8 @@ def test_a_body_that_does_not_fit_names_the_field(client: TestClient[Litestar]) 
         ("POST", "/api/v1/releases", f'{{"model": "churn", "number": {10**30}}}'.encode()),
         ("POST", "/api/v1/models", b'{"name": "churn", "tags": ' + b"[" * 100_000),
         ("POST", "/api/v1/models", b'{"name": "\\ud800"}'),
+        ("POST", "/api/v1/runs/none/batch", b'{"metrics": [{"key": "loss", "value": NaN}]}'),
+        ("POST", "/api/v1/runs/none/batch", b'{"metrics": [{"key": "loss", "value": 1e999}]}'),
         ("POST", "/api/2.0/mlflow/registered-models/create", b'{"name": "a", "tags": ' + b"[" * 100_000),
     ],
 )

@@ -13,9 +13,6 @@ from granian.server.embed import Server
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Scope
 
 from headrace.errors import HeadraceError
@@ -27,7 +24,7 @@ from headrace.kernel.settings import Settings
 from headrace.project.durations import parse_duration
 from headrace.protocols.mlflow import routes as mlflow_routes
 from headrace.protocols.mlflow.rows import Rows
-from headrace.server import composition
+from headrace.server import composition, openapi
 from headrace.server.authorization import Authorize, admitted
 from headrace.server.loops import SYSTEM, Chore, Loops, looks
 from headrace.server.offline import require_admin
@@ -36,7 +33,6 @@ from headrace.server.resources import Resources, dependencies, open_resources
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments, sweeping
-from headrace.version import VERSION
 
 log = structlog.get_logger()
 
@@ -49,6 +45,7 @@ RETENTION_LOOK_S = 6 * 3600.0
 def build(resources: Resources) -> Litestar:
     """The control application over what the process holds open."""
     settings, database = resources.settings, resources.database
+    table = composition.authorization()
     handlings = {handling.kind.name: handling for handling in composition.HANDLINGS}
     signed = checkpoints.checkpoints_path(settings.home)
 
@@ -78,7 +75,7 @@ def build(resources: Resources) -> Litestar:
     app = Litestar(
         route_handlers=list(composition.HANDLERS),
         dependencies=dependencies(resources),
-        guards=[Authorize(composition.authorization())],
+        guards=[Authorize(table)],
         exception_handlers={
             HeadraceError: on_headrace_error,
             HTTPException: on_http_exception,
@@ -93,13 +90,7 @@ def build(resources: Resources) -> Litestar:
                 "verify_audit": lambda: audit.verify(database, signed),
             }
         ),
-        openapi_config=OpenAPIConfig(
-            title="Headrace",
-            version=VERSION,
-            path="/api",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
-        ),
+        openapi_config=openapi.config(table),
         request_max_body_size=SMALL_BODY_BYTES,
         logging_config=None,
     )

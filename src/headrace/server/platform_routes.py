@@ -76,7 +76,7 @@ class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
 
 
-@get("/health", sync_to_thread=False, media_type="text/plain")
+@get("/health", sync_to_thread=False, media_type="text/plain", operation_id="check_health")
 def health() -> str:
     """200 and OK once the platform answers; what load balancers and MLflow's clients ask."""
     return "OK"
@@ -152,7 +152,7 @@ async def abandon_jobs(data: JSONBody[Claim], transactions: NamedDependency[Tran
     return Abandoned(jobs=await transactions.write(lambda tx: jobs.abandon(tx, data.worker)))
 
 
-@post("/api/v1/jobs/{job_id:str}/heartbeat", status_code=200)
+@post("/api/v1/jobs/{job_id:str}/heartbeat", status_code=200, operation_id="renew_lease")
 async def heartbeat(
     job_id: FromPath[str], data: JSONBody[Heartbeat], transactions: NamedDependency[Transactions]
 ) -> None:

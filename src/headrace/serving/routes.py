@@ -58,7 +58,7 @@ async def list_routes(transactions: NamedDependency[Transactions]) -> tuple[Rout
     return tuple(route.summary() for route in found)
 
 
-@post("/api/v1/gateways/report", status_code=HTTP_204_NO_CONTENT)
+@post("/api/v1/gateways/report", status_code=HTTP_204_NO_CONTENT, operation_id="report_gateway")
 async def report(
     data: JSONBody[GatewayReport], transactions: NamedDependency[Transactions], bell: NamedDependency[Bell]
 ) -> None:

@@ -88,13 +88,13 @@ async def import_files(
     return await transactions.write(_each(data, importing.take_files))
 
 
-@post("/api/v1/import/look", status_code=200)
+@post("/api/v1/import/look", status_code=200, operation_id="look_at_imported")
 async def look(data: JSONBody[Look], transactions: NamedDependency[Transactions]) -> Here:
     """What is here of some runs and logged models."""
     return await transactions.read(lambda tx: importing.look(tx, data))
 
 
-@get("/api/v1/export/files")
+@get("/api/v1/export/files", operation_id="list_exported_files")
 async def list_files(owner: FromQuery[str], transactions: NamedDependency[Transactions]) -> tuple[ImportFile, ...]:
     """Every file of a run or a logged model, `run/<id>` or `logged-model/<id>`, with the address of its bytes."""
     return await transactions.read(lambda tx: importing.files_of(tx, owner))

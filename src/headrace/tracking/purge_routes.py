@@ -43,7 +43,7 @@ async def purge_run(run_id: FromPath[str], transactions: NamedDependency[Transac
     return await transactions.write(lambda tx: purging.purge_run(tx, run_id))
 
 
-@post("/api/v1/purge", status_code=200)
+@post("/api/v1/purge", status_code=200, operation_id="purge_deleted")
 async def purge(data: JSONBody[PurgeRequest], transactions: NamedDependency[Transactions]) -> Purge:
     """Remove for good what was deleted long enough ago and nobody needs; call again while there is `more`."""
     older_than = timedelta(seconds=data.older_than_s)
@@ -53,7 +53,7 @@ async def purge(data: JSONBody[PurgeRequest], transactions: NamedDependency[Tran
     return await anyio.to_thread.run_sync(work)
 
 
-@post("/api/v1/blobs/collect", status_code=200)
+@post("/api/v1/blobs/collect", status_code=200, operation_id="collect_blobs")
 async def collect(
     data: JSONBody[CollectRequest],
     transactions: NamedDependency[Transactions],

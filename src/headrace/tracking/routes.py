@@ -167,7 +167,7 @@ async def kill_runs(data: JSONBody[KillRuns], transactions: NamedDependency[Tran
     return await transactions.write(lambda tx: runs.kill(tx, data))
 
 
-@get("/api/v1/runs/{run_id:str}/metrics/{key:path}")
+@get("/api/v1/runs/{run_id:str}/metrics/{key:path}", operation_id="get_metric_history")
 async def metric_history(
     run_id: FromPath[str],
     key: FromPath[str],
