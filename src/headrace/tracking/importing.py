@@ -129,7 +129,8 @@ def take_points(tx: Tx, found: Sequence[ImportPoints]) -> tuple[Refusal, ...]:
         except InvalidInput as problem:
             refused.append(Refusal(where=f"run/{each.run_id}", problem=problem.message))
         else:
-            by_run[each.run_id].setdefault(each.key, []).extend(points)
+            if points:
+                by_run[each.run_id].setdefault(each.key, []).extend(points)
     for run_id, points_of in by_run.items():
         put(tx, runs.require(tx, run_id), points_of)
     return tuple(refused)
