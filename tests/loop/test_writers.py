@@ -183,6 +183,7 @@ class Writer(threading.Thread):
                     kind.append(number)
                 else:
                     self.surprises.append((path, answer.status, content))
+        connection.close()
 
 
 def batch(number: int) -> dict[str, Any]:
