@@ -25,8 +25,8 @@ help: ## Say what can be made
 demo: $(RUNTIME) ## Run the whole loop on real data: DEMO="--keep" leaves the platform running
 	@$(BIN)/headrace demo $(DEMO)
 
-test: $(DEVELOPMENT) ## Run the tests; TESTS="tests/kernel -k jobs" runs some of them
-	@$(BIN)/pytest $(TESTS)
+test: $(DEVELOPMENT) ## Run the tests, a process for each core; TESTS="tests/kernel -k jobs" runs some of them in one
+	@$(BIN)/pytest $(or $(TESTS),-n auto --dist loadfile)
 
 check: check-format check-lint check-types check-layers check-house ## Check format, lint, types, layers and house rules
 

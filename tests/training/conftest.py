@@ -19,10 +19,12 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.database import Database, Transactions
 from headrace.kernel.jobs import Job
 from headrace.kernel.lake import Lake, open_lake
+from headrace.kernel.roots import ArtifactRoots
 from headrace.kernel.settings import load_settings
 from headrace.kernel.work import WorkContext
 from headrace.project.loading import LoadedProject, load_project
 from headrace.server.problems import on_headrace_error
+from headrace.tracking.files import Files
 from headrace.tracking.routes import HANDLERS as TRACKING
 from headrace.training.routes import HANDLERS as TRAINING
 
@@ -89,11 +91,14 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def client(database: Database, blobs: BlobStore, tmp_path: Path) -> Iterator[TestClient[Litestar]]:
     settings = load_settings({"HEADRACE_HOME": str(tmp_path)})
+    transactions = Transactions(database, actor="ana")
+    files = Files(transactions, blobs, ArtifactRoots(), limit_bytes=settings.upload_limit_bytes)
     app = Litestar(
         [*TRACKING, *TRAINING],
         dependencies={
-            "transactions": Provide(lambda: Transactions(database, actor="ana"), sync_to_thread=False),
+            "transactions": Provide(lambda: transactions, sync_to_thread=False),
             "blobs": Provide(lambda: blobs, sync_to_thread=False),
+            "files": Provide(lambda: files, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
         },
         exception_handlers={HeadraceError: on_headrace_error},

@@ -6,6 +6,10 @@ from typing import Annotated
 import typer
 
 
+PATIENCE_S = 5.0
+"""Seconds for which a platform is tried that does not answer; what waits is safe where it is."""
+
+
 def runs(
     filter_: Annotated[
         str,
@@ -73,6 +77,7 @@ def _sync_once(spool: Path, *, quiet: bool) -> int:
             console().print(f"nothing waits in {spool}")
         return 0
     platform = connect()
+    platform.transport.patience_s = PATIENCE_S
     shown = table("run", "name", ">sent", "")
     failed = 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.client.transport import Transport
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Unavailable
 from headrace.sdk.delivery import Delivery
 from headrace.sdk.records import Ending
 from headrace.sdk.spool import SpooledRun, spooled_runs
@@ -47,14 +47,18 @@ def sync(
         told: from time to time, the run's id, the bytes sent and the bytes in all.
 
     Yields:
-        What became of each run, in the order in which they began.
+        What became of each run, in the order in which they began. Once the platform does not answer, the rest is
+        not tried.
     """
+    away: Unavailable | None = None
     for spooled in spooled_runs(spool):
         if not spooled.take():
             yield Synced(run_id=spooled.run_id, folder=spooled.folder, name=spooled.run_id, in_progress=True)
             continue
         try:
-            yield _send(spooled, transport, told)
+            one = _outcome(spooled, None, 0, away) if away else _send(spooled, transport, told)
+            away = one.problem if isinstance(one.problem, Unavailable) else away
+            yield one
         finally:
             spooled.release()
 
