@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-
 PATIENCE_S = 5.0
 """Seconds for which a platform is tried that does not answer; what waits is safe where it is."""
 
