@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from headrace.kernel.database import Tx
-from headrace.kernel.prepared import Dialect, listed
 from headrace.tracking import tables, tables_paging
 from headrace.tracking.cursors import Position
 from headrace.tracking.expressions import Comparison, Expression, Order, conjuncts
@@ -62,7 +62,7 @@ def find(tx: Tx, search: Search, after: Position | None) -> tuple[list[Row], Pos
     if not search.experiments:
         return [], None
     rare = _rare(tx, search)
-    if rare == []:
+    if rare is not None and not rare.runs:
         return [], None
     wanted = search._replace(limit=search.limit + 1)
     by_metric = (
@@ -79,17 +79,25 @@ def find(tx: Tx, search: Search, after: Position | None) -> tuple[list[Row], Pos
     return page, ended
 
 
-def _rare(tx: Tx, search: Search) -> list[int] | None:
-    """The runs of the rarest comparison that must hold and that an index serves; None when none is rare."""
-    rarest: list[int] | None = None
+class Rare(NamedTuple):
+    """A comparison that few runs match: how many, and the query of their numbers."""
+
+    runs: int
+    numbers: sa.Select[Any]
+
+
+def _rare(tx: Tx, search: Search) -> Rare | None:
+    """The rarest comparison that must hold and that an index serves; None when none is rare."""
+    rarest: Rare | None = None
     for part in conjuncts(search.expression):
         probe = _probe(part, search.experiments, tx.dialect) if isinstance(part, Comparison) else None
         if probe is None:
             continue
-        found = [row[0] for row in tx.execute(probe.limit(RARE + 1)).fetchall()]
-        if len(found) <= RARE and (rarest is None or len(found) < len(rarest)):
-            rarest = found
-            if len(found) <= RARE // 20:
+        some = probe.limit(RARE + 1).subquery()
+        count = int(tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+        if count <= RARE and (rarest is None or count < rarest.runs):
+            rarest = Rare(count, probe)
+            if count <= RARE // 20:
                 break
     return rarest
 
@@ -150,10 +158,13 @@ def _newest() -> list[Key]:
     return [*tables_paging.numbers(_RUNS.c.started_at, ascending=False), Key(_RUNS.c.number, ascending=False)]
 
 
-def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | None) -> list[Row]:
-    query = _scoped(search, tx.dialect, named=rare is not None and len(rare) <= RARE // 4)
-    if rare is not None:
-        query = query.where(Dialect(tx.dialect).among(_RUNS.c.number, "rare"))
+def _sorted(tx: Tx, search: Search, rare: Rare | None, after: Position | None) -> list[Row]:
+    query = _scoped(search, tx.dialect, named=rare is not None and rare.runs <= RARE // 4)
+    if rare is not None and tx.dialect == "postgresql":  # an array is looked up first, whatever it would rather do
+        numbers = sa.func.array(rare.numbers.scalar_subquery(), type_=postgresql.ARRAY(sa.BigInteger))
+        query = query.where(sa.type_coerce(_RUNS.c.number, sa.BigInteger) == sa.any_(numbers))
+    elif rare is not None:
+        query = query.where(_RUNS.c.number.in_(rare.numbers))
     keys: list[Key] = []
     for order in search.orders:
         if order.kind == "attribute":
@@ -164,9 +175,7 @@ def _sorted(tx: Tx, search: Search, rare: list[int] | None, after: Position | No
             keys += _logged_keys(order, table, tx.dialect)
     keys += _newest()
     query = query.add_columns(*(key.value for key in keys))
-    return list(
-        tx.execute(sorted_after(query, keys, after).limit(search.limit), {"rare": listed(tx, rare or [])}).all()
-    )
+    return list(tx.execute(sorted_after(query, keys, after).limit(search.limit)).all())
 
 
 def _attribute_keys(order: Order, dialect: str) -> list[Key]:
