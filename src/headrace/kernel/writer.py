@@ -51,6 +51,12 @@ class _Work(NamedTuple):
     future: "Future[Any]"
 
 
+class _Outcome(NamedTuple):
+    work: _Work
+    result: Any
+    failure: BaseException | None
+
+
 class GroupWriter:
     """Serves `Database.submit` and `Database.write` for one connection."""
 
@@ -109,13 +115,15 @@ class GroupWriter:
 
     def _commit(self, connection: sa.Connection | None, group: list[_Work]) -> sa.Connection | None:
         """Run a group in one transaction; resolve its futures only after the commit."""
-        outcomes: list[tuple[_Work, Any, BaseException | None]] = []
+        outcomes: list[_Outcome] = []
         callbacks: list[Callable[[], None]] = []
         try:
             connection = connection or self._connector.connect()
             self._connector.begin(connection)
-            outcomes.extend(self._run(connection, work, callbacks) for work in group)
-            self._connector.commit(connection)
+            run = self._run_alone if len(group) == 1 else self._run
+            outcomes.extend(run(connection, work, callbacks) for work in group)
+            if not (len(group) == 1 and outcomes[0].failure):  # else it is rolled back already
+                self._connector.commit(connection)
         except BaseException as error:  # noqa: BLE001 - every caller must hear of it, the writer must live on
             if connection is not None:
                 connection = self._abandon(connection)
@@ -134,9 +142,19 @@ class GroupWriter:
                 _LOG.exception("a callback after the commit failed")
         return connection
 
-    def _run(
-        self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]
-    ) -> tuple[_Work, Any, BaseException | None]:
+    def _run_alone(self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]) -> "_Outcome":
+        """Run the only work of a group; with nobody else's to keep, its failure undoes the transaction."""
+        tx = Tx(connection, now=self._clock.now(), actor=work.actor, workspace=work.workspace, callbacks=callbacks)
+        try:
+            return _Outcome(work, work.run(tx), None)
+        except BaseException as failure:
+            if not self._connector.in_transaction(connection):  # a full disk or a lost connection ended it
+                raise
+            connection.exec_driver_sql("ROLLBACK")
+            callbacks.clear()
+            return _Outcome(work, None, failure)
+
+    def _run(self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]) -> "_Outcome":
         """Run one work in a savepoint, so that its failure does not touch the rest of the group."""
         own: list[Callable[[], None]] = []
         tx = Tx(connection, now=self._clock.now(), actor=work.actor, workspace=work.workspace, callbacks=own)
@@ -148,10 +166,10 @@ class GroupWriter:
                 raise
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
             connection.exec_driver_sql("RELEASE SAVEPOINT work")
-            return work, None, failure
+            return _Outcome(work, None, failure)
         connection.exec_driver_sql("RELEASE SAVEPOINT work")
         callbacks.extend(own)
-        return work, result, None
+        return _Outcome(work, result, None)
 
     def _abandon(self, connection: sa.Connection) -> sa.Connection | None:
         """Roll back; a connection that cannot even do that is thrown away."""

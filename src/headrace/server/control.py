@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar
@@ -114,7 +115,7 @@ def run(settings: Settings, _name: str, port: int) -> None:
             require_admin(database, settings.host)
         resources = open_resources(settings, database)
         database.write(partial(_prepare, resources.roots.default), actor="system")
-        asyncio.run(_serve(build(resources), settings, port, resources.bell))
+        uvloop.run(_serve(build(resources), settings, port, resources.bell))
     finally:
         database.close()
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -246,7 +247,7 @@ def run_gateway(settings: Settings, *, name: str, port: int) -> None:
     gateway = GatewayProcess(
         settings, name=name, port=port, features=open_feature_reader(settings), clock=SystemClock()
     )
-    asyncio.run(gateway.run())
+    uvloop.run(gateway.run())
 
 
 def _folder(home: Path, name: str) -> Path:
