@@ -51,6 +51,7 @@ def test_a_set_as_declared_passes_every_check() -> None:
     for asked in (schema(), completeness(0.99), stable_distribution()):
         found = check(asked, table())
         assert (found.verdict, found.kind, found.sample_size) == (Verdict.PASS, "check", ROWS)
+        assert found.gate == asked.__struct_config__.tag
 
 
 def test_a_missing_column_and_a_wrong_type_are_named() -> None:

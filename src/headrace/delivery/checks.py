@@ -27,13 +27,15 @@ def run_check(
         manifest: of the training set.
     """
     if isinstance(check, SchemaCheck):
-        return _schema(table, declaration, manifest)
+        return _schema(check, table, declaration, manifest)
     if isinstance(check, CompletenessCheck):
         return _completeness(check, table, declaration, manifest)
     return _stable_distribution(check, table, declaration, manifest)
 
 
-def _schema(table: pa.Table, declaration: ModelDeclaration, manifest: TrainingSetManifest) -> Evidence:
+def _schema(
+    check: SchemaCheck, table: pa.Table, declaration: ModelDeclaration, manifest: TrainingSetManifest
+) -> Evidence:
     wanted = declaration.feature_names
     found = tuple(name for name in table.schema.names if name in wanted)
     wrong = [name for name in found if not pa.types.is_float64(table.schema.field(name).type)]
@@ -46,7 +48,7 @@ def _schema(table: pa.Table, declaration: ModelDeclaration, manifest: TrainingSe
         if outcomes != {0, 1}:
             problems.append(f"the label takes the values {sorted(outcomes, key=str)}, not 0 and 1")
     summary = "; ".join(problems) or f"{len(wanted)} features and the label are as declared"
-    return _evidence(declaration, manifest, "schema", passed=not problems, summary=summary)
+    return _evidence(check, declaration, manifest, "schema", passed=not problems, summary=summary)
 
 
 def _completeness(
@@ -59,6 +61,7 @@ def _completeness(
     worst = min(complete, key=lambda name: complete[name])
     passed = all(share >= check.minimum for share in complete.values())
     return _evidence(
+        check,
         declaration,
         manifest,
         f"completeness({check.minimum:g})",
@@ -96,6 +99,7 @@ def _stable_distribution(
     if not enough:
         summary = "too few rows to compare training and hold-out"
     return _evidence(
+        check,
         declaration,
         manifest,
         f"stable_distribution(alpha={check.alpha:g})",
@@ -107,6 +111,7 @@ def _stable_distribution(
 
 
 def _evidence(
+    check: Check,
     declaration: ModelDeclaration,
     manifest: TrainingSetManifest,
     name: str,
@@ -122,6 +127,7 @@ def _evidence(
         number=0,
         kind="check",
         name=name,
+        gate=str(check.__struct_config__.tag),
         verdict=Verdict.PASS if passed else Verdict.WORSE,
         value=value,
         margin=margin,

@@ -202,6 +202,7 @@ def _evidence(
         number=request.candidate.number,
         kind="gate",
         name=name_of(gate),
+        gate=str(gate.__struct_config__.tag),
         verdict=verdict,
         metric=gate.metric,
         value=value,

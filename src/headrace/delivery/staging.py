@@ -180,6 +180,7 @@ def _evidence(
         number=request.version.number,
         kind="staging",
         name=f"replay of {request.rows} rows",
+        gate="replay",
         verdict=verdict,
         value=largest,
         margin=TOLERANCE,

@@ -244,7 +244,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     """`gate`, `check` or `staging`."""
     name: str
-    """The declaration in short, like `not_worse_than_production(roc_auc)`."""
+    """The declaration in short, for people, like `roc_auc at least 0.7`."""
+    gate: str = ""
+    """The kind of the declaration, like `not_worse_than_production`; with the metric it is what policies ask for."""
     verdict: Verdict
     metric: str | None = None
     value: float | None = None
