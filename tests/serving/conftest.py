@@ -69,7 +69,7 @@ class Scope:
         self.proto = "http"
         self.method = method
         self.path, _, self.query_string = path.partition("?")
-        self.authority = None
+        self.authority: str | None = None
         self.headers: Headers = headers  # type: ignore[assignment]
 
 

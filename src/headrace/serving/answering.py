@@ -2,9 +2,9 @@
 
 A request is one unit, and one version answers all of it, unless it names entities, each of which is a unit. When a
 version fails on any row the whole answer is an error, since half an answer is none; every row still counts for its
-version, as a fault only where the version failed. A version is not to blame for failing on a null where its signature
-promises none: that is the caller's error, or anybody could have a release taken back by sending nulls or unknown
-entities.
+version, as a fault only where the version failed. A version is not to blame for failing on a null where its
+signature promises none: that is the caller's error, or anybody could have a release taken back by sending nulls or
+unknown entities.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from headrace.errors import InternalError, NotServed, PolicyRefused
-from headrace.serving.inputs import Array, Inputs, Outputs
+from headrace.serving.inputs import Array, Outputs
 from headrace.serving.model_files import ModelFiles
 from headrace.serving.signature import Kind, Signature, read_signature
 from headrace.training.trusted_types import TRUSTED_TYPES
@@ -33,7 +33,7 @@ class LoadedModel:
     """
 
     signature: Signature
-    predict: Callable[[Inputs], Outputs]
+    predict: Callable[[Any], Outputs]
 
 
 def load(
