@@ -28,6 +28,7 @@ from headrace.tracking.nouns import (
 from headrace.tracking.paths import model_files
 
 PAGE_LIMIT = 1000
+DATASETS_LIMIT = 100
 
 
 def create(tx: Tx, request: CreateLoggedModel) -> LoggedModel:
@@ -152,6 +153,9 @@ def search(tx: Tx, query: LoggedModelQuery) -> tuple[tuple[LoggedModel, ...], st
     expression = filters.parse(query.filter, vocabulary.LOGGED_MODELS)
     if any(found.aggregate == "best" for found in comparisons(expression)):
         raise InvalidInput("best() is asked of runs", where="filter", fix="Write min(...) or max(...).")
+    filters.check_orders(query.order_by)
+    if len(query.datasets) > DATASETS_LIMIT:
+        raise InvalidInput(f"metrics are looked for on at most {DATASETS_LIMIT} datasets", where="datasets")
     if not all(each.name for each in query.datasets):
         raise InvalidInput("`dataset_name` in the `datasets` clause must be specified.", where="datasets")
     numbers = sorted({experiments.number_of(each) for each in query.experiment_ids})
