@@ -1,5 +1,6 @@
 """Searches for runs: the SQL against plain Python, pages against the whole."""
 
+import base64
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -258,6 +259,18 @@ def test_a_cursor_is_of_its_search(database: Database, made: list[Run]) -> None:
     for other in ({"order_by": ("metrics.m",)}, {"filter": "metrics.m > 0"}, {"cursor": "nonsense"}):
         with pytest.raises(InvalidInput):
             names(database, **{"cursor": page.next_cursor, **other})
+
+
+@pytest.mark.parametrize("order", [(), ("metrics.m",), ("params.p", "end_time"), ("metrics.m", "run_name")])
+def test_a_cursor_that_was_made_up_is_refused(database: Database, made: list[Run], order: tuple[str, ...]) -> None:
+    query = RunQuery(experiment_ids=(made[0].experiment_id,), order_by=order, limit=1)
+    cursor = database.read(lambda tx: search.find(tx, query)).next_cursor
+    signature, position = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=="))
+    other = ["x" if isinstance(edge, int) else 1 for edge in position]
+    for forged in ([], position[1:], [*position, 1], other):
+        raw = base64.urlsafe_b64encode(msgspec.json.encode([signature, forged])).decode().rstrip("=")
+        with pytest.raises(InvalidInput):
+            database.read(lambda tx, raw=raw: search.find(tx, msgspec.structs.replace(query, cursor=raw)))  # type: ignore[misc]
 
 
 def test_lowest_and_highest_are_kept(database: Database, made: list[Run]) -> None:
