@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
-from headrace.tracking import experiments, filters, logging, runs, search, tables_search, vocabulary
+from headrace.tracking import experiments, filters, logged_models, logging, runs, search, tables_search, vocabulary
 from headrace.tracking.expressions import And, Comparison, Expression, Not, Or
 from headrace.tracking.nouns import (
     Batch,
@@ -21,6 +21,7 @@ from headrace.tracking.nouns import (
     Dataset,
     DatasetInput,
     Inputs,
+    LoggedModelQuery,
     MetricPoint,
     Run,
     RunQuery,
@@ -301,3 +302,9 @@ def test_params_and_tags_as_pairs_are_what_was_logged(database: Database, logged
         assert {pair["key"]: pair["value"] for pair in read} == logged
         assert len(read) == len(logged)
     assert [(key, step, value) for _, key, step, _, value in found.metrics] == [("m", 3, NAN)]
+
+
+def test_very_many_experiments_may_be_named(database: Database, made: list[Run]) -> None:
+    ids = tuple(str(number) for number in range(300_000))
+    assert len(names(database, experiment_ids=ids)) == len(made)  # in the one that there is
+    assert database.read(lambda tx: logged_models.search(tx, LoggedModelQuery(experiment_ids=ids))) == ((), "")
