@@ -177,11 +177,10 @@ def test_without_a_platform_it_waits_and_is_sent_later(
 def test_a_platform_that_is_away_fails_nobody(
     running: TemporaryPlatform, elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    began = time.monotonic()
     with hr.run("away", url="http://127.0.0.1:9", patience_s=0.2, **PLAIN) as run:
         run.log_metric("loss", 0.5)
-    assert time.monotonic() - began < 10
-    assert "does not answer; the run goes on" in caplog.text.replace("\n", " ") or "goes on" in caplog.text
+    assert "does not answer" in caplog.text
+    assert "the run goes on and is kept in" in caplog.text
     (sent,) = send_all(elsewhere / ".headrace" / "spool", running)
     assert sent.run_id == run.id
     assert running.local.runs.get(run.id).metrics["loss"].number == 0.5
