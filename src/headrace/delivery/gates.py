@@ -110,11 +110,11 @@ def _score_other(
 
 
 def _at_least(gate: AtLeast, request: GatesRequest, scored: Scored) -> Evidence:
-    found = comparison.at_least(
+    found = comparison.attain(
         gate.metric,
         scored.rows.labels,
         scored.candidate,
-        threshold=gate.value,
+        bound=gate.value,
         alpha=gate.alpha,
         groups=scored.rows.keys,
     )
@@ -129,7 +129,7 @@ def _at_least(gate: AtLeast, request: GatesRequest, scored: Scored) -> Evidence:
         high=estimate.high,
         confidence=estimate.confidence,
         margin=gate.value,
-        smallest_detectable_effect=comparison.detectable(estimate, gate.alpha),
+        smallest_detectable_effect=found.detectable,
         summary=(
             f"{gate.metric} {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}], "
             f"at least {gate.value:g}: {found.verdict.value}"
