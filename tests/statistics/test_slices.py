@@ -26,7 +26,7 @@ def rows(seed: int, *, per_slice: int = 400, slices_: int = 5, broken: float = 0
 
 def test_a_broken_slice_is_named_and_the_others_are_not() -> None:
     labels, new, old, members = rows(1, broken=0.4)
-    found = slices.gains("accuracy", labels, new, old, members, margin=0.05)
+    found = slices.gains("accuracy", labels, new, old, slices.parts_of(members), margin=0.05)
     assert {one.name: one.verdict is Verdict.WORSE for one in found} == {
         "s0": True, "s1": False, "s2": False, "s3": False, "s4": False,
     }  # fmt: skip
@@ -36,8 +36,11 @@ def test_a_broken_slice_is_named_and_the_others_are_not() -> None:
 
 def test_each_slice_must_show_that_it_is_good() -> None:
     labels, new, old, members = rows(2)
-    assert slices.all_good(slices.gains("accuracy", labels, new, old, members, margin=0.05)) is Verdict.PASS
-    tight = slices.gains("accuracy", labels, new, old, members, margin=0.001)
+    assert (
+        slices.all_good(slices.gains("accuracy", labels, new, old, slices.parts_of(members), margin=0.05))
+        is Verdict.PASS
+    )
+    tight = slices.gains("accuracy", labels, new, old, slices.parts_of(members), margin=0.001)
     assert slices.all_good(tight) is Verdict.INCONCLUSIVE
     assert slices.no_alarm(tight) is Verdict.PASS
 
@@ -46,7 +49,7 @@ def test_each_slice_must_show_that_it_is_good() -> None:
 def test_three_rows_are_inconclusive(rule: Any) -> None:
     labels, new, old, members = rows(3)
     members[:3] = "tiny"
-    found = slices.gains("accuracy", labels, new, old, members, margin=0.2, minimum_units=50)
+    found = slices.gains("accuracy", labels, new, old, slices.parts_of(members), margin=0.2, minimum_units=50)
     (tiny,) = [one for one in found if one.name == "tiny"]
     assert (tiny.rows, tiny.verdict, bool(tiny.reason)) == (3, Verdict.INCONCLUSIVE, True)
     assert rule(found) is Verdict.INCONCLUSIVE
@@ -55,7 +58,9 @@ def test_three_rows_are_inconclusive(rule: Any) -> None:
 def test_rows_of_one_entity_count_once() -> None:
     labels, new, old, members = rows(4)
     few = np.arange(len(labels)) // 40  # ten entities in each slice
-    found = slices.gains("accuracy", labels, new, old, members, margin=0.2, minimum_units=50, entities=few)
+    found = slices.gains(
+        "accuracy", labels, new, old, slices.parts_of(members), margin=0.2, minimum_units=50, entities=few
+    )
     assert {one.units for one in found} == {10}
     assert slices.all_good(found) is Verdict.INCONCLUSIVE
 
@@ -63,7 +68,7 @@ def test_rows_of_one_entity_count_once() -> None:
 def test_a_slice_without_the_metric_says_why() -> None:
     labels, new, old, members = rows(5)
     labels[members == "s1"] = 1
-    found = slices.gains("roc_auc", labels, new, old, members, margin=0.2)
+    found = slices.gains("roc_auc", labels, new, old, slices.parts_of(members), margin=0.2)
     (one,) = [one for one in found if one.name == "s1"]
     assert one.estimate is None
     assert "both outcomes" in one.reason
@@ -73,13 +78,18 @@ def test_holm_seldom_accuses_among_many_slices() -> None:
     accused = 0
     for seed in range(200):
         labels, new, old, members = rows(seed, per_slice=100, slices_=10)
-        found = slices.gains("accuracy", labels, new, old, members, margin=0.0)
+        found = slices.gains("accuracy", labels, new, old, slices.parts_of(members), margin=0.0)
         accused += any(one.verdict is Verdict.WORSE for one in found)
     assert accused / 200 <= 0.05 + 0.045  # three standard errors
 
 
 def test_a_floor_is_judged_in_each_slice() -> None:
     labels, _, old, members = rows(6)
-    assert slices.all_good(slices.values("accuracy", labels, old, members, bound=0.7)) is Verdict.PASS
-    assert slices.all_good(slices.values("accuracy", labels, old, members, bound=0.95)) is Verdict.WORSE
-    assert slices.all_good(slices.values("brier", labels, old, members, bound=0.3)) is Verdict.PASS
+    assert (
+        slices.all_good(slices.values("accuracy", labels, old, slices.parts_of(members), bound=0.7)) is Verdict.PASS
+    )
+    assert (
+        slices.all_good(slices.values("accuracy", labels, old, slices.parts_of(members), bound=0.95))
+        is Verdict.WORSE
+    )
+    assert slices.all_good(slices.values("brier", labels, old, slices.parts_of(members), bound=0.3)) is Verdict.PASS

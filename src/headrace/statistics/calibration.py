@@ -23,11 +23,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from headrace.errors import InvalidInput
 from headrace.statistics import ranking
-from headrace.statistics.intervals import Floats, Interval, cluster_codes, normal_interval, units
+from headrace.statistics.intervals import POWER, Floats, Interval, cluster_codes, normal_interval, units
 
 BINS = 15
 ROWS_A_BIN = 30
@@ -53,12 +53,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         error: root mean square over bins, at least 0.
+        detectable: the bound that a calibrated model keeps four times in five with so many rows.
         in_the_large: mean label less mean score; positive when the model foretells too little.
         slope: of the log odds of the label on those of the score; None when there is none, as for constant scores.
         bins: in the order of the scores.
     """
 
     error: Interval
+    detectable: float
     in_the_large: Interval
     slope: Interval | None
     bins: tuple[Bin, ...]
@@ -98,8 +100,12 @@ def calibration(
     everyone = np.zeros(len(codes), dtype=np.intp)
     mean = float(np.mean(outcome - column))
     error = math.sqrt(float(_covariance(outcome - column, everyone, clusters)[0, 0]))
+    found, detectable = _root_mean_square(
+        gaps, rows / len(codes), covariance, confidence=confidence, rows=len(codes)
+    )
     return Calibration(
-        error=_root_mean_square(gaps, rows / len(codes), covariance, confidence=confidence, rows=len(codes)),
+        error=found,
+        detectable=detectable,
         in_the_large=normal_interval(mean, error, confidence=confidence, rows=len(codes)),
         slope=_slope(outcome, column, clusters, confidence=confidence),
         bins=tuple(
@@ -163,8 +169,10 @@ def _unseen(outcome: Floats, codes: npt.NDArray[np.intp], *, worth: float) -> Fl
 
 def _root_mean_square(
     gaps: Floats, weights: Floats, covariance: Floats, *, confidence: float, rows: int
-) -> Interval:
+) -> tuple[Interval, float]:
     """The error of bins from their gaps (share less mean score), by inverting a test of the mean square.
+
+    With it the upper end that it has in four of five samples of a calibrated model.
 
     The weighted sum of squared gaps is a sum of chi-squares with unequal weights, taken for one scaled chi-square
     of the same mean and variance; its non-centrality is the true mean square over the scale.
@@ -178,7 +186,10 @@ def _root_mean_square(
     low, high = (
         math.sqrt(scale * _non_centrality(seen / scale, noise / scale, chance)) for chance in (1.0 - tail, tail)
     )
-    return Interval(value=value, low=min(low, value), high=max(high, value), confidence=confidence, rows=rows)
+    usual = float(stats.chi2.ppf(POWER, noise / scale))
+    detectable = math.sqrt(scale * _non_centrality(usual, noise / scale, tail))
+    found = Interval(value=value, low=min(low, value), high=max(high, value), confidence=confidence, rows=rows)
+    return found, detectable
 
 
 def _non_centrality(seen: float, freedom: float, chance: float) -> float:

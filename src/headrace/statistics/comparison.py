@@ -223,6 +223,26 @@ def enough(metric: str, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | Non
     return True
 
 
+def needed(metric: str) -> str:
+    """What `enough` asks of a metric, for people."""
+    of_outcome = f", {MINIMUM_OUTCOMES} of each outcome" if metric in RANKINGS else ""
+    of_outcome = f", {MINIMUM_OUTCOMES} of them with label 1" if metric in OF_POSITIVES else of_outcome
+    return f"{MINIMUM_ROWS} independent rows are needed{of_outcome}"
+
+
+def method(metric: str, *, paired: bool = False, groups: npt.NDArray[Any] | None = None) -> str:
+    """How `interval`, or `gain` when paired, comes by its interval, for the record."""
+    clustered = ", entities as units" if cluster_codes(groups) is not None else ""
+    drawn = f"percentile bootstrap, {resampling.RESAMPLES} draws"
+    if metric == "roc_auc":
+        return ("DeLong, paired" if paired else "DeLong on the logit scale") + clustered
+    if metric == "average_precision" or (paired and metric in {"precision", "f1"}):
+        return drawn + clustered
+    if metric in metrics.LOSSES:
+        return drawn + clustered if clustered else "Student"
+    return ("Tango's score interval, paired" if paired else "Wilson's score interval") + clustered
+
+
 def interval(
     metric: str,
     labels: npt.NDArray[Any],

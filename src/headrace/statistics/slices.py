@@ -9,7 +9,7 @@ Sources: Berger (1982) for intersection-union; Holm, "A Simple Sequentially Reje
 of slices that are still open lies on the bad side; then that number falls by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -45,8 +45,16 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+Parts = Mapping[str, npt.NDArray[np.bool_]]
+"""The rows of each slice as a mask of shape (rows,), by its name; all of them are one family for Holm's rule."""
+
 Measure = Callable[[npt.NDArray[np.bool_], float], Interval]
 """Takes the rows of a slice as a mask and a confidence, gives an interval."""
+
+
+def parts_of(members: npt.NDArray[Any], *, prefix: str = "") -> dict[str, npt.NDArray[np.bool_]]:
+    """The slices that rows fall into by the name of each row's group, shape (rows,)."""
+    return {f"{prefix}{name}": members == name for name in np.unique(members)}
 
 
 def gains(
@@ -54,7 +62,7 @@ def gains(
     labels: npt.NDArray[Any],
     new: npt.NDArray[Any],
     old: npt.NDArray[Any],
-    members: npt.NDArray[Any],
+    parts: Parts,
     *,
     margin: float,
     alpha: float = comparison.ALPHA,
@@ -75,14 +83,14 @@ def gains(
     def judge(found: Interval) -> Verdict:
         return comparison.non_inferiority(found.low, found.high, margin)
 
-    return _judged(metric, labels, members, measure, judge, alpha, minimum_units, entities)
+    return _judged(metric, labels, parts, measure, judge, alpha, minimum_units, entities)
 
 
 def values(
     metric: str,
     labels: npt.NDArray[Any],
     scores: npt.NDArray[Any],
-    members: npt.NDArray[Any],
+    parts: Parts,
     *,
     bound: float,
     alpha: float = comparison.ALPHA,
@@ -103,7 +111,7 @@ def values(
     def judge(found: Interval) -> Verdict:
         return comparison.attains(found, bound, lower_is_better=metric in metrics.LOWER_IS_BETTER)
 
-    return _judged(metric, labels, members, measure, judge, alpha, minimum_units, entities)
+    return _judged(metric, labels, parts, measure, judge, alpha, minimum_units, entities)
 
 
 def all_good(found: tuple[Slice, ...]) -> Verdict:
@@ -123,7 +131,7 @@ def no_alarm(found: tuple[Slice, ...]) -> Verdict:
 def _judged(
     metric: str,
     labels: npt.NDArray[Any],
-    members: npt.NDArray[Any],
+    parts: Parts,
     measure: Measure,
     judge: Callable[[Interval], Verdict],
     alpha: float,
@@ -131,11 +139,10 @@ def _judged(
     entities: npt.NDArray[Any] | None,
 ) -> tuple[Slice, ...]:
     metrics.known(metric)
-    masks = {str(name): members == name for name in np.unique(members)}
     found = {
         name: _one(name, metric, labels[among], None if entities is None else entities[among], minimum_units,
                    partial(measure, among, 1.0 - 2.0 * alpha))
-        for name, among in masks.items()
+        for name, among in parts.items()
     }  # fmt: skip
     candidates = {
         name
@@ -144,9 +151,10 @@ def _judged(
     }
 
     def again(name: str, part: float) -> Verdict:
-        return judge(measure(masks[name], 1.0 - 2.0 * alpha * part))
+        return judge(measure(parts[name], 1.0 - 2.0 * alpha * part))
 
-    worse = _holm(candidates, len(found), again)
+    judged = sum(one.estimate is not None and not one.reason for one in found.values())
+    worse = _holm(candidates, judged, again)
     return tuple(
         msgspec.structs.replace(one, verdict=_verdict(one, judge, worse=name in worse))
         for name, one in found.items()
