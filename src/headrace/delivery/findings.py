@@ -95,6 +95,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         low: lower end of its interval.
         high: upper end.
         margin: what it is judged against.
+        room: how far inside of the margin the interval ends, negative outside; None without an interval.
         rows: that it rests on.
         detectable: the smallest effect that so many rows could have shown.
         note: why there is no interval, or what it says besides.
@@ -106,15 +107,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     margin: float | None = None
+    room: float | None = None
     rows: int = 0
     detectable: float | None = None
     note: str = ""
-
-    @property
-    def room(self) -> float:
-        """How far the interval's nearer end is from the margin, for telling which of two alike decides."""
-        ends = [end for end in (self.low, self.high) if end is not None and math.isfinite(end)]
-        return min((abs(abs(end) - abs(self.margin or 0.0)) for end in ends), default=-1.0)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +204,7 @@ def of_parts(
     """
     verdict = verdict or comparison.worst([part.verdict for part in parts])
     among = [part for part in parts if part.verdict is verdict] or parts
-    decides = min(among, key=lambda part: part.room)
+    decides = min(among, key=lambda part: -math.inf if part.room is None else part.room)
     measured = "" if decides.value is None else f" {decides.value:.4g}"
     if decides.low is not None and decides.high is not None:
         measured += f" [{decides.low:.4g}, {decides.high:.4g}]"

@@ -18,6 +18,7 @@ from headrace.statistics import comparison, fairness, intervals, ranking, slices
 from headrace.statistics.comparison import Verdict
 from headrace.statistics.fairness import Disparity, GroupRate
 from headrace.statistics.intervals import Interval
+from headrace.statistics.metrics import LOWER_IS_BETTER
 
 INTERSECTION = " x "
 
@@ -64,7 +65,8 @@ def judge_slices(gate: Slices, sample: Sample) -> Finding:
             entities=sample.keys, threshold=gate.threshold,
         )  # fmt: skip
         verdicts.append(_of_slices(gate, found))
-        parts += [_slice(gate, one, gate.bound) for one in found]
+        sign = -1.0 if gate.metric in LOWER_IS_BETTER else 1.0
+        parts += [_slice(gate, one, gate.bound, needed=gate.bound, sign=sign) for one in found]
     if gate.margin is not None and sample.production is None:
         verdicts.append(Verdict.PASS)
         parts.append(Part(name="change", verdict=Verdict.PASS, margin=gate.margin, note=FIRST_VERSION))
@@ -75,7 +77,7 @@ def judge_slices(gate: Slices, sample: Sample) -> Finding:
             entities=sample.keys, threshold=gate.threshold,
         )  # fmt: skip
         verdicts.append(_of_slices(gate, found))
-        parts += [_slice(gate, one, gate.margin, suffix=", change") for one in found]
+        parts += [_slice(gate, one, gate.margin, needed=-gate.margin, suffix=", change") for one in found]
     return of_parts(
         gate,
         parts,
@@ -122,6 +124,7 @@ def _bound(gate: Fair, title: str, found: Disparity, corrected: Interval, doubt:
         low=found.estimate.low,
         high=found.estimate.high,
         margin=bound,
+        room=found.estimate.low - bound if ratio else bound - found.estimate.high,
         rows=found.estimate.rows,
         detectable=found.detectable,
         note=doubt or f"{rate} of {high_group} and {low_group}",
@@ -161,6 +164,7 @@ def _change(
         low=change.low,
         high=change.high,
         margin=margin,
+        room=margin - change.high,
         rows=change.rows,
         detectable=intervals.detectable(change),
         note=doubt,
@@ -185,8 +189,12 @@ def _of_slices(gate: Slices, found: tuple[slices.Slice, ...]) -> Verdict:
     return slices.no_alarm(kept) if gate.alarm else slices.all_good(kept)
 
 
-def _slice(gate: Slices, one: slices.Slice, margin: float, *, suffix: str = "") -> Part:
+def _slice(
+    gate: Slices, one: slices.Slice, margin: float, *, needed: float, sign: float = 1.0, suffix: str = ""
+) -> Part:
+    """The part of a slice; `needed` is what it must reach, from below where `sign` is negative."""
     estimate = one.estimate
+    room = None if estimate is None else sign * ((estimate.low if sign > 0.0 else estimate.high) - needed)
     left_out = one.units < gate.minimum_rows and gate.small_slices == "left_out"
     verdict = Verdict.PASS if gate.alarm and slices.no_alarm((one,)) is Verdict.PASS else one.verdict
     return Part(
@@ -196,6 +204,7 @@ def _slice(gate: Slices, one: slices.Slice, margin: float, *, suffix: str = "") 
         low=None if estimate is None else estimate.low,
         high=None if estimate is None else estimate.high,
         margin=margin,
+        room=room,
         rows=one.rows,
         detectable=one.detectable,
         note=f"left out: {one.reason}" if left_out else one.reason,

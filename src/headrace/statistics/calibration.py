@@ -217,7 +217,7 @@ def _slope(
     if len(np.unique(outcome)) < 2 or np.ptp(odds) == 0.0:
         return None
     design = np.column_stack([np.ones(len(odds)), odds])
-    found = np.array([0.0, 1.0])
+    found = np.zeros(2)
     for _ in range(STEPS):
         fitted = 1.0 / (1.0 + np.exp(-np.clip(design @ found, -500.0, 500.0)))
         information = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
