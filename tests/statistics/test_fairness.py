@@ -95,6 +95,9 @@ def test_a_rare_label_makes_a_group_small_for_that_rate() -> None:
     labels[members == "g1"] = 0
     found = fairness.disparity("equal_opportunity_difference", labels, decided, members, minimum_units=20)
     assert [(one.group, one.rows) for one in found.small] == [("g1", 0)]
+    both = fairness.disparity("equalized_odds_difference", labels, decided, members, minimum_units=20)
+    assert {one.group for one in both.rates} == {"g0", "g2"}
+    assert len(both.small) == 2
 
 
 def test_copies_of_rows_add_nothing() -> None:

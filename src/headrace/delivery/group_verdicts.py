@@ -35,13 +35,16 @@ def judge_fair(gate: Fair, sample: Sample) -> Finding:
     parts: list[Part] = []
     table: list[dict[str, Any]] = []
     for title, members in groupings.items():
+        large, small = fairness.group_rates(
+            gate.measure, sample.labels, sample.candidate >= gate.threshold, members,
+            confidence=1.0 - 2.0 * gate.alpha, minimum_units=gate.minimum_rows, entities=sample.keys,
+        )  # fmt: skip
+        table += [_row(title, one, small=False) for one in large] + [_row(title, one, small=True) for one in small]
         try:
             found = _disparity(gate, sample, members, 1.0 - 2.0 * gate.alpha)
         except InvalidInput as problem:
             parts.append(Part(name=title, verdict=Verdict.INCONCLUSIVE, margin=gate.bound, note=problem.message))
             continue
-        table += [_row(title, one, small=False) for one in found.rates]
-        table += [_row(title, one, small=True) for one in found.small]
         doubt = _doubt(gate, found)
         if gate.bound is not None:
             corrected = _disparity(gate, sample, members, 1.0 - 2.0 * gate.alpha / asked).estimate

@@ -46,12 +46,14 @@ class GroupRate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: that the rate is a share of.
         units: independent units among them: entities where rows belong together.
+        effective_rows: how many independent rows they are worth.
     """
 
     group: str
     rate: str
     rows: int
     units: int
+    effective_rows: float
     share: Interval
 
 
@@ -104,34 +106,52 @@ def disparity(
     Raises:
         InvalidInput: unknown measure, fewer than two groups that are large enough, or a ratio of rates that are 0.
     """
-    known(measure)
-    clusters = cluster_codes(entities)
-    large: list[GroupRate] = []
-    small: list[GroupRate] = []
-    effective: dict[tuple[str, str], float] = {}
-    names = np.unique(members)
-    for rate in MEASURES[measure]:
-        for name in names:
-            among = _denominator(rate, labels) & (members == name)
-            found, size = _rate(str(name), rate, decided[among], _within(clusters, among), confidence=confidence)
-            effective[(str(name), rate)] = size
-            (large if found.units >= max(minimum_units, 1) else small).append(found)
-    left_out = {found.group for found in small}
-    large = [found for found in large if found.group not in left_out]
-    if len({found.group for found in large}) < 2:
+    large, small = group_rates(
+        measure, labels, decided, members,
+        confidence=confidence, minimum_units=minimum_units, entities=entities,
+    )  # fmt: skip
+    number, all_groups = len({one.group for one in large}), len(np.unique(members))
+    if number < 2:
         raise InvalidInput(
-            f"{len(names) - len(left_out)} of {len(names)} groups have {minimum_units} rows to compare",
+            f"{number} of {all_groups} groups have {minimum_units} rows to compare",
             where="by",
             fix="Evaluate on more rows, or join groups that belong together.",
         )
-    estimate, furthest = _furthest(measure, large, effective, confidence=confidence, rows=len(labels))
+    estimate, furthest = _furthest(measure, large, confidence=confidence, rows=len(labels))
     far = estimate.value - estimate.low if is_ratio(measure) else estimate.high - estimate.value
     return Disparity(
         estimate=estimate,
         furthest=furthest,
         detectable=intervals.detectable(msgspec.structs.replace(estimate, value=0.0, low=-far, high=far)),
-        rates=tuple(large),
-        small=tuple(small),
+        rates=large,
+        small=small,
+    )
+
+
+def group_rates(
+    measure: str,
+    labels: npt.NDArray[Any],
+    decided: npt.NDArray[np.bool_],
+    members: npt.NDArray[Any],
+    *,
+    confidence: float = 0.90,
+    minimum_units: int = 1,
+    entities: npt.NDArray[Any] | None = None,
+) -> tuple[tuple[GroupRate, ...], tuple[GroupRate, ...]]:
+    """The rates of a measure of the groups that are large enough for each of them, and those of the others."""
+    known(measure)
+    clusters = cluster_codes(entities)
+    found = []
+    for rate in MEASURES[measure]:
+        denominator = _denominator(rate, labels)
+        for name in np.unique(members):
+            among = denominator & (members == name)
+            own = None if clusters is None else clusters[among]
+            found.append(_rate(str(name), rate, decided[among], own, confidence=confidence))
+    small = {one.group for one in found if one.units < max(minimum_units, 1)}
+    return (
+        tuple(one for one in found if one.group not in small),
+        tuple(one for one in found if one.group in small),
     )
 
 
@@ -209,10 +229,6 @@ def _denominator(rate: str, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return positive if rate == TRUE_POSITIVES else ~positive
 
 
-def _within(clusters: npt.NDArray[np.intp] | None, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp] | None:
-    return None if clusters is None else clusters[among]
-
-
 def _rate(
     group: str,
     rate: str,
@@ -220,23 +236,26 @@ def _rate(
     clusters: npt.NDArray[np.intp] | None,
     *,
     confidence: float,
-) -> tuple[GroupRate, float]:
-    """A group's rate, and how many independent rows it is worth."""
+) -> GroupRate:
     rows = len(decided)
     if rows == 0:
         nothing = Interval(value=0.0, low=0.0, high=1.0, confidence=confidence, rows=0)
-        return GroupRate(group=group, rate=rate, rows=0, units=0, share=nothing), 0.0
+        return GroupRate(group=group, rate=rate, rows=0, units=0, effective_rows=0.0, share=nothing)
     effective = rows / proportions.design_effect(decided, clusters)
     share = proportions.proportion_interval(float(decided.mean()) * effective, effective, confidence=confidence)
-    number = rows if clusters is None else len(np.unique(clusters))
-    found = msgspec.structs.replace(share, rows=rows)
-    return GroupRate(group=group, rate=rate, rows=rows, units=number, share=found), effective
+    return GroupRate(
+        group=group,
+        rate=rate,
+        rows=rows,
+        units=rows if clusters is None else len(np.unique(clusters)),
+        effective_rows=effective,
+        share=msgspec.structs.replace(share, rows=rows),
+    )
 
 
 def _furthest(
     measure: str,
-    found: list[GroupRate],
-    effective: dict[tuple[str, str], float],
+    found: tuple[GroupRate, ...],
     *,
     confidence: float,
     rows: int,
@@ -249,7 +268,7 @@ def _furthest(
     for rate in MEASURES[measure]:
         of_rate = {one.group: one for one in found if one.rate == rate}
         shares = np.array([of_rate[name].share.value for name in names])
-        sizes = np.array([effective[(name, rate)] for name in names])
+        sizes = np.array([of_rate[name].effective_rows for name in names])
         limits = proportions.pairwise_ratios if is_ratio(measure) else proportions.pairwise_differences
         low, high = limits(shares, sizes, confidence=confidence)
         low_corrected, high_corrected = limits(shares, sizes, confidence=corrected)
