@@ -246,7 +246,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The declaration in short, for people, like `roc_auc at least 0.7`."""
     gate: str = ""
-    """The kind of the declaration, like `at_least`; with the metric it is what policies ask for."""
+    """The kind of the declaration, like `not_worse_than_production`; with the metric, what policies ask for."""
     verdict: Verdict
     metric: str | None = None
     value: float | None = None

@@ -23,7 +23,8 @@ import numpy as np
 from headrace.errors import HeadraceError, InvalidInput, ModelFault, every_error
 from headrace.kernel.lifelines import die_with_parent
 from headrace.kernel.settings import foreign_environment
-from headrace.serving.loading import Array, LoadedModel, load, prepare_thread
+from headrace.serving.inputs import Array
+from headrace.serving.loading import LoadedModel, load, prepare_thread
 from headrace.serving.model_files import ModelFiles
 
 START_TIMEOUT_S = 60.0
