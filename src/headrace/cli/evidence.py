@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from headrace.registry.nouns import Evidence
@@ -20,6 +21,7 @@ COLOURS = {"PASS": "green", "BETTER": "bold green", "WORSE": "red", "INCONCLUSIV
 SIGNS = {"PASS": "✓", "BETTER": "✓", "WORSE": "✗", "INCONCLUSIVE": "?"}
 PLOT_CELLS = 19
 MOST_PARTS = 12
+SHARES = (0.0, 1.0)
 FALLS = ("at_most", "calibrated", "latency", "size")
 """Gates whose estimate must stay below what it is judged against."""
 
@@ -159,43 +161,67 @@ def _reason(one: "Evidence") -> str:
     can = _short(one.smallest_detectable_effect)
     shows = f"; they can show {can}" if can else ""
     note = next((found["note"] for found in one.details.get("parts", []) if found["name"] == part[2:]), "")
-    return f"{one.name}{part}: the rows do not tell{shows}{f' ({note})' if note else ''}. Take more rows, or ask for less."
+    why = f" ({note})" if note else ""
+    return f"{one.name}{part}: the rows do not tell{shows}{why}. Take more rows, or ask for less."
 
 
 def _details(one: "Evidence") -> "Iterator[RenderableType]":
+    parts, groups, bins = (one.details.get(name, []) for name in ("parts", "groups", "bins"))
+    if len(parts) > 1:
+        yield _part_table(one, parts)
+    if groups:
+        yield _group_table(one, groups)
+    if bins:
+        yield _bin_table(one, bins)
+
+
+def _part_table(one: "Evidence", parts: list[dict[str, Any]]) -> "Table":
     from headrace.cli.screen import table
 
-    parts = one.details.get("parts", [])
-    if len(parts) > 1:
-        shown = table(
-            "verdict", "part", ">estimate", "interval", ">against", ">rows", ">could show", "note", title=one.name
+    columns = ("verdict", "part", ">estimate", "interval", ">against", ">rows", ">can show", "note")
+    shown = table(*columns, title=one.name)
+    for part in parts[:MOST_PARTS]:
+        shown.add_row(
+            _verdict(part["verdict"]),
+            part["name"],
+            _short(part["value"]),
+            _interval(part["low"], part["high"]),
+            _short(part["margin"]),
+            f"{part['rows']:,}" if part["rows"] else "",
+            _short(part["detectable"]),
+            part["note"],
         )
-        for part in parts[:MOST_PARTS]:
-            shown.add_row(
-                _verdict(part["verdict"]), part["name"], _short(part["value"]), _interval(part["low"], part["high"]),
-                _short(part["margin"]), f"{part['rows']:,}", _short(part["detectable"]), part["note"],
-            )  # fmt: skip
-        if len(parts) > MOST_PARTS:
-            shown.caption = f"and {len(parts) - MOST_PARTS} more"
-        yield shown
-    groups = one.details.get("groups", [])
-    if groups:
-        shown = table("grouping", "group", "rate", ">share", "interval", "", ">rows", title=f"{one.name}: groups")
-        for row in groups:
-            style = "dim" if row["small"] else ""
-            shown.add_row(
-                row["grouping"], row["group"], row["rate"].replace("_", " "), _short(row["value"]),
-                _interval(row["low"], row["high"]), _plot(row["value"], row["low"], row["high"], None, "cyan", (0.0, 1.0)),
-                f"{row['rows']:,}", style=style,
-            )  # fmt: skip
-        yield shown
-    bins = one.details.get("bins", [])
-    if bins:
-        shown = table(">rows", ">mean score", ">share of 1", "", title=f"{one.name}: bins")
-        for row in bins:
-            picture = _plot(row["share"], None, None, row["mean_score"], "cyan", (0.0, 1.0))
-            shown.add_row(f"{row['rows']:,}", _short(row["mean_score"]), _short(row["share"]), picture)
-        yield shown
+    if len(parts) > MOST_PARTS:
+        shown.caption = f"and {len(parts) - MOST_PARTS} more"
+    return shown
+
+
+def _group_table(one: "Evidence", groups: list[dict[str, Any]]) -> "Table":
+    from headrace.cli.screen import table
+
+    shown = table("grouping", "group", "rate", ">share", "interval", "", ">rows", title=f"{one.name}: groups")
+    for row in groups:
+        shown.add_row(
+            row["grouping"],
+            row["group"],
+            row["rate"].replace("_", " "),
+            _short(row["value"]),
+            _interval(row["low"], row["high"]),
+            _plot(row["value"], row["low"], row["high"], None, "cyan", SHARES),
+            f"{row['rows']:,}",
+            style="dim" if row["small"] else "",
+        )
+    return shown
+
+
+def _bin_table(one: "Evidence", bins: list[dict[str, Any]]) -> "Table":
+    from headrace.cli.screen import table
+
+    shown = table(">rows", ">mean score", ">share of 1", "", title=f"{one.name}: bins")
+    for row in bins:
+        picture = _plot(row["share"], None, None, row["mean_score"], "cyan", SHARES)
+        shown.add_row(f"{row['rows']:,}", _short(row["mean_score"]), _short(row["share"]), picture)
+    return shown
 
 
 def _plot(
