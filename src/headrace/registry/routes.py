@@ -125,6 +125,12 @@ async def get_evidence(
     return await transactions.read(lambda tx: evidence.of_version(tx, name, number))
 
 
+@get("/api/v1/evidence/{evidence_id:str}")
+async def get_one_evidence(evidence_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Evidence:
+    """One piece of evidence; its scores are a blob."""
+    return await transactions.read(lambda tx: evidence.get(tx, evidence_id))
+
+
 @get("/api/v1/models/{name:str}/history")
 async def get_history(
     name: FromPath[str], transactions: NamedDependency[Transactions], at: FromQuery[datetime | None] = None
@@ -150,6 +156,7 @@ HANDLERS = [
     register_version,
     get_version,
     get_evidence,
+    get_one_evidence,
     get_history,
 ]
 
@@ -162,5 +169,6 @@ AUTHORIZATION = {
     "POST /api/v1/models/{name}/versions": Role.DEVELOPER,
     "GET /api/v1/models/{name}/versions/{number}": Role.VIEWER,
     "GET /api/v1/models/{name}/versions/{number}/evidence": Role.VIEWER,
+    "GET /api/v1/evidence/{evidence_id}": Role.VIEWER,
     "GET /api/v1/models/{name}/history": Role.VIEWER,
 }

@@ -484,6 +484,13 @@ def add_evidence(tx: Tx, found: Evidence) -> None:
     )
 
 
+def find_evidence(tx: Tx, evidence_id: str) -> Evidence | None:
+    """One piece of evidence."""
+    query = sa.select(evidence.c.document).where(evidence.c.workspace == tx.workspace, evidence.c.id == evidence_id)
+    document = tx.execute(query).scalar_one_or_none()
+    return None if document is None else msgspec.convert(document, Evidence)
+
+
 def list_evidence(
     tx: Tx, model: str, number: int, *, release_id: str | None = None, limit: int = 10_000
 ) -> tuple[Evidence, ...]:

@@ -203,6 +203,15 @@ class Platform:
             "GET", f"/api/v1/models/{model}/versions/{number}/evidence", returns=list[Evidence]
         )
 
+    def one_evidence(self, evidence_id: str) -> Evidence:
+        """One piece of evidence."""
+        return self._transport.call("GET", f"/api/v1/evidence/{evidence_id}", returns=Evidence)
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of one blob, such as the scores behind a verdict."""
+        with self._transport.download(f"/api/v1/blobs/{digest}") as chunks:
+            return b"".join(chunks)
+
     def open_release(self, model: str, number: int) -> Release:
         """Send a version on its way into production.
 

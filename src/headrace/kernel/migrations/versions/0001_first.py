@@ -26,6 +26,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
     )
     op.create_table(
+        "delivery_holdout_uses",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("evaluation", sa.String(length=80), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace", "model", "evaluation", "release_id", name=op.f("pk_delivery_holdout_uses")
+        ),
+    )
+    op.create_table(
         "delivery_model_projects",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1000,6 +1011,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_pipelines_model", table_name="delivery_pipelines")
     op.drop_table("delivery_pipelines")
     op.drop_table("delivery_model_projects")
+    op.drop_table("delivery_holdout_uses")
     op.drop_table("cursors")
     op.drop_table("business_clock")
     # ### end Alembic commands ###
