@@ -120,7 +120,12 @@ def _give_up(tx: Tx, release: Release) -> None:
         routing.remove(tx, release.model)
         return
     stages.transition(
-        tx, release.model, release.champion, Stage.PRODUCTION, f"release {release.id} is {release.phase.value}"
+        tx,
+        release.model,
+        release.champion,
+        Stage.PRODUCTION,
+        f"release {release.id} is {release.phase.value}",
+        archive_existing=True,
     )
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
 
