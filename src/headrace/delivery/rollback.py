@@ -100,9 +100,9 @@ def _target(tx: Tx, model: str, leaves: int | None, to: int | None) -> Completed
     completed = tables.completed(tx, model)
     if to is not None:
         digest = versions.get(tx, model, to).digest
-        for release in completed:
-            if (release.number, release.digest) == (to, digest):
-                return release
+        same = [release for release in completed if (release.number, release.digest) == (to, digest)]
+        for release in sorted(same, key=lambda release: release.undone):  # the last that stands, else the last
+            return release
         raise Conflict(
             f"version {to} never completed a release, so there is no proof that it works",
             where=f"version/{model}/{to}",
