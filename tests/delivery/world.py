@@ -117,6 +117,13 @@ class World:
             work = partial(approvals.decide, approval_id=request.id, decision=decision, principal=BO)
             self.write(work, actor="bo")
 
+    def answer_last(self) -> None:
+        """Grant the last request, be it open or granted already."""
+        request = self.read(approvals.search)[0]
+        decision = Decision(grant=True, reason="read")
+        work = partial(approvals.decide, approval_id=request.id, decision=decision, principal=BO)
+        self.write(work, actor="bo")
+
     def roll_back(self, **asked: Any) -> Rollback:
         return self.write(lambda tx: rollback.roll_back(tx, MODEL, RollbackRequest(**asked)), actor="op")
 
@@ -157,7 +164,8 @@ class World:
     def hear(self) -> None:
         """Subscribers hear of what was decided."""
         for subscriber in settling.SUBSCRIBERS:
-            self.write(partial(subscriptions.advance, subscriber=subscriber), actor="system")
+            if self.read(partial(subscriptions.behind, subscriber=subscriber)):
+                self.write(partial(subscriptions.advance, subscriber=subscriber), actor="system")
 
     def look(self) -> None:
         """Control looks at the canary, and at the deadlines of approvals."""
@@ -165,6 +173,14 @@ class World:
             self.write(canary.evaluate_open, actor="system")
         if self.read(deadlines.are_due):
             self.write(deadlines.lapse, actor="system")
+
+    def needs_a_look(self) -> bool:
+        return self.read(canary.is_needed)
+
+    def evaluate(self) -> None:
+        """One look of control at the canary."""
+        if self.needs_a_look():
+            self.write(canary.evaluate_open, actor="system")
 
     def serve(self, units: int, failed: int = 0) -> None:
         """A gateway reports what it has counted since its start, for the step that the release is at."""
@@ -212,6 +228,12 @@ class World:
             self.serve(100_000)
             self.clock.advance(COOLING)
             self.look()
+
+    def deliver(self, number: int) -> None:
+        """Lead a version all the way into production."""
+        self.open(number)
+        while (release := self.last()) is not None and not release.state.final:
+            self.go_on()
 
     # -- what there is --------------------------------------------------------------------------------------
 
