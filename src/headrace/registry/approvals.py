@@ -92,7 +92,11 @@ def decide(tx: Tx, approval_id: str, decision: Decision, principal: Principal) -
             return approval
         raise Conflict(f"the request is already {approval.status.value}", where=f"approval/{approval.id}")
     if tx.now >= approval.expires_at:
-        raise Conflict("the time to decide is over", where=f"approval/{approval.id}", fix="Open the release again.")
+        raise Conflict(
+            "the time to decide is over",
+            where=f"approval/{approval.id}",
+            fix="Resume the release; that asks again.",
+        )
     _may_decide(approval, principal)
     version = versions.get(tx, approval.model, approval.number)
     if version.digest != approval.digest:
