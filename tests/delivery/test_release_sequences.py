@@ -236,8 +236,13 @@ class Life(RuleBasedStateMachine):
 def test_whatever_happens_what_must_hold_holds(database: Database, clock: ManualClock) -> None:
     examples = 30 if isinstance(database, SqliteDatabase) else 10  # the second is for its SQL
     lives = itertools.count(1)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Life(World(database, clock, f"life-{next(lives)}").begin()),
+
+    class OneOfMany(Life):
+        def __init__(self) -> None:
+            super().__init__(World(database, clock, f"life-{next(lives)}").begin())
+
+    run_state_machine_as_test(
+        OneOfMany,
         settings=settings(
             max_examples=examples,
             stateful_step_count=15,

@@ -127,7 +127,7 @@ def with_more(document: Any) -> Any:
 def with_less(document: Any) -> Any:
     """As an earlier program may have written it."""
     if isinstance(document, dict):
-        empty = (None, [], False, "")
+        empty: tuple[Any, ...] = (None, [], False, "")
         return {
             key: with_less(value)
             for key, value in document.items()
