@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.delivery.conftest import RAVI, Traffic, add_version, declaration, declare
 
-from headrace.delivery import canary, pipelines, releases, rollback
+from headrace.delivery import canary, deadlines, pipelines, releases, rollback
 from headrace.delivery.machine import Phase, ReportGates, ReportStaging
 from headrace.delivery.nouns import (
     OpenRelease,
@@ -72,10 +72,11 @@ def look_up(database: Database, release: Release) -> Release:
 
 
 def judge(traffic: Traffic, clock: ManualClock, release: Release) -> Release:
-    """Clean traffic for as long as a step takes, and a look of the canary."""
+    """Clean traffic for as long as a step takes, and a look at the canary and at deadlines."""
     traffic.report(release, release.number, units=400)
     clock.advance(timedelta(minutes=1))
     traffic.database.write(canary.evaluate_open, actor="system")
+    traffic.database.write(deadlines.lapse, actor="system")
     return look_up(traffic.database, release)
 
 

@@ -110,8 +110,15 @@ def _give_up(tx: Tx, release: Release) -> None:
     if release.champion is None:
         routing.remove(tx, release.model)
         return
-    reason = f"release {release.id} is {release.phase.value}"
-    stages.transition(tx, release.model, release.champion, Stage.PRODUCTION, reason, grounds=grounds)
+    stages.transition(
+        tx,
+        release.model,
+        release.champion,
+        Stage.PRODUCTION,
+        f"release {release.id} is {release.phase.value}",
+        archive_existing=True,
+        grounds=grounds,
+    )
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
 
 
