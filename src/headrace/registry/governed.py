@@ -355,7 +355,7 @@ def not_the_mover(tx: Tx, demand: Demand, grounds: Grounds = CALLER) -> str:
 
 
 def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CALLER) -> PolicyRefused:
-    """The refusal of a change; a caller's has the aftermath that the request for approval is filed."""
+    """The refusal of a change, which is kept; of a caller's also the request for approval is filed."""
     message = f"{change.about} may not {wish_of(change.target)} yet: {'; '.join(lack.lines)}."
     if demand.governed_by:
         message += f" So asks the policy {', '.join(demand.governed_by)}."
@@ -363,6 +363,8 @@ def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CA
     refusal = kind(message, where=change.subject, fix=f"See: headrace policy show {change.model}")
     if grounds.release_id is None:
         refusal.aftermath = partial(_file, change, demand, refusal)
+    else:
+        refusal.aftermath = partial(_record, change, refusal)
     return refusal
 
 

@@ -19,7 +19,7 @@ from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.tickets import Tickets
 from headrace.registry import approvals, evidence, governed, links, versions
 from headrace.registry.approval import MEANINGS, Approval, Decision, LinkTicket
-from headrace.registry.nouns import Evidence, Version
+from headrace.registry.nouns import ApprovalStatus, Evidence, Version
 from headrace.server.html import page
 
 FORM = "/approvals/{approval_id:str}/decide"
@@ -97,6 +97,8 @@ async def decision_page(
         view = await own.read(lambda tx: read_view(tx, links.look(tx, opened)))
     except HeadraceError as problem:
         return _closed(problem)
+    if view.approval.status is not ApprovalStatus.REQUESTED:
+        return page("approval.html", view=view, form=None)
     return page("approval.html", view=view, form=_blank(view, ticket, opened), meanings=MEANINGS, posts=True)
 
 
@@ -170,6 +172,8 @@ async def _form(request: Caller) -> Form:
 async def _again(own: Transactions, opened: LinkTicket, form: Form, problem: str, status: int) -> Response[str]:
     """The form once more, as it was filled in, with what is known now."""
     view = await own.read(lambda tx: read_view(tx, links.look(tx, opened)))
+    if view.approval.status is not ApprovalStatus.REQUESTED:  # others were faster
+        return page("approval.html", code=status, view=view, form=None)
     seen = tuple(found.id for found in view.evidence)
     shown = msgspec.structs.replace(form, principal=opened.principal, problem=problem, seen=seen)
     return page("approval.html", code=status, view=view, form=shown, meanings=MEANINGS, posts=True)
