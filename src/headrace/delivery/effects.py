@@ -114,8 +114,9 @@ def _give_up(tx: Tx, release: Release) -> None:
     """Leave things as they were before the release."""
     over = f"the release is {release.phase.value}"
     approvals.withdraw(tx, release.id, over)
-    for kind in (GATES, STAGING):
-        jobs.cancel(tx, _key(kind.name, release), over)
+    if release.phase is not Phase.ROLLED_BACK:  # then they are done long since, and every millisecond counts
+        for kind in (GATES, STAGING):
+            jobs.cancel(tx, _key(kind.name, release), over)
     back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
     if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
         _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}")
