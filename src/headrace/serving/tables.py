@@ -228,7 +228,7 @@ def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gat
 def callers(tx: Tx) -> tuple[Caller, ...]:
     """Every token that works, by its hash, so that gateways can tell callers while control is away."""
     statement = (
-        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at)
+        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at, principals.c.roles)
         .join_from(
             tokens,
             principals,
@@ -243,7 +243,12 @@ def callers(tx: Tx) -> tuple[Caller, ...]:
         .order_by(tokens.c.id)
     )
     return tuple(
-        Caller(token_hash=row.digest, principal_id=row.principal_id, expires_at=row.expires_at)
+        Caller(
+            token_hash=row.digest,
+            principal_id=row.principal_id,
+            expires_at=row.expires_at,
+            may_read=bool(row.roles),
+        )
         for row in tx.execute(statement)
     )
 
