@@ -65,6 +65,7 @@ PARAMETERS: Mapping[str, str] = {
     "contains": "A part of the name; everything when it is empty.",
     "cursor": "Where the page before ended, as that page said; empty for the first page.",
     "digest": "`sha256:` and 64 hexadecimal digits.",
+    "evidence_id": "The evidence's id.",
     "experiment_id": "The experiment's id, a number.",
     "folder": "A folder, relative and with forward slashes; empty for the uppermost.",
     "job_id": "The job's id.",
