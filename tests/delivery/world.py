@@ -37,7 +37,8 @@ from headrace.kernel.jobs import Job
 from headrace.project.rollout import Canary
 from headrace.registry import approvals, models, register, stages
 from headrace.registry import tables as registry_tables
-from headrace.registry.nouns import ApprovalStatus, Decision, Evidence, ModelFile, RegisterVersion, Stage, Verdict
+from headrace.registry.approval import Decision
+from headrace.registry.nouns import ApprovalStatus, Evidence, ModelFile, RegisterVersion, Stage, Verdict
 from headrace.serving import reports, routing
 from headrace.serving.nouns import GatewayReport, VersionCounts
 

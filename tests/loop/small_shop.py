@@ -140,7 +140,7 @@ def deliver(
         now = dana.release(release.id)
         boundaries: set[tuple[str, ...]] = {("release", now.phase, str(now.state.step))}
         boundaries.update(("leased", job.kind) for job in jobs if job.state == "leased")
-        boundaries.update(("granted",) for item in requests if item.status == "granted")
+        boundaries.update(("granted",) for item in requests if item.status in {"granted", "used"})
         if boundaries - seen:
             seen.update(boundaries)
             holders = [str(job.leased_by).partition("@")[0] for job in jobs if job.state == "leased"]

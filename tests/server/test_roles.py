@@ -20,7 +20,8 @@ from headrace.kernel.sqlite import SqliteDatabase
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.routes import ENDPOINTS
 from headrace.registry import approvals, models, register
-from headrace.registry.nouns import ModelFile, RegisterVersion, RequestApproval
+from headrace.registry.approval import RequestApproval
+from headrace.registry.nouns import ModelFile, RegisterVersion
 from headrace.server import control
 from headrace.server.authorization import plain, registered
 from headrace.server.resources import open_resources

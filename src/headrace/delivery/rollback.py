@@ -17,6 +17,7 @@ from headrace.errors import Conflict, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.registry import models, stages, versions
+from headrace.registry.governed import Grounds
 from headrace.registry.nouns import Stage
 from headrace.serving import routing
 from headrace.serving.nouns import RouteChange
@@ -133,7 +134,8 @@ def _carry_out(tx: Tx, model: str, way: _Way, reason: str) -> None:
     if way.stands_at is None:
         return
     target = way.stands_at.number
-    stages.transition(tx, model, target, Stage.PRODUCTION, reason, archive_existing=True)
+    back = Grounds(back=True)  # what completed a release was approved for it, and going back must be quick
+    stages.transition(tx, model, target, Stage.PRODUCTION, reason, archive_existing=True, grounds=back)
     kept = () if way.left is None else (way.left,)
     route = routing.set_route(tx, RouteChange(model=model, champion=target, resident=kept))
     tables.stand_at(tx, model, way.stands_at.seq)

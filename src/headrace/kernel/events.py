@@ -133,7 +133,7 @@ def after(tx: Tx, seq: int, *, types: Sequence[str] | None = None, limit: int = 
 
 
 def of_subject(tx: Tx, subject: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
-    """The history of one object in this workspace, oldest first; `after` continues it."""
+    """The history of one object in this workspace, oldest first, from after an event on."""
     statement = (
         sa.select(tables.events)
         .where(

@@ -32,8 +32,10 @@ from headrace.monitoring.nouns import Alert, Window
 from headrace.project.loading import load_project
 from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
-from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
+from headrace.registry.approval import Approval, Decision
+from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
+from headrace.sdk.approving import Approving, Policies
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
@@ -51,12 +53,16 @@ class Platform:
     Attributes:
         access: principals, roles and tokens.
         runs: what was tracked.
+        policies: what changes of stages and aliases ask for.
+        approving: requests for approval.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.access = Access(transport)
         self.runs = Runs(transport)
+        self.policies = Policies(transport)
+        self.approving = Approving(transport)
 
     @property
     def url(self) -> str:
@@ -198,6 +204,15 @@ class Platform:
             "GET", f"/api/v1/models/{model}/versions/{number}/evidence", returns=list[Evidence]
         )
 
+    def one_evidence(self, evidence_id: str) -> Evidence:
+        """One piece of evidence."""
+        return self._transport.call("GET", f"/api/v1/evidence/{evidence_id}", returns=Evidence)
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of one blob, such as the scores behind a verdict."""
+        with self._transport.download(f"/api/v1/blobs/{digest}") as chunks:
+            return b"".join(chunks)
+
     def open_release(self, model: str, number: int) -> Release:
         """Send a version on its way into production.
 
@@ -260,17 +275,15 @@ class Platform:
 
     def approvals(self, status: str | None = None) -> list[Approval]:
         """Requests for approval, newest first."""
-        return self._transport.call("GET", "/api/v1/approvals", returns=list[Approval], query={"status": status})
+        return self.approving.search(status=status)
 
-    def decide(self, approval_id: str, *, grant: bool, reason: str = "") -> Approval:
-        """Grant or refuse a request; repeating an answer changes nothing.
+    def decide(self, approval_id: str, *, grant: bool, reason: str = "", meaning: str = "") -> Approval:
+        """Grant or refuse a request, as `approving.decide`.
 
         Raises:
             PolicyRefused: four eyes, or the role, forbid it to this caller.
         """
-        body = Decision(grant=grant, reason=reason)
-        path = f"/api/v1/approvals/{approval_id}/decision"
-        return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
+        return self.approving.decide(approval_id, Decision(grant=grant, reason=reason, meaning=meaning))
 
     # -- removing for good ----------------------------------------------------------------------------------
 
