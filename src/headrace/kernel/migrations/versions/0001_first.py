@@ -249,6 +249,60 @@ def upgrade() -> None:
         "ix_monitoring_windows_window_end", "monitoring_windows", ["workspace", "window_end"], unique=False
     )
     op.create_table(
+        "lineage_edges",
+        sa.Column(
+            "upstream",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column(
+            "downstream",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("relation", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("upstream", "downstream", name=op.f("pk_lineage_edges")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_lineage_edges_downstream", "lineage_edges", ["downstream", "upstream"], unique=False)
+    op.create_table(
+        "lineage_packages",
+        sa.Column(
+            "environment",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("name", sa.String(length=256), nullable=False),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=256), nullable=True),
+        sa.Column("requirement", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("environment", "name", name=op.f("pk_lineage_packages")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_lineage_packages_name", "lineage_packages", ["workspace", "name"], unique=False)
+    op.create_table(
+        "lineage_subjects",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column(
+            "subject",
+            sa.String(length=1024).with_variant(sa.String(length=1024, collation="C"), "postgresql"),
+            nullable=False,
+        ),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_lineage_subjects")),
+        sa.UniqueConstraint("workspace", "subject", name=op.f("uq_lineage_subjects_workspace_subject")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "pins",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("resource", sa.String(length=512), nullable=False),
@@ -891,6 +945,11 @@ def downgrade() -> None:
     op.drop_index("ix_pins_resource", table_name="pins")
     op.drop_index("ix_pins_holder", table_name="pins")
     op.drop_table("pins")
+    op.drop_table("lineage_subjects")
+    op.drop_index("ix_lineage_packages_name", table_name="lineage_packages")
+    op.drop_table("lineage_packages")
+    op.drop_index("ix_lineage_edges_downstream", table_name="lineage_edges")
+    op.drop_table("lineage_edges")
     op.drop_index("ix_monitoring_windows_window_end", table_name="monitoring_windows")
     op.drop_table("monitoring_windows")
     op.drop_table("monitoring_watches")
