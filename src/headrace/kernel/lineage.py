@@ -4,6 +4,9 @@ Like pins, it knows names and nothing of what they mean: `run/<id>`, `version/ch
 An edge leads downstream, from what was used to what came of it. Nothing is ever taken out: what is deleted is
 marked, so that a question about the past is still answered. Edges hold numbers, so that a subject that gets another
 name keeps its place.
+
+Which versions come from a subject is kept beside the edges (`lineage_versions`), since it is asked of tables that
+thousands of versions were trained on. Versions are the one kind that this module knows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +19,9 @@ import sqlalchemy as sa
 from headrace.kernel.database import Tx
 from headrace.kernel.prepared import InsertMany, Prepared, Row
 from headrace.kernel.schema import from_microseconds, to_microseconds
-from headrace.kernel.tables import lineage_edges, lineage_subjects
+from headrace.kernel.tables import lineage_edges, lineage_subjects, lineage_versions
 
+VERSION = "version"
 ASIDE = "~"
 """Before the number at the end of a name that was given to another subject since."""
 
@@ -62,7 +66,28 @@ COLUMNS = ("number", "subject", "about", "at", "ended_at")
 
 _ADD_SUBJECTS = InsertMany(lineage_subjects, ("workspace", "kind", "subject", "about", "at"), keep_existing=True)
 _ADD_EDGES = InsertMany(
-    lineage_edges, ("upstream", "downstream", "workspace", "relation", "at"), keep_existing=True
+    lineage_edges,
+    ("upstream", "downstream", "workspace", "relation", "at"),
+    keep_existing=True,
+    returning=("upstream", "downstream"),
+)
+_ADD_VERSIONS = InsertMany(lineage_versions, ("origin", "version", "workspace"), keep_existing=True)
+
+
+_UPSTREAM = Prepared(
+    lambda dialect: sa.select(lineage_edges.c.downstream, lineage_edges.c.upstream).where(
+        dialect.among(lineage_edges.c.downstream, "numbers")
+    )
+)
+_DOWNSTREAM = Prepared(
+    lambda dialect: sa.select(lineage_edges.c.upstream, lineage_edges.c.downstream).where(
+        dialect.among(lineage_edges.c.upstream, "numbers")
+    )
+)
+_VERSIONS_OF = Prepared(
+    lambda dialect: sa.select(lineage_subjects.c.number).where(
+        dialect.among(lineage_subjects.c.number, "numbers"), lineage_subjects.c.kind == VERSION
+    )
 )
 _FIND = Prepared(
     lambda dialect: sa.select(*(lineage_subjects.c[name] for name in COLUMNS)).where(
@@ -92,10 +117,8 @@ def connect(tx: Tx, links: Iterable[Link]) -> None:
         return
     numbers = _numbers(tx, {end for link in wanted for end in (link.upstream, link.downstream)})
     at = to_microseconds(tx.now)
-    _ADD_EDGES.run(
-        tx,
-        [(numbers[link.upstream], numbers[link.downstream], tx.workspace, link.relation, at) for link in wanted],
-    )
+    rows = [(numbers[link.upstream], numbers[link.downstream], tx.workspace, link.relation, at) for link in wanted]
+    _add_versions(tx, _ADD_EDGES.run(tx, rows))
 
 
 def end(tx: Tx, subject: str) -> None:
@@ -170,6 +193,11 @@ def beginning_with(prefix: str) -> sa.ColumnElement[bool]:
     return sa.and_(column >= prefix, column < prefix[:-1] + chr(ord(prefix[-1]) + 1))
 
 
+def everything_above(tx: Tx, numbers: Iterable[int]) -> set[int]:
+    """The numbers of all that some subjects were made from, however far up; theirs are among them."""
+    return _led_to(_steps(tx, _UPSTREAM, numbers), numbers)
+
+
 def subject_of(row: Row) -> Subject:
     """The subject of a row of COLUMNS, as it is stored."""
     number, subject, about, at, ended_at = row
@@ -192,6 +220,52 @@ def _numbers(tx: Tx, subjects: set[str]) -> dict[str, int]:
         _ADD_SUBJECTS.run(tx, rows)
         known |= {name: found.number for name, found in find_all(tx, missing).items()}
     return known
+
+
+def _add_versions(tx: Tx, fresh: list[Row]) -> None:
+    """Keep which versions come from what, after new edges: what is above an edge leads to all below it."""
+    down = _steps(tx, _DOWNSTREAM, {downstream for _, downstream in fresh})
+    below = {downstream: _led_to(down, [downstream]) for _, downstream in fresh}
+    met = set().union(*below.values())
+    versions = {number for (number,) in _VERSIONS_OF.rows(tx, numbers=list(met))} if met else set()
+    if not versions:
+        return
+    leading = [(upstream, below[downstream] & versions) for upstream, downstream in fresh]
+    up = _steps(tx, _UPSTREAM, {upstream for upstream, led_to in leading if led_to})
+    pairs: dict[tuple[int, int], None] = {}
+    for upstream, led_to in leading:
+        if led_to:
+            pairs |= {(origin, each): None for origin in _led_to(up, [upstream]) for each in led_to}
+    _ADD_VERSIONS.run(tx, [(*pair, tx.workspace) for pair in pairs if pair[0] != pair[1]])
+
+
+def _steps(tx: Tx, step: Prepared, numbers: Iterable[int]) -> dict[int, list[int]]:
+    """All edges that lead on from some subjects, by where they begin.
+
+    A statement for each ring of neighbours and not a recursive one, for which PostgreSQL's plans are poor.
+    """
+    steps: dict[int, list[int]] = {number: [] for number in numbers}
+    ring = list(steps)
+    while ring:
+        following: dict[int, None] = {}
+        for here, there in step.rows(tx, numbers=ring):
+            steps[here].append(there)
+            if there not in steps:
+                following[there] = None
+        ring = list(following)
+        steps.update({number: [] for number in ring})
+    return steps
+
+
+def _led_to(steps: Mapping[int, list[int]], numbers: Iterable[int]) -> set[int]:
+    """What some subjects lead to by steps, themselves among it."""
+    found = set(numbers)
+    left = list(found)
+    while left:
+        fresh = [number for number in steps[left.pop()] if number not in found]
+        found.update(fresh)
+        left += fresh
+    return found
 
 
 def _aside() -> Any:

@@ -1,8 +1,8 @@
-"""Walking the graph of lineage: around a subject step by step, and from subjects to all of one kind.
+"""Walking the graph of lineage: around a subject step by step, and from subjects to the versions made from them.
 
 A walk shows, so it is bounded: so many steps, so many neighbours of one subject and so many subjects in all at the
-most, and it says of each subject how many neighbours it leaves out. `reached` answers which ones, so it leaves
-nothing out and comes in pages.
+most, and it says of each subject how many neighbours it leaves out. `versions_from` answers which ones, so it
+leaves nothing out and comes in pages.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.lineage import COLUMNS, Subject, subject_of
 from headrace.kernel.prepared import Dialect, Prepared
 from headrace.kernel.schema import from_microseconds
-from headrace.kernel.tables import lineage_edges, lineage_subjects
+from headrace.kernel.tables import lineage_edges, lineage_subjects, lineage_versions
 
 Direction = Literal["up", "down"]
 
@@ -179,98 +179,94 @@ def _note(more: dict[int, int], number: int, count: int) -> None:
         more[number] = count
 
 
-def _reach(dialect: Dialect, direction: Direction) -> Any:
-    """All subjects that the roots lead to, the roots among them."""
-    here, there = _ENDS[direction]
-    roots = sa.select(lineage_subjects.c.number).where(dialect.among(lineage_subjects.c.number, "roots"))
-    reach = roots.cte("reach", recursive=True)
-    step = sa.select(lineage_edges.c[there]).join_from(
-        reach, lineage_edges, lineage_edges.c[here] == reach.c.number
-    )
-    return reach.union(step)  # not UNION ALL: what was met is not walked again, so a circle ends
-
-
-def _reached(dialect: Dialect, direction: Direction) -> sa.Select[Any]:
-    reach = _reach(dialect, direction)
+def _from_one(_: Dialect) -> sa.Select[Any]:
+    versions, subjects = lineage_versions, lineage_subjects
     return (
-        sa.select(*(lineage_subjects.c[name] for name in COLUMNS))
-        .join_from(reach, lineage_subjects, lineage_subjects.c.number == reach.c.number)
-        .where(
-            lineage_subjects.c.kind == sa.bindparam("kind"),
-            lineage_subjects.c.number < sa.bindparam("before"),
-        )
-        .order_by(lineage_subjects.c.number.desc())
+        sa.select(*(subjects.c[name] for name in COLUMNS))
+        .join_from(versions, subjects, subjects.c.number == versions.c.version)
+        .where(versions.c.origin == sa.bindparam("root"), versions.c.version < sa.bindparam("before"))
+        .order_by(versions.c.version.desc())
         .limit(sa.bindparam("limit"))
     )
 
 
-_REACHED = Prepared(lambda dialect: _reached(dialect, "down"))
-_REACHED_AMONG = Prepared(
-    lambda dialect: _reached(dialect, "down").where(dialect.among(lineage_subjects.c.subject, "among"))
-)
+def _from_several(dialect: Dialect) -> sa.Select[Any]:
+    versions, subjects = lineage_versions, lineage_subjects
+    some = (
+        sa.select(versions.c.version)
+        .where(dialect.among(versions.c.origin, "roots"), versions.c.version < sa.bindparam("before"))
+        .distinct()
+        .order_by(versions.c.version.desc())
+        .limit(sa.bindparam("limit"))
+        .subquery()
+    )
+    columns = (subjects.c[name] for name in COLUMNS)
+    query = sa.select(*columns).join_from(some, subjects, subjects.c.number == some.c.version)
+    return query.order_by(subjects.c.number.desc())
 
 
-def reached(
-    tx: Tx,
-    roots: Sequence[int],
-    kind: str,
-    *,
-    limit: int,
-    before: int | None = None,
-    among: Sequence[str] | None = None,
+def _among(dialect: Dialect) -> sa.Select[Any]:
+    versions, subjects = lineage_versions, lineage_subjects
+    led_to = sa.exists().where(versions.c.version == subjects.c.number, dialect.among(versions.c.origin, "roots"))
+    return (
+        sa.select(*(subjects.c[name] for name in COLUMNS))
+        .where(
+            subjects.c.workspace == sa.bindparam("workspace"),
+            dialect.among(subjects.c.subject, "among"),
+            subjects.c.number < sa.bindparam("before"),
+            led_to,
+        )
+        .order_by(subjects.c.number.desc())
+        .limit(sa.bindparam("limit"))
+    )
+
+
+_FROM_ONE = Prepared(_from_one)
+_FROM_SEVERAL = Prepared(_from_several)
+_AMONG = Prepared(_among)
+
+
+def versions_from(
+    tx: Tx, roots: Sequence[int], *, limit: int, before: int | None = None, among: Sequence[str] | None = None
 ) -> tuple[list[Subject], int | None]:
-    """A page of the subjects of one kind that any of the roots leads down to, newest first, and where it ended.
+    """A page of the versions that come from any of the roots, newest first, and where it ended.
 
     Args:
         tx: the transaction.
         roots: numbers of subjects.
-        kind: of the subjects that are asked for.
         limit: how many.
         before: where the page before ended.
-        among: only those that are among these.
+        among: only those of these subjects.
     """
-    asked: dict[str, Any] = {
-        "roots": list(roots),
-        "kind": kind,
-        "before": _LAST if before is None else before,
-        "limit": limit + 1,
-    }
-    rows = _REACHED.rows(tx, **asked) if among is None else _REACHED_AMONG.rows(tx, among=list(among), **asked)
+    asked: dict[str, Any] = {"before": _LAST if before is None else before, "limit": limit + 1}
+    if among is not None:
+        rows = _AMONG.rows(tx, workspace=tx.workspace, roots=list(roots), among=list(among), **asked)
+    elif len(roots) == 1:
+        rows = _FROM_ONE.rows(tx, root=roots[0], **asked)
+    else:
+        rows = _FROM_SEVERAL.rows(tx, roots=list(roots), **asked)
     found = [subject_of(row) for row in rows]
     return found[:limit], found[limit - 1].number if len(found) > limit else None
-
-
-def _above(dialect: Dialect) -> sa.Select[Any]:
-    reach = _reach(dialect, "up")
-    return sa.select(lineage_subjects.c.subject).join_from(
-        reach, lineage_subjects, lineage_subjects.c.number == reach.c.number
-    )
-
-
-_ABOVE = Prepared(_above)
 
 
 def above(tx: Tx, subject: str) -> set[str]:
     """The names of everything that a subject was made from, however far up; its own is among them."""
     found = lineage.find(tx, subject)
-    return set() if found is None else {name for (name,) in _ABOVE.rows(tx, roots=[found.number])}
+    if found is None:
+        return set()
+    return {each.subject for each in lineage.numbered(tx, lineage.everything_above(tx, [found.number])).values()}
 
 
-def _through(dialect: Dialect) -> sa.Select[Any]:
-    subjects, edges = lineage_subjects, lineage_edges
-    first = sa.select(subjects.c.number.label("origin"), subjects.c.number.label("number"))
-    reach = first.where(dialect.among(subjects.c.number, "origins")).cte("reach", recursive=True)
-    step = sa.select(reach.c.origin, edges.c.upstream).join_from(reach, edges, edges.c.downstream == reach.c.number)
-    reach = reach.union(step)
-    return sa.select(reach.c.origin, reach.c.number).where(dialect.among(reach.c.number, "roots"))
+_THROUGH = Prepared(
+    lambda dialect: sa.select(lineage_versions.c.version, lineage_versions.c.origin).where(
+        dialect.among(lineage_versions.c.version, "versions"), dialect.among(lineage_versions.c.origin, "roots")
+    )
+)
 
 
-_THROUGH = Prepared(_through)
-
-
-def through(tx: Tx, origins: Iterable[int], roots: Sequence[int]) -> dict[int, list[int]]:
-    """Which of the roots each of some subjects comes from."""
+def through(tx: Tx, versions: Iterable[int], roots: Sequence[int]) -> dict[int, list[int]]:
+    """Which of the roots each of some versions comes from."""
     found: dict[int, list[int]] = {}
-    for origin, root in sorted(_THROUGH.rows(tx, origins=list(origins), roots=list(roots))):
-        found.setdefault(origin, []).append(root)
+    for version, root in sorted(_THROUGH.rows(tx, versions=list(versions), roots=list(roots))):
+        found.setdefault(version, []).append(root)
     return found

@@ -73,6 +73,15 @@ lineage_edges = sa.Table(
     sqlite_with_rowid=False,
 )
 
+lineage_versions = sa.Table(  # which versions come from a subject, however far down: a page of them is a range
+    "lineage_versions",
+    metadata,
+    sa.Column("origin", _NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("version", _NUMBER, primary_key=True, autoincrement=False),
+    workspace_column(),
+    sqlite_with_rowid=False,
+)
+
 lineage_packages = sa.Table(
     "lineage_packages",
     metadata,

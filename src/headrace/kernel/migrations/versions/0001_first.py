@@ -303,6 +303,24 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "lineage_versions",
+        sa.Column(
+            "origin",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column(
+            "version",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("origin", "version", name=op.f("pk_lineage_versions")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "pins",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("resource", sa.String(length=512), nullable=False),
@@ -945,6 +963,7 @@ def downgrade() -> None:
     op.drop_index("ix_pins_resource", table_name="pins")
     op.drop_index("ix_pins_holder", table_name="pins")
     op.drop_table("pins")
+    op.drop_table("lineage_versions")
     op.drop_table("lineage_subjects")
     op.drop_index("ix_lineage_packages_name", table_name="lineage_packages")
     op.drop_table("lineage_packages")
