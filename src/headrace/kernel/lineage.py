@@ -128,6 +128,13 @@ def end(tx: Tx, subject: str) -> None:
     tx.execute(sa.update(table).where(alive).values(ended_at=tx.now))
 
 
+def end_below(tx: Tx, prefix: str) -> None:
+    """Mark all subjects whose names begin alike as deleted."""
+    table = lineage_subjects
+    alive = sa.and_(table.c.workspace == tx.workspace, beginning_with(prefix), table.c.ended_at.is_(None))
+    tx.execute(sa.update(table).where(alive).values(ended_at=tx.now))
+
+
 def put_aside(tx: Tx, subject: str, *, ended_only: bool = True) -> None:
     """Take the name from a deleted subject, since a new one gets it: `version/churn/1` is `version/churn/1~57`.
 

@@ -1,7 +1,7 @@
 """Deleting and renaming what no project delivers and what is not in production."""
 
 from headrace.errors import AlreadyExists, PolicyRefused
-from headrace.kernel import events, pins
+from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.registry import models, stages, tables, versions
 from headrace.registry.nouns import Model, Stage
@@ -27,6 +27,7 @@ def delete_version(tx: Tx, model: str, number: int) -> None:
     pins.require_unpinned(tx, subject)
     tables.delete_versions(tx, model, number)
     pins.release(tx, subject)
+    lineage.end(tx, subject)
     events.append(
         tx, "registry.version_deleted", subject, {"model": model, "number": number, "digest": version.digest}
     )
@@ -49,6 +50,7 @@ def delete_model(tx: Tx, name: str) -> None:
     tables.delete_model(tx, name)
     for number in numbers:
         pins.release(tx, f"version/{name}/{number}")
+    lineage.end_below(tx, f"version/{name}/")
     events.append(tx, "registry.model_deleted", f"model/{name}", {"model": name, "versions": numbers})
 
 
@@ -72,6 +74,7 @@ def rename_model(tx: Tx, name: str, after: str) -> Model:
     tables.rename_model(tx, name, after)
     for number in numbers:
         pins.hand_over(tx, f"version/{name}/{number}", f"version/{after}/{number}")
+    lineage.rename_below(tx, f"version/{name}/", f"version/{after}/")
     events.append(tx, "registry.model_renamed", f"model/{after}", {"before": name, "after": after})
     return models.get(tx, after)
 

@@ -58,6 +58,7 @@ versions = sa.Table(
     sa.Column("environment_digest", sa.String(80), nullable=True),
     sa.Column("code_commit", sa.String(80), nullable=True),
     sa.Column("author", sa.String(256), nullable=False),
+    sa.Column("owner", sa.String(256), nullable=False),
     sa.Column("created_by", sa.String(256), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
@@ -282,7 +283,7 @@ def set_stage(tx: Tx, model: str, number: int, stage: Stage, event_seq: int) -> 
 
 
 def change_version(tx: Tx, version: Version) -> None:
-    """Write back description and tags, the only fields that change."""
+    """Write back description, tags and owner, the only fields that change."""
     fields = _columns(version)
     document = {name: value for name, value in fields.items() if name not in _VERSION_COLUMNS}
     tx.execute(
@@ -292,7 +293,7 @@ def change_version(tx: Tx, version: Version) -> None:
             versions.c.model == version.model,
             versions.c.number == version.number,
         )
-        .values(document=document, tags=version.tags, updated_at=tx.now)
+        .values(document=document, tags=version.tags, owner=version.owner, updated_at=tx.now)
     )
 
 

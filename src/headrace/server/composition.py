@@ -15,6 +15,7 @@ from headrace.monitoring import routes as monitoring_routes
 from headrace.monitoring import windows
 from headrace.protocols.mlflow import import_routes as mlflow_import_routes
 from headrace.protocols.mlflow import routes as mlflow_routes
+from headrace.registry import jobs as registry_jobs
 from headrace.registry import routes as registry_routes
 from headrace.server import access_routes, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
@@ -51,6 +52,7 @@ HANDLERS = [handler for door in DOORS for handler in door.HANDLERS]
 
 HANDLINGS: tuple[Handling, ...] = (
     *tracking_jobs.HANDLINGS,
+    *registry_jobs.HANDLINGS,
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
     *windows.HANDLINGS,
@@ -59,6 +61,7 @@ HANDLINGS: tuple[Handling, ...] = (
 """What control does with the results of workers."""
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
+    *registry_jobs.SUBSCRIBERS,
     *features_settling.SUBSCRIBERS,
     *windows.SUBSCRIBERS,
     *settling.SUBSCRIBERS,

@@ -458,6 +458,7 @@ def upgrade() -> None:
         sa.Column("environment_digest", sa.String(length=80), nullable=True),
         sa.Column("code_commit", sa.String(length=80), nullable=True),
         sa.Column("author", sa.String(length=256), nullable=False),
+        sa.Column("owner", sa.String(length=256), nullable=False),
         sa.Column("created_by", sa.String(length=256), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
