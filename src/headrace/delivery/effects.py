@@ -93,6 +93,7 @@ def _promote(tx: Tx, release: Release) -> None:
         Stage.PRODUCTION,
         f"release {release.id} promoted it",
         archive_existing=True,
+        release_id=release.id,
     )
     routing.set_route(
         tx,
@@ -120,7 +121,12 @@ def _give_up(tx: Tx, release: Release) -> None:
         routing.remove(tx, release.model)
         return
     stages.transition(
-        tx, release.model, release.champion, Stage.PRODUCTION, f"release {release.id} is {release.phase.value}"
+        tx,
+        release.model,
+        release.champion,
+        Stage.PRODUCTION,
+        f"release {release.id} is {release.phase.value}",
+        release_id=release.id,
     )
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
 
@@ -130,7 +136,7 @@ def _nothing(tx: Tx, release: Release) -> None:
 
 
 def _move(tx: Tx, release: Release, stage: Stage, reason: str) -> None:
-    stages.transition(tx, release.model, release.number, stage, reason)
+    stages.transition(tx, release.model, release.number, stage, reason, release_id=release.id)
 
 
 _EFFECTS: dict[Phase, Callable[[Tx, Release], None]] = {

@@ -37,7 +37,10 @@ def from_run(tx: Tx, described: Described, run: Run) -> Described:
 
 def with_latecomers(tx: Tx, version: Version, run: Run) -> Version:
     """A version with what its run has told since it was registered."""
-    later = {}
+    later: dict[str, Any] = {}
+    data = _data(tx, run)
+    if {use.subject for use in version.data} <= {use.subject for use in data}:
+        later["data"] = data
     for name, value in (("params", dict(run.params)), ("metrics", estimates(run))):
         present: dict[str, Any] = getattr(version, name)
         plain = not any(isinstance(each, Estimate) and each.low is not None for each in present.values())

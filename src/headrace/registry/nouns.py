@@ -208,6 +208,8 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True):
     after: Stage
     reason: str
     actor: str
+    release_id: str | None = None
+    """The release that moved it; None when somebody did so directly."""
     at: datetime
     event_seq: int
 
@@ -269,6 +271,31 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     grant: bool
     reason: str = ""
+
+
+class StageMove(StageChange, frozen=True, kw_only=True):
+    """A line of the stage history with the approval that its release had, if there was one."""
+
+    approval: Approval | None = None
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's stage moves up to a moment, newest first, and what was in production then.
+
+    Attributes:
+        at: the moment, of wall time.
+        production: number of the version that was in production.
+        since: the move that brought it there.
+        changes: a page of the moves.
+        next_cursor: empty on the last page.
+    """
+
+    model: str
+    at: datetime
+    production: int | None
+    since: StageMove | None
+    changes: tuple[StageMove, ...]
+    next_cursor: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,15 +1,20 @@
-"""Stage moves: where each version of a model stands, and the history that is only appended to."""
-
-from datetime import datetime
+"""Stage moves: where each version of a model stands. The history of them is only appended to; see `history`."""
 
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import models, tables, versions
+from headrace.registry import tables, versions
 from headrace.registry.nouns import Stage, StageChange, Version
 
 
 def transition(
-    tx: Tx, model: str, number: int, stage: Stage, reason: str = "", *, archive_existing: bool = False
+    tx: Tx,
+    model: str,
+    number: int,
+    stage: Stage,
+    reason: str = "",
+    *,
+    archive_existing: bool = False,
+    release_id: str | None = None,
 ) -> Version:
     """Move a version to a stage; a version that is there already stays and nothing is recorded.
 
@@ -20,6 +25,7 @@ def transition(
         stage: where it goes.
         reason: why, for the history.
         archive_existing: also archive the other versions that are in that stage.
+        release_id: the release that moves it, for the history.
 
     Raises:
         NotFound: there is no such version.
@@ -28,9 +34,9 @@ def transition(
     if archive_existing and stage in {Stage.STAGING, Stage.PRODUCTION}:
         for other in tables.versions_in_stage(tx, model, stage):
             if other.number != number:
-                _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}")
+                _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}", release_id)
     if version.stage != stage:
-        _move(tx, version, stage, reason)
+        _move(tx, version, stage, reason, release_id)
     return versions.get(tx, model, number)
 
 
@@ -40,24 +46,7 @@ def production(tx: Tx, model: str) -> Version | None:
     return found[0] if found else None
 
 
-def history(tx: Tx, model: str, *, until: datetime | None = None) -> tuple[StageChange, ...]:
-    """Every stage move of a model, oldest first, up to and with a moment of wall time."""
-    models.get(tx, model)
-    return tables.list_stage_changes(tx, model, until=until)
-
-
-def production_at(tx: Tx, model: str, moment: datetime) -> int | None:
-    """The number of the version that was in production at a moment of wall time."""
-    entered: dict[int, int] = {}
-    for change in history(tx, model, until=moment):
-        if change.after is Stage.PRODUCTION:
-            entered[change.number] = change.event_seq
-        else:
-            entered.pop(change.number, None)
-    return max(entered, key=entered.__getitem__) if entered else None
-
-
-def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
+def _move(tx: Tx, version: Version, stage: Stage, reason: str, release_id: str | None) -> None:
     event = events.append(
         tx,
         "registry.stage_changed",
@@ -68,6 +57,7 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
             "before": version.stage,
             "after": stage,
             "reason": reason,
+            "release_id": release_id,
         },
     )
     tables.set_stage(tx, version.model, version.number, stage, event.seq)
@@ -80,6 +70,7 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
             after=stage,
             reason=reason,
             actor=tx.actor,
+            release_id=release_id,
             at=tx.now,
             event_seq=event.seq,
         ),

@@ -91,8 +91,10 @@ stage_history = sa.Table(
     sa.Column("after", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("release_id", sa.String(64), nullable=True),
     sa.Column("at", Instant, nullable=False),
-    sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq"),
+    sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq", "at"),
+    sa.Index("ix_registry_stage_history_number", "workspace", "model", "number", "event_seq"),
 )
 
 approvals = sa.Table(
@@ -383,21 +385,6 @@ def rename_model(tx: Tx, before: str, after: str) -> None:
 def add_stage_change(tx: Tx, change: StageChange) -> None:
     """Append to the stage history, which is never edited."""
     tx.execute(sa.insert(stage_history).values(workspace=tx.workspace, **_columns(change)))
-
-
-def list_stage_changes(
-    tx: Tx, model: str, *, until: datetime | None = None, limit: int = 1_000
-) -> tuple[StageChange, ...]:
-    """A model's stage history, oldest first, up to and with a moment of wall time."""
-    query = (
-        sa.select(stage_history)
-        .where(stage_history.c.workspace == tx.workspace, stage_history.c.model == model)
-        .order_by(stage_history.c.event_seq)
-        .limit(limit)
-    )
-    if until is not None:
-        query = query.where(stage_history.c.at <= until)
-    return tuple(_record(row, StageChange) for row in tx.execute(query).mappings())
 
 
 # -- approvals and evidence ---------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ PARAMETERS: Mapping[str, str] = {
     "alert_id": "The alert's id.",
     "alive": "Only gateways that have reported within the last seconds.",
     "approval_id": "The id of the request for approval.",
-    "at": "A moment of wall time; now when it is not given.",
+    "at": "A moment of wall time, or a date for the end of that day in UTC; now when it is not given.",
     "before": "Only what is older than this: the last of the page before.",
     "contains": "A part of the name; everything when it is empty.",
     "cursor": "Where the page before ended, as that page said; empty for the first page.",

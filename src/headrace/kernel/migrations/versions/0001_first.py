@@ -428,13 +428,20 @@ def upgrade() -> None:
         sa.Column("after", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("actor", sa.String(length=256), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("event_seq", name=op.f("pk_registry_stage_history")),
     )
     op.create_index(
         "ix_registry_stage_history_model",
         "registry_stage_history",
-        ["workspace", "model", "event_seq"],
+        ["workspace", "model", "event_seq", "at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_registry_stage_history_number",
+        "registry_stage_history",
+        ["workspace", "model", "number", "event_seq"],
         unique=False,
     )
     op.create_table(
@@ -945,6 +952,7 @@ def downgrade() -> None:
     op.drop_index("ix_registry_versions_stage", table_name="registry_versions")
     op.drop_index("ix_registry_versions_run_id", table_name="registry_versions")
     op.drop_table("registry_versions")
+    op.drop_index("ix_registry_stage_history_number", table_name="registry_stage_history")
     op.drop_index("ix_registry_stage_history_model", table_name="registry_stage_history")
     op.drop_table("registry_stage_history")
     op.drop_index("ix_registry_models_updated", table_name="registry_models")

@@ -1,0 +1,86 @@
+"""Statements on the history of stages: pages of it, and what was in production at a moment."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from headrace.kernel.database import Tx
+from headrace.registry import tables
+from headrace.registry.nouns import Approval, ApprovalStatus, Stage, StageChange
+
+
+def known(tx: Tx, model: str) -> bool:
+    """Whether a version of a model of this name was ever moved."""
+    table = tables.stage_history
+    query = sa.select(table.c.event_seq).where(table.c.workspace == tx.workspace, table.c.model == model)
+    return tx.execute(query.limit(1)).first() is not None
+
+
+def last_until(tx: Tx, model: str, moment: datetime) -> int | None:
+    """The last move, in the order of the record, that bears this time or an earlier one."""
+    table = tables.stage_history
+    query = (
+        sa.select(table.c.event_seq)
+        .where(table.c.workspace == tx.workspace, table.c.model == model, table.c.at <= moment)
+        .order_by(table.c.event_seq.desc())
+        .limit(1)
+    )
+    return tx.execute(query).scalar_one_or_none()
+
+
+def newest_in_production(tx: Tx, model: str, until: int) -> StageChange | None:
+    """Of the versions in production after a move, the one that entered last: the move that brought it there."""
+    table, later = tables.stage_history, tables.stage_history.alias("later")
+    moved_on = sa.exists().where(
+        later.c.workspace == table.c.workspace,
+        later.c.model == table.c.model,
+        later.c.number == table.c.number,
+        later.c.event_seq > table.c.event_seq,
+        later.c.event_seq <= until,
+    )
+    query = (
+        sa.select(table)
+        .where(
+            table.c.workspace == tx.workspace,
+            table.c.model == model,
+            table.c.event_seq <= until,
+            table.c.after == Stage.PRODUCTION.value,
+            sa.not_(moved_on),
+        )
+        .order_by(table.c.event_seq.desc())
+        .limit(1)
+    )
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _change(row)
+
+
+def page(tx: Tx, model: str, *, until: int, limit: int) -> list[StageChange]:
+    """A model's moves up to and with one, newest first."""
+    table = tables.stage_history
+    query = (
+        sa.select(table)
+        .where(table.c.workspace == tx.workspace, table.c.model == model, table.c.event_seq <= until)
+        .order_by(table.c.event_seq.desc())
+        .limit(limit)
+    )
+    return [_change(row) for row in tx.execute(query).mappings()]
+
+
+def granted(tx: Tx, model: str, release_ids: Sequence[str]) -> dict[str, Approval]:
+    """The approvals that releases of a model were granted, by release."""
+    table = tables.approvals
+    query = sa.select(table).where(
+        table.c.workspace == tx.workspace,
+        table.c.model == model,
+        table.c.status == ApprovalStatus.GRANTED.value,
+        table.c.release_id.in_(release_ids),
+    )
+    rows = tx.execute(query.order_by(table.c.decided_at)).mappings()
+    found = [msgspec.convert({str(name): value for name, value in row.items()}, Approval) for row in rows]
+    return {str(approval.release_id): approval for approval in found}
+
+
+def _change(row: sa.RowMapping) -> StageChange:
+    return msgspec.convert({str(name): value for name, value in row.items()}, StageChange)
