@@ -152,7 +152,16 @@ def test_neighbours_and_versions_come_in_pages(database: Database) -> None:
     assert database.read(lambda tx: versions(tx, [number(tx, "commit/abc")])) == every
     several = ("run/3", "commit/abc", "run/5")
     assert database.read(lambda tx: versions(tx, [number(tx, each) for each in several])) == every
+
+    def but(tx: Tx, **asked: object) -> list[str]:
+        roots = [number(tx, "commit/abc")]
+        without = [number(tx, "run/2"), number(tx, "run/6")]
+        page, _ = lineage_walks.versions_from(tx, roots, limit=3, but=without, **asked)  # type: ignore[arg-type]
+        return [subject.subject for subject in page]
+
+    assert database.read(but) == ["version/m/5", "version/m/4", "version/m/3"]
     among = ("version/m/2", "version/m/9", "version/m/4")
+    assert database.read(lambda tx: but(tx, among=among)) == ["version/m/4"]
     assert versions_from(database, "commit/abc", among=among) == ["version/m/4", "version/m/2"]
 
 

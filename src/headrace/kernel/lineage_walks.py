@@ -194,7 +194,11 @@ def _from_several(dialect: Dialect) -> sa.Select[Any]:
     versions, subjects = lineage_versions, lineage_subjects
     some = (
         sa.select(versions.c.version)
-        .where(dialect.among(versions.c.origin, "roots"), versions.c.version < sa.bindparam("before"))
+        .where(
+            dialect.among(versions.c.origin, "roots"),
+            versions.c.version < sa.bindparam("before"),
+            sa.not_(_from_any(dialect, versions.c.version, "but")),
+        )
         .distinct()
         .order_by(versions.c.version.desc())
         .limit(sa.bindparam("limit"))
@@ -206,19 +210,25 @@ def _from_several(dialect: Dialect) -> sa.Select[Any]:
 
 
 def _among(dialect: Dialect) -> sa.Select[Any]:
-    versions, subjects = lineage_versions, lineage_subjects
-    led_to = sa.exists().where(versions.c.version == subjects.c.number, dialect.among(versions.c.origin, "roots"))
+    subjects = lineage_subjects
     return (
         sa.select(*(subjects.c[name] for name in COLUMNS))
         .where(
             subjects.c.workspace == sa.bindparam("workspace"),
             dialect.among(subjects.c.subject, "among"),
             subjects.c.number < sa.bindparam("before"),
-            led_to,
+            _from_any(dialect, subjects.c.number, "roots"),
+            sa.not_(_from_any(dialect, subjects.c.number, "but")),
         )
         .order_by(subjects.c.number.desc())
         .limit(sa.bindparam("limit"))
     )
+
+
+def _from_any(dialect: Dialect, version: Any, roots: str) -> sa.ColumnElement[bool]:
+    """A version comes from one of some roots."""
+    known = lineage_versions.alias(f"from_{roots}")
+    return sa.exists().where(known.c.version == version, dialect.among(known.c.origin, roots))
 
 
 _FROM_ONE = Prepared(_from_one)
@@ -227,7 +237,13 @@ _AMONG = Prepared(_among)
 
 
 def versions_from(
-    tx: Tx, roots: Sequence[int], *, limit: int, before: int | None = None, among: Sequence[str] | None = None
+    tx: Tx,
+    roots: Sequence[int],
+    *,
+    limit: int,
+    before: int | None = None,
+    among: Sequence[str] | None = None,
+    but: Sequence[int] = (),
 ) -> tuple[list[Subject], int | None]:
     """A page of the versions that come from any of the roots, newest first, and where it ended.
 
@@ -237,14 +253,15 @@ def versions_from(
         limit: how many.
         before: where the page before ended.
         among: only those of these subjects.
+        but: none that comes from one of these roots too.
     """
     asked: dict[str, Any] = {"before": _LAST if before is None else before, "limit": limit + 1}
     if among is not None:
-        rows = _AMONG.rows(tx, workspace=tx.workspace, roots=list(roots), among=list(among), **asked)
-    elif len(roots) == 1:
+        rows = _AMONG.rows(tx, workspace=tx.workspace, roots=list(roots), but=list(but), among=list(among), **asked)
+    elif len(roots) == 1 and not but:
         rows = _FROM_ONE.rows(tx, root=roots[0], **asked)
     else:
-        rows = _FROM_SEVERAL.rows(tx, roots=list(roots), **asked)
+        rows = _FROM_SEVERAL.rows(tx, roots=list(roots), but=list(but), **asked)
     found = [subject_of(row) for row in rows]
     return found[:limit], found[limit - 1].number if len(found) > limit else None
 

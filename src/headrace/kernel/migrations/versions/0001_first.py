@@ -531,6 +531,9 @@ def upgrade() -> None:
         ["workspace", "release_id", "step", "version"],
         unique=False,
     )
+    op.create_index(
+        "ix_serving_counters_version", "serving_counters", ["workspace", "model", "version"], unique=False
+    )
     op.create_table(
         "serving_gateways",
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -944,6 +947,7 @@ def downgrade() -> None:
     op.drop_table("serving_routes")
     op.drop_table("serving_route_sequence")
     op.drop_table("serving_gateways")
+    op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
