@@ -12,7 +12,7 @@ import msgspec
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
 from headrace.registry import models, tables_history
-from headrace.registry.nouns import History, StageChange, StageMove
+from headrace.registry.nouns import Approval, History, StageChange, StageMove
 from headrace.tracking import cursors, keys
 
 PAGE_LIMIT = 1_000
@@ -76,6 +76,11 @@ def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cu
         changes=tuple(moves[: len(found[:limit])]),
         next_cursor=cursors.write(signature, (found[limit].event_seq,) if len(found) > limit else None),
     )
+
+
+def approval_of(tx: Tx, model: str, release_id: str) -> Approval | None:
+    """The approval that a release was granted."""
+    return tables_history.granted(tx, model, [release_id]).get(release_id)
 
 
 def _require(tx: Tx, model: str) -> None:

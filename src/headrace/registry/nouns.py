@@ -199,6 +199,16 @@ class RegistryQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = ""
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version stands, and who is asked about it."""
+
+    model: str
+    number: int
+    stage: Stage
+    owner: str
+    registered_at: datetime
+
+
 class StageChange(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a model's stage history."""
 

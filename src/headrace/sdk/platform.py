@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,14 +26,16 @@ from headrace.features.nouns import Catalog
 from headrace.kernel.activity import Activity
 from headrace.kernel.audit import AuditReport
 from headrace.kernel.business_time import BusinessClock
+from headrace.kernel.environments import Environment
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Job
 from headrace.monitoring.nouns import Alert, Window
 from headrace.project.loading import load_project
 from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
-from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
+from headrace.registry.nouns import Approval, Decision, Evidence, History, Model, ModelDetails, Version
 from headrace.sdk.access import Access
+from headrace.sdk.lineage import Lineages
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
@@ -50,12 +53,14 @@ class Platform:
     Attributes:
         access: principals, roles and tokens.
         runs: what was tracked.
+        lineage: what was made from what.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.access = Access(transport)
         self.runs = Runs(transport)
+        self.lineage = Lineages(transport)
 
     @property
     def url(self) -> str:
@@ -190,6 +195,40 @@ class Platform:
     def version(self, model: str, number: int) -> Version:
         """One version."""
         return self._transport.call("GET", f"/api/v1/models/{model}/versions/{number}", returns=Version)
+
+    def describe_version(
+        self,
+        model: str,
+        number: int,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        owner: str | None = None,
+    ) -> Version:
+        """Set what of a version may change; tags are replaced as a whole, None leaves what is there."""
+        body = {"description": description, "tags": None if tags is None else dict(tags), "owner": owner}
+        path = f"/api/v1/models/{quote(model, safe='')}/versions/{number}"
+        return self._transport.call("PATCH", path, body, returns=Version, repeatable=True)
+
+    def history(
+        self, model: str, *, at: str | datetime | None = None, limit: int = 100, cursor: str = ""
+    ) -> History:
+        """A model's stage moves up to a moment, newest first, and what was in production then.
+
+        Args:
+            model: its name; a model that was deleted keeps its history.
+            at: wall time; a date alone, such as `2026-03-01`, is the end of that day in UTC. None is now.
+            limit: how many moves.
+            cursor: where the page before ended.
+        """
+        moment = at.isoformat() if isinstance(at, datetime) else at
+        path = f"/api/v1/models/{quote(model, safe='')}/history"
+        query = {"at": moment, "limit": limit, "cursor": cursor or None}
+        return self._transport.call("GET", path, returns=History, query=query)
+
+    def environment(self, digest: str) -> Environment:
+        """The packages of an environment."""
+        return self._transport.call("GET", f"/api/v1/environments/{digest}", returns=Environment)
 
     def evidence(self, model: str, number: int) -> list[Evidence]:
         """What gates, checks and staging found about a version."""

@@ -8,6 +8,7 @@ from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
 from headrace.features import sources
+from headrace.governance import routes as governance_routes
 from headrace.kernel.access import Role
 from headrace.kernel.jobs import Handling
 from headrace.kernel.subscriptions import Subscriber
@@ -43,6 +44,7 @@ DOORS = (
     serving_routes,
     monitoring_routes,
     delivery_routes,
+    governance_routes,
     mlflow_routes,
     mlflow_import_routes,
 )

@@ -15,7 +15,9 @@ def predictions_subject(model: str, number: int) -> str:
 def connect(tx: Tx, change: RouteChange) -> None:
     """Have the versions of a route answer from now on: the released one by its release, any other by itself."""
     released = change.challenger if change.challenger is not None else change.champion
-    for number in {change.champion, change.challenger} - {None}:
+    for number in {change.champion, change.challenger}:
+        if number is None:
+            continue
         version = version_subject(change.model, number)
         subject = predictions_subject(change.model, number)
         above = lineage_walks.above(tx, subject)
