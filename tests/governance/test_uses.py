@@ -159,9 +159,15 @@ def test_deleted_and_renamed_versions(several: Shop, database: Database) -> None
         {"subject": "churn@9"},
     ],
 )
-def test_what_nobody_knows_is_not_found(several: Shop, database: Database, asked: dict[str, str]) -> None:
+def test_what_nobody_knows_is_not_found(several: Shop, database: Database, asked: dict[str, Any]) -> None:
     with pytest.raises(NotFound):
         ask(database, **asked)
+
+
+def test_an_error_names_what_there_is(several: Shop, database: Database) -> None:
+    with pytest.raises(NotFound) as refused:
+        ask(database, feature="activity.none")
+    assert refused.value.fix == "There is activity.spend, activity.visits."
 
 
 @pytest.mark.parametrize(
@@ -176,6 +182,6 @@ def test_what_nobody_knows_is_not_found(several: Shop, database: Database, asked
         {"subject": "churn"},
     ],
 )
-def test_what_is_no_question_is_refused(several: Shop, database: Database, asked: dict[str, str]) -> None:
+def test_what_is_no_question_is_refused(several: Shop, database: Database, asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         ask(database, **asked)

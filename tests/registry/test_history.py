@@ -117,6 +117,11 @@ def test_when_the_clock_was_set_back_the_record_decides(database: Database, cloc
     minutes = (-1, 0, 9, 10, 20, 30, 60)
     found = [production(database, ten + timedelta(minutes=each)) for each in minutes]
     assert found == [None, 1, 1, 3, 3, 3, 3]
+    clock.advance(-HOUR)  # before all of them
+    assert read(database).production == 3
+    assert read(database).at == clock.now()
+    assert read(database, at=ten).production == 3  # still to come, so it is what is known now
+    assert len(read(database).changes) == 5
 
 
 def test_a_move_tells_its_release_and_who_approved_it(database: Database, clock: ManualClock) -> None:

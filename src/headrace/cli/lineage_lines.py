@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DIGITS = 12
 """How many digits of a digest are shown."""
-FEATURES = 6
+FEATURES = 4
 PHASES = {"completed": "green", "rolled back": "red", "blocked": "red", "refused": "red", "aborted": "dim"}
 
 

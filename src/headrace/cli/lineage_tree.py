@@ -59,7 +59,7 @@ class LineageTree:
         tree = Tree(f"[dim]{title}[/]", guide_style="dim")
         self._grow(tree, self._start.subject, direction, {self._start.subject})
         if not tree.children:
-            tree.add("[dim]nothing that is known[/]")
+            tree.add(f"[dim]{'nothing that is known' if direction == 'up' else 'nothing yet'}[/]")
         return tree
 
     def _grow(self, tree: Tree, subject: str, direction: Direction, drawn: set[str]) -> None:

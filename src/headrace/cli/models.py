@@ -103,26 +103,24 @@ def _print_history(screen: "Console", found: "History", *, asked: bool) -> None:
 
     from headrace.cli.screen import STAGE_COLOURS, coloured, moment, table
 
-    when = f"{found.at:%Y-%m-%d %H:%M:%S} UTC" if asked else "now"
+    verb = f"was in production at {found.at:%Y-%m-%d %H:%M:%S} UTC" if asked else "is in production"
     if found.since is None:
-        screen.print(f"[bold]{escape(found.model)}[/]  nothing was in production {when}")
+        screen.print(f"[bold]{escape(found.model)}[/]  nothing {verb}")
     else:
-        verb = "was" if asked else "is"
-        screen.print(
-            f"[bold]{escape(found.model)}@{found.production}[/] {verb} in [green]production[/] {when}"
-            f"  [dim]since[/] {moment(found.since.at)}{_how(found.since)}"
-        )
-    listed = table("when (UTC)", "version", "from", "to", "by", "release", "approved by", "why")
+        screen.print(f"[green]{escape(found.model)}@{found.production}[/] {verb}")
+        screen.print(f"  [dim]since[/] {moment(found.since.at)}{_how(found.since)}")
+    listed = table("when (UTC)", "version", "move", "by", "approved by", "why", "release")
     for change in found.changes:
+        after = coloured(change.after, STAGE_COLOURS[change.after])
+        release = change.release_id or ""
         listed.add_row(
             f"{change.at:%Y-%m-%d %H:%M:%S}",
             escape(f"{change.model}@{change.number}"),
-            coloured(change.before, STAGE_COLOURS[change.before]),
-            coloured(change.after, STAGE_COLOURS[change.after]),
+            f"[dim]{change.before} →[/] {after}",
             escape(change.actor),
-            escape(change.release_id or ""),
             escape((change.approval.decided_by or "") if change.approval else ""),
-            escape(change.reason),
+            escape(change.reason.replace(f"release {release} ", "its release ") if release else change.reason),
+            escape(release),
         )
     if found.changes:
         screen.print(listed)

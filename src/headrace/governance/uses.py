@@ -20,6 +20,7 @@ MOST_ALIKE = 1_000
 """How many versions of a source or a view, datasets or commits one question may mean."""
 FOUND_SHOWN = 20
 THROUGH_SHOWN = 5
+SUGGESTED = 5
 
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 _QUESTIONS = ("table", "feature", "view", "commit", "package", "subject")
@@ -111,13 +112,12 @@ def _table(tx: Tx, name: str) -> Roots:
     if "@" not in name:
         for prefix in (f"source/{name}/", f"dataset/{name}@"):
             found += lineage.find_below(tx, prefix, limit=MOST_ALIKE)
-    return _of(found, f"no table, source or dataset is called {name[:100]!r}")
+    return _of(tx, found, f"no table, source or dataset is called {name[:100]!r}", "source/")
 
 
 def _feature(tx: Tx, name: str) -> Roots:
     found = lineage.find(tx, f"feature/{name}")
-    fix = None if "." in name else "Write VIEW.FEATURE, such as activity.spend_90d."
-    return _of([] if found is None else [found], f"no version reads a feature {name[:100]!r}", fix)
+    return _of(tx, [] if found is None else [found], f"no version reads a feature {name[:100]!r}", "feature/")
 
 
 def _view(tx: Tx, name: str) -> Roots:
@@ -126,7 +126,7 @@ def _view(tx: Tx, name: str) -> Roots:
         found = list(lineage.find_all(tx, [f"view/{view}/{version}"]).values())
     else:
         found = lineage.find_below(tx, f"view/{view}/", limit=MOST_ALIKE)
-    return _of(found, f"no feature view is called {name[:100]!r}")
+    return _of(tx, found, f"no feature view is called {name[:100]!r}", "view/")
 
 
 def _commit(tx: Tx, name: str) -> Roots:
@@ -135,7 +135,7 @@ def _commit(tx: Tx, name: str) -> Roots:
             f"{name[:80]!r} is no commit", where="commit", fix="Write at least its first four hexadecimal digits."
         )
     found = lineage.find_below(tx, f"commit/{name.lower()}", limit=MOST_ALIKE)
-    return _of(found, f"no version was made from a commit {name[:80]}")
+    return _of(tx, found, f"no version was made from a commit {name[:80]}", "commit/")
 
 
 def _package(tx: Tx, requirement: str) -> Roots:
@@ -144,11 +144,14 @@ def _package(tx: Tx, requirement: str) -> Roots:
 
 
 def _subject(tx: Tx, name: str) -> Roots:
-    return _of([resolve(tx, name)], "")
+    return Roots(exact={resolve(tx, name).number: ""})
 
 
-def _of(found: list[Subject], problem: str, fix: str | None = None) -> Roots:
+def _of(tx: Tx, found: list[Subject], problem: str, kind: str) -> Roots:
+    """What was found; when nothing was, the error names some that could have been."""
     if not found:
+        known = lineage.find_below(tx, kind, limit=SUGGESTED)
+        fix = f"There is {', '.join(subject.name for subject in known)}." if known else None
         raise NotFound(problem, where="lineage", fix=fix)
     return Roots(exact={subject.number: "" for subject in found})
 

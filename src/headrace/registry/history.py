@@ -52,7 +52,9 @@ def production_at(tx: Tx, model: str, moment: datetime) -> int | None:
 
 
 def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cursor: str = "") -> History:
-    """A page of a model's moves up to a moment, newest first, and what was in production then; now by default.
+    """A page of a model's moves up to a moment, newest first, and what was in production then.
+
+    Without a moment, or with one that is still to come, it is every move that is on record.
 
     Raises:
         NotFound: there is no such model.
@@ -62,7 +64,8 @@ def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cu
     keys.check_limit(limit, PAGE_LIMIT)
     signature = cursors.signature("history", model, at)
     after = cursors.read(signature, cursor)
-    last = tables_history.last_until(tx, model, tx.now if at is None else at)
+    moment = None if at is None or at >= tx.now else at
+    last = tables_history.last_until(tx, model, moment)
     since = None if last is None else tables_history.newest_in_production(tx, model, last)
     until = last if after is None else int(after[0])
     found = [] if until is None else tables_history.page(tx, model, until=until, limit=limit + 1)
@@ -70,7 +73,7 @@ def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cu
     moves = _with_approvals(tx, model, [*found[:limit], *brought])
     return History(
         model=model,
-        at=tx.now if at is None else at,
+        at=moment or tx.now,
         production=None if since is None else since.number,
         since=None if since is None else moves[-1],
         changes=tuple(moves[: len(found[:limit])]),

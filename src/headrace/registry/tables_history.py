@@ -18,15 +18,17 @@ def known(tx: Tx, model: str) -> bool:
     return tx.execute(query.limit(1)).first() is not None
 
 
-def last_until(tx: Tx, model: str, moment: datetime) -> int | None:
-    """The last move, in the order of the record, that bears this time or an earlier one."""
+def last_until(tx: Tx, model: str, moment: datetime | None) -> int | None:
+    """The last move, in the order of the record, that bears this time or an earlier one; None for any time."""
     table = tables.stage_history
     query = (
         sa.select(table.c.event_seq)
-        .where(table.c.workspace == tx.workspace, table.c.model == model, table.c.at <= moment)
+        .where(table.c.workspace == tx.workspace, table.c.model == model)
         .order_by(table.c.event_seq.desc())
         .limit(1)
     )
+    if moment is not None:
+        query = query.where(table.c.at <= moment)
     return tx.execute(query).scalar_one_or_none()
 
 

@@ -37,6 +37,7 @@ from headrace.registry.nouns import Approval, Decision, Evidence, History, Model
 from headrace.sdk.access import Access
 from headrace.sdk.lineage import Lineages
 from headrace.sdk.predictions import Predictor
+from headrace.sdk.registering import Measured, register
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
 from headrace.tracking.nouns import Collection, CollectRequest, Purge, PurgeRequest
@@ -195,6 +196,45 @@ class Platform:
     def version(self, model: str, number: int) -> Version:
         """One version."""
         return self._transport.call("GET", f"/api/v1/models/{model}/versions/{number}", returns=Version)
+
+    def register(
+        self,
+        model: str,
+        run_id: str,
+        folder: str = "model",
+        *,
+        metrics: Mapping[str, Measured] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        owner: str = "",
+    ) -> Version:
+        """Register a folder of a run's files as the next version of a model; the same files again are the same.
+
+        What the run knows is taken from it: params, metrics, data, commit and what differs from it, packages.
+
+        Args:
+            model: its name; a new one is created.
+            run_id: the run that logged the files.
+            folder: where they are among its files.
+            metrics: instead of the run's: a value, or `(value, low, high)` with its confidence interval.
+            tags: of the version.
+            description: what is worth knowing of it.
+            owner: who is asked about it; whoever registers it when it is not given.
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidInput: the run has no files there.
+        """
+        return register(
+            self._transport,
+            model,
+            run_id=run_id,
+            folder=folder,
+            metrics=metrics or {},
+            tags=tags or {},
+            description=description,
+            owner=owner,
+        )
 
     def describe_version(
         self,
