@@ -48,7 +48,7 @@ NODES = (
     node("view/activity/2"),
     node("commit/3ac41f" + "0" * 34),
     node(f"environment/{DIGEST}", python="3.11.7", packages=212),
-    node("release/rel_1", phase="rolled_back", verdicts={"PASS": 2, "BETTER": 1}, approved_by="ravi"),
+    node("release/rel_1", phase="rolled_back", verdicts={"PASS": 2, "BETTER": 1}, approved_by=["ravi", "bo"]),
     node("predictions/churn/3", requests=12_345, faults=2),
 )
 RUN = NODES[1].subject
@@ -92,7 +92,7 @@ made from
 │   └── source purchases v1  see above
 └── environment abababababab  Python 3.11.7 · 212 packages
 led to
-└── release rel_1  rolled back  1 BETTER, 2 PASS · approved by ravi
+└── release rel_1  rolled back  1 BETTER, 2 PASS · approved by ravi and bo
     └── predictions  12,345 rows  2 faults
 """
     assert [line.rstrip() for line in shown.strip().splitlines()] == expected.strip().splitlines()

@@ -13,11 +13,10 @@ from headrace.governance.nouns import Lineage, Node
 from headrace.kernel.access import Principal, Role
 from headrace.kernel.database import Database, Tx
 from headrace.registry import aliases, approvals, evidence, models, removal, stages
+from headrace.registry.approval import Decision, RequestApproval
 from headrace.registry.nouns import (
-    Decision,
     Estimate,
     Evidence,
-    RequestApproval,
     Stage,
     Verdict,
 )
@@ -85,7 +84,7 @@ def test_from_the_table_to_the_predictions(shop: Shop, database: Database) -> No
     assert (facts["aliases"], facts["owner"], facts["code_dirty"]) == (["champion"], "ana", True)
     assert facts["metrics"]["auc"] == auc
     told = node(found, f"release/{release_id}").facts
-    assert (told["verdicts"], told["approved_by"], told["opened_by"]) == ({"PASS": 1}, "ravi", "ana")
+    assert (told["verdicts"], told["approved_by"], told["opened_by"]) == ({"PASS": 1}, ["ravi"], "ana")
     assert node(found, "predictions/churn/1").facts == {"requests": 12, "faults": 1}
     assert node(found, f"environment/{shop.NEW.digest}").facts == {"python": "3.13.0", "packages": 1}
     run = node(found, f"run/{version.run_id}").facts

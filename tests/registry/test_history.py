@@ -8,19 +8,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidInput, NotFound
+from headrace.kernel import access
 from headrace.kernel.access import Principal, Role
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
 from headrace.registry import approvals, history, models, register, removal, stages
+from headrace.registry.approval import Decision, RequestApproval
+from headrace.registry.governed import Grounds
 from headrace.registry.history import moment_of, production_at
+from headrace.registry.moves import History, StageMove
 from headrace.registry.nouns import (
-    Decision,
-    History,
     ModelFile,
     RegisterVersion,
-    RequestApproval,
     Stage,
-    StageMove,
 )
 
 pytestmark = pytest.mark.both_databases
@@ -126,22 +126,26 @@ def test_when_the_clock_was_set_back_the_record_decides(database: Database, cloc
 
 def test_a_move_tells_its_release_and_who_approved_it(database: Database, clock: ManualClock) -> None:
     make(database, 2)
-    ravi = Principal(id="ravi", name="ravi", roles=(Role.APPROVER,))
-    asked = RequestApproval(model="churn", number=1, release_id="rel_1", expires_s=60)
-    approval = database.write(lambda tx: approvals.request(tx, asked), actor="ana")
-    database.write(
-        lambda tx: approvals.decide(tx, approval.id, Decision(grant=True, reason="evidence read"), ravi),
-        actor="ravi",
-    )
-    move(database, 1, Stage.PRODUCTION, release_id="rel_1")
+
+    def approved(tx: Tx) -> None:
+        for name in ("ravi", "cy"):
+            access.create_principal(tx, name, [Role.APPROVER])
+        asked = RequestApproval(model="churn", number=1, release_id="rel_1", needed=2, expires_s=60)
+        approval = approvals.request(tx, asked)
+        for name in ("ravi", "cy"):
+            person = Principal(id=name, name=name, roles=(Role.APPROVER,))
+            approvals.decide(tx.acting_as(name), approval.id, Decision(grant=True, reason="read"), person)
+
+    database.write(approved, actor="ana")
+    move(database, 1, Stage.PRODUCTION, grounds=Grounds(release_id="rel_1", opened_by="ana"))
     move(database, 2, Stage.PRODUCTION, archive_existing=True)
-    (second, archived, first) = read(database).changes
+    move(database, 1, Stage.PRODUCTION, grounds=Grounds(release_id="rel_2", opened_by="ana", back=True))
+    (back, second, archived, first) = read(database).changes
     assert (second.release_id, second.approval, archived.release_id) == (None, None, None)
-    assert first.release_id == "rel_1"
-    assert first.approval is not None
-    assert (first.approval.decided_by, first.approval.reason) == ("ravi", "evidence read")
+    assert (first.release_id, first.approved_by) == ("rel_1", ("ravi", "cy"))
+    assert (back.grounds, back.release_id, back.approval) == ("rollback of release rel_2", "rel_2", None)
     found = read(database, at=clock.now())
-    assert found.since == second
+    assert found.since == back
 
 
 def test_a_deleted_model_keeps_its_history(database: Database, clock: ManualClock) -> None:

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,13 @@ from sklearn.ensemble import RandomForestClassifier
 from tests.serving import models
 
 from headrace.errors import InternalError, NotFound, NotServed, PolicyRefused
-from headrace.serving.loading import load
+from headrace.serving.inputs import Array, row_answers
+from headrace.serving.loading import LoadedModel, load
 from headrace.serving.model_files import ModelFiles
+
+
+def answers(loaded: LoadedModel, rows: Array) -> list[Any]:
+    return row_answers(loaded.predict(rows))
 
 
 def test_a_binary_classifier_answers_with_the_probability_of_its_second_class(tmp_path: Path) -> None:
@@ -21,16 +27,16 @@ def test_a_binary_classifier_answers_with_the_probability_of_its_second_class(tm
     loaded = load(ModelFiles(models.write_model(tmp_path, estimator)))
     assert loaded.signature.names == models.NAMES
     np.testing.assert_array_equal(
-        loaded.predict(models.features()), estimator.predict_proba(models.features())[:, 1]
+        answers(loaded, models.features()), estimator.predict_proba(models.features())[:, 1]
     )
 
 
 def test_several_classes_answer_with_all_probabilities_and_a_regression_with_its_value(tmp_path: Path) -> None:
     rows = models.features(3)
     several = load(ModelFiles(models.write_model(tmp_path / "a", models.three_class_model())))
-    assert several.predict(rows).shape == (3, 3)
+    assert np.shape(answers(several, rows)) == (3, 3)
     regression = load(ModelFiles(models.write_model(tmp_path / "b", models.regression_model())))
-    np.testing.assert_allclose(regression.predict(rows), rows @ [2.0, 3.0])
+    np.testing.assert_allclose(answers(regression, rows), rows @ [2.0, 3.0])
 
 
 def test_every_part_of_an_ensemble_predicts_on_one_core(tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_types_that_nobody_reviewed_are_refused_by_name(tmp_path: Path) -> None:
     files = ModelFiles(models.write_model(tmp_path, models.forest()))
     with pytest.raises(PolicyRefused, match=r"sklearn\.tree\._tree\.Tree"):
         load(files, trusted=())
-    assert load(files).predict(models.features(2)).shape == (2,)
+    assert np.shape(answers(load(files), models.features(2))) == (2,)
 
 
 def test_a_directory_without_such_a_model_is_refused(tmp_path: Path) -> None:
@@ -91,4 +97,4 @@ def test_a_model_trained_on_a_frame_must_have_the_columns_of_its_signature(tmp_p
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert loaded.predict(models.features(2)).shape == (2,)
+        assert np.shape(answers(loaded, models.features(2))) == (2,)

@@ -1,12 +1,8 @@
 """`headrace release`, `approve` and `rollback`: the way into production, and back."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from headrace.registry.nouns import Approval
-    from headrace.sdk.platform import Platform
 
 
 def release(
@@ -49,27 +45,15 @@ def release(
 def approve(
     version: Annotated[str, typer.Argument(help="MODEL@N, or MODEL for its only open request.")],
     refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead.")] = False,
+    meaning: Annotated[str, typer.Option(help="What the approval means, for the record.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
 ) -> None:
     """Decide on a version's request for approval, as a second pair of eyes."""
-    from headrace.cli.screen import console
+    from headrace.cli.approvals import answer, find
     from headrace.sdk.connect import connect
 
     platform = connect()
-    request = find_request(platform, version)
-    decided = platform.decide(request.id, grant=not refuse, reason=reason)
-    console().print(f"[green]✓[/] {decided.model}@{decided.number} is {decided.status} by {decided.decided_by}")
-
-
-def find_request(platform: "Platform", version: str) -> "Approval":
-    """The open request that MODEL@N, or MODEL, means."""
-    from headrace.errors import NotFound
-
-    model, _, number = version.partition("@")
-    for approval in platform.approvals("requested"):
-        if approval.model == model and number in {"", str(approval.number)}:
-            return approval
-    raise NotFound(f"no approval of {version} is asked for", where=version, fix="See: headrace status")
+    answer(platform, find(platform, version), grants=not refuse, meaning=meaning, reason=reason)
 
 
 def rollback(

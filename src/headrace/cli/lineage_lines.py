@@ -163,7 +163,7 @@ def _release(drawn: Drawn) -> str:
     facts = drawn.facts
     phase = str(facts.get("phase", "")).replace("_", " ")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(facts.get("verdicts", {}).items()))
-    approved = f"approved by {facts['approved_by']}" if facts.get("approved_by") else ""
+    approved = f"approved by {' and '.join(facts['approved_by'])}" if facts.get("approved_by") else ""
     shown = f"  {coloured(phase, PHASES.get(phase, 'yellow'))}" if phase else ""
     return f"release {escape(drawn.name)}{shown}{_told(verdicts, approved)}"
 

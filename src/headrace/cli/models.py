@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from headrace.registry.nouns import History, StageMove
+    from headrace.registry.moves import History, StageMove
 
 
 class _ShowsByDefault(TyperGroup):
@@ -118,7 +118,7 @@ def _print_history(screen: "Console", found: "History", *, asked: bool) -> None:
             escape(f"{change.model}@{change.number}"),
             f"[dim]{change.before} →[/] {after}",
             escape(change.actor),
-            escape((change.approval.decided_by or "") if change.approval else ""),
+            escape(", ".join(change.approved_by)),
             escape(change.reason.replace(f"release {release} ", "its release ") if release else change.reason),
             escape(release),
         )
@@ -134,7 +134,6 @@ def _how(move: "StageMove") -> str:
     parts = [f"by {move.actor}"]
     if move.release_id:
         parts.append(f"release {move.release_id}")
-    if move.approval is not None:
-        reason = f": {move.approval.reason}" if move.approval.reason else ""
-        parts.append(f"approved by {move.approval.decided_by}{reason}")
+    if move.approved_by:
+        parts.append(f"approved by {' and '.join(move.approved_by)}")
     return f"  [dim]{escape(' · '.join(parts))}[/]"

@@ -148,9 +148,14 @@ class GatesRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatesResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of evidence for each gate, in order."""
+    """One piece of evidence for each gate, in order.
+
+    Attributes:
+        evaluation_digest: names the rows that they were judged on, so that their reuse can be counted.
+    """
 
     evidence: tuple[Evidence, ...]
+    evaluation_digest: str = ""
 
 
 class StagingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,9 +5,11 @@ approval, a route for the gateways, a stage in the registry. A crash therefore l
 twice.
 """
 
+from functools import partial
+
 import msgspec
 
-from headrace.delivery import effects, policies, tables
+from headrace.delivery import clearance, effects, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     Abort,
@@ -28,14 +30,14 @@ from headrace.delivery.machine import (
     evolve,
 )
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
-from headrace.errors import Conflict, InternalError, NotFound
+from headrace.errors import Conflict, HeadraceError, InternalError, NotFound, PolicyRefused
 from headrace.kernel import events, lineage
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import models, stages, versions
+from headrace.registry import governed, models, stages, versions
 from headrace.registry.lineage import version_subject
 from headrace.registry.nouns import Stage
 
@@ -48,6 +50,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     Raises:
         NotFound: there is no such version.
         Conflict: another version of the model is on its way, or this one is in production.
+        PolicyRefused: a policy of the stage Production keeps the caller from it.
     """
     version = versions.get(tx, asked.model, asked.number)
     present = tables.open_release(tx, asked.model, lock=True)
@@ -69,7 +72,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     declared = policies.of_model(tx, asked.model)
     before = None if champion is None else tables.completed_release(tx, asked.model, champion.number)
     policy = stricter(declared, None if before is None else before.declared or before.policy)
-    opening = Open(plan=plan_of(policy, first=champion is None))
+    opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
     happened = decide(None, opening)
     release = Release(
         id=new_id("rel"),
@@ -115,9 +118,29 @@ def execute(tx: Tx, release_id: str, command: Command) -> Release:
     Raises:
         NotFound: there is no such release.
         Conflict: the release is in a phase in which the command makes no sense.
+        PolicyRefused: it is to be promoted by a person, and a policy asks for what is not there.
     """
     release = get(tx, release_id, lock=True)
-    return _carry_out(tx, release, release.state, decide(release.state, command))
+    wanted = decide(release.state, command)
+    happened = clearance.held(tx, release, release.state, wanted)
+    if happened != wanted and isinstance(command, Promote):
+        refusal = clearance.refusal(tx, release)
+        refusal.aftermath = partial(_hold, release_id, command, refusal)
+        raise refusal
+    return _carry_out(tx, release, release.state, happened)
+
+
+def _hold(release_id: str, command: Command, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
+    """What is left of a promotion that was refused: the release stands still, and asks again for its approval."""
+    release = get(tx, release_id, lock=True)
+    held = clearance.held(tx, release, release.state, decide(release.state, command))
+    changed = _carry_out(tx, release, release.state, held)
+    if not changed.state.approval_open:
+        return refusal
+    approval = clearance.ask(tx, changed)
+    return type(refusal)(
+        refusal.message, where=refusal.where, fix=governed.how_to_grant(address, approval, changed.reason)
+    )
 
 
 def command(tx: Tx, release_id: str, asked: ReleaseCommand) -> Release:
@@ -152,7 +175,7 @@ def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: 
 def on_approval_decided(tx: Tx, event: Event) -> None:
     """Take the answer to a release's request for approval."""
     release_id = event.payload.get("release_id")
-    if not release_id:
+    if not release_id or not event.payload.get("complete", True):
         return
     granted = event.type == "registry.approval_granted"
     reason = str(event.payload.get("reason", ""))

@@ -7,6 +7,7 @@ from headrace.errors import Conflict
 from headrace.kernel import events
 from headrace.kernel.database import Tx
 from headrace.registry import models, stages, versions
+from headrace.registry.governed import Grounds
 from headrace.registry.nouns import Stage
 from headrace.serving import routing
 from headrace.serving.nouns import RouteChange
@@ -44,7 +45,13 @@ def roll_back(tx: Tx, model: str, asked: RollbackRequest) -> Rollback:
 
 def _switch(tx: Tx, model: str, left: int | None, target: int, reason: str) -> None:
     stages.transition(
-        tx, model, target, Stage.PRODUCTION, reason or f"rolled back from version {left}", archive_existing=True
+        tx,
+        model,
+        target,
+        Stage.PRODUCTION,
+        reason or f"rolled back from version {left}",
+        archive_existing=True,
+        grounds=Grounds(back=True),  # what completed a release was approved for it, and going back must be quick
     )
     route = routing.set_route(
         tx, RouteChange(model=model, champion=target, resident=() if left is None else (left,))

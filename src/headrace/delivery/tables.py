@@ -300,3 +300,39 @@ def project_of_model(tx: Tx, model: str) -> Project | None:
     )
     name = tx.execute(query).scalar_one_or_none()
     return None if name is None else find_project(tx, name)
+
+
+# -- hold-outs ----------------------------------------------------------------------------------------------
+
+holdout_uses = sa.Table(
+    "delivery_holdout_uses",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("evaluation", sa.String(80), primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),
+    sa.Column("used_at", Instant, nullable=False),
+)
+# kept apart from the evidence, so that a use is counted when the version and its evidence are gone
+
+
+def add_holdout_use(tx: Tx, model: str, evaluation: str, release_id: str) -> None:
+    """Remember that a release was judged on these rows; once, however often it is said."""
+    statement = insert(tx, holdout_uses).values(
+        workspace=tx.workspace, model=model, evaluation=evaluation, release_id=release_id, used_at=tx.now
+    )
+    tx.execute(statement.on_conflict_do_nothing())
+
+
+def count_holdout_uses(tx: Tx, model: str, evaluation: str) -> int:
+    """How many releases of a model were judged on these rows."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(holdout_uses)
+        .where(
+            holdout_uses.c.workspace == tx.workspace,
+            holdout_uses.c.model == model,
+            holdout_uses.c.evaluation == evaluation,
+        )
+    )
+    return int(tx.execute(query).scalar_one())

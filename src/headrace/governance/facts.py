@@ -10,6 +10,7 @@ from headrace.errors import NotFound
 from headrace.kernel.database import Tx
 from headrace.kernel.lineage import ASIDE, Subject
 from headrace.registry import aliases, evidence, history, versions
+from headrace.registry.approval import Approval
 from headrace.serving import reports
 from headrace.tracking import experiments, logged_models, runs
 
@@ -77,8 +78,12 @@ def _release(tx: Tx, release_id: str) -> Facts:
         "opened_at": found.opened_at,
         "ended_at": found.ended_at,
         "verdicts": _verdicts(tx, found),
-        "approved_by": None if approval is None else approval.decided_by,
+        "approved_by": [] if approval is None else _granted_by(approval),
     }
+
+
+def _granted_by(approval: Approval) -> list[str]:
+    return [each.principal for each in approval.decisions if each.grant and each.revoked_at is None]
 
 
 def _verdicts(tx: Tx, release: Release) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from headrace.errors import InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, PermissionRefused
 
 T = TypeVar("T")
 
@@ -62,6 +62,10 @@ class Tx:
             return self._connection.execute(statement, parameters)
         except _UNFIT as error:
             raise _unfit() from error
+        except sa.exc.StatementError as error:
+            if isinstance(error.orig, InvalidInput):  # the type of a column refused it
+                raise error.orig from error
+            raise
 
     def execute_driver(self, text: str, parameters: Any, *, many: bool = False) -> Any:
         """Hand a text to the driver as it is, for `kernel.prepared` alone; returns the driver's cursor.
@@ -142,17 +146,42 @@ class Database(Protocol):
         ...
 
 
+def nowhere() -> str:
+    """The address of a platform that nobody called over HTTP."""
+    return ""
+
+
+def _afterwards(refusal: PermissionRefused, address: Callable[[], str]) -> Callable[[Tx], HeadraceError]:
+    """What follows a refused attempt; a refusal without an aftermath is answered with as it is."""
+    aftermath = refusal.aftermath
+    if aftermath is None:
+        raise refusal
+    return lambda tx: aftermath(tx, address())
+
+
 class Blocking:
     """A database on behalf of one principal in one workspace, for code in a thread of its own."""
 
-    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        address: Callable[[], str] = nowhere,
+    ) -> None:
         self._database = database
         self._actor = actor
         self._workspace = workspace
+        self._address = address
 
     def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction; returns when it is durable."""
-        return self._database.write(work, actor=self._actor, workspace=self._workspace)
+        """Run `work` in a transaction; returns when it is durable. A refused attempt has its aftermath."""
+        try:
+            return self._database.write(work, actor=self._actor, workspace=self._workspace)
+        except PermissionRefused as refusal:
+            follow = _afterwards(refusal, self._address)
+        raise self._database.write(follow, actor=self._actor, workspace=self._workspace)
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot."""
@@ -160,20 +189,45 @@ class Blocking:
 
 
 class Transactions:
-    """A database bound to one principal and workspace: what routes are given."""
+    """A database bound to one principal and workspace: what routes are given.
 
-    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+    Attributes:
+        actor: id of the principal.
+        workspace: where it acts.
+        address: tells under which address the platform was called, for links in answers.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        address: Callable[[], str] = nowhere,
+    ) -> None:
         self._database = database
         self.actor = actor
         self.workspace = workspace
+        self.address = address
 
     @property
     def blocking(self) -> Blocking:
         """The same for a thread."""
-        return Blocking(self._database, actor=self.actor, workspace=self.workspace)
+        return Blocking(self._database, actor=self.actor, workspace=self.workspace, address=self.address)
+
+    def acting_as(self, actor: str, workspace: str) -> "Transactions":
+        """The same on behalf of another principal, whom a proof other than a login names."""
+        return Transactions(self._database, actor=actor, workspace=workspace, address=self.address)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction; returns when it is durable."""
+        """Run `work` in a transaction; returns when it is durable. A refused attempt has its aftermath."""
+        try:
+            return await self._submit(work)
+        except PermissionRefused as refusal:
+            follow = _afterwards(refusal, self.address)
+        raise await self._submit(follow)
+
+    async def _submit(self, work: Callable[[Tx], T]) -> T:
         future = self._database.submit(work, actor=self.actor, workspace=self.workspace)
         return await asyncio.wrap_future(future)
 

@@ -5,17 +5,23 @@ had happened by a moment is the last move that bears its time or an earlier one,
 record. A model that was deleted keeps its history.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
 from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
-from headrace.registry import models, tables_history
-from headrace.registry.nouns import Approval, History, StageChange, StageMove
+from headrace.registry import approvals, models, tables_history
+from headrace.registry.approval import Approval
+from headrace.registry.moves import History, StageMove
+from headrace.registry.nouns import ApprovalStatus, StageChange
 from headrace.tracking import cursors, keys
 
 PAGE_LIMIT = 1_000
+
+_RELEASE = re.compile(r"\brelease (\S+)")
+_APPROVAL = re.compile(r"\bapproval (\S+)")
 
 
 def moment_of(text: str) -> datetime:
@@ -70,7 +76,7 @@ def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cu
     until = last if after is None else int(after[0])
     found = [] if until is None else tables_history.page(tx, model, until=until, limit=limit + 1)
     brought = [] if since is None else [since]
-    moves = _with_approvals(tx, model, [*found[:limit], *brought])
+    moves = _resting(tx, model, [*found[:limit], *brought])
     return History(
         model=model,
         at=moment or tx.now,
@@ -82,8 +88,11 @@ def read(tx: Tx, model: str, *, at: datetime | None = None, limit: int = 100, cu
 
 
 def approval_of(tx: Tx, model: str, release_id: str) -> Approval | None:
-    """The approval that a release was granted."""
-    return tables_history.granted(tx, model, [release_id]).get(release_id)
+    """The approval that a release was granted, with who decided."""
+    for found in approvals.search(tx, model=model, release_id=release_id):
+        if found.status in {ApprovalStatus.GRANTED, ApprovalStatus.USED}:
+            return found
+    return None
 
 
 def _require(tx: Tx, model: str) -> None:
@@ -91,10 +100,23 @@ def _require(tx: Tx, model: str) -> None:
         models.get(tx, model)
 
 
-def _with_approvals(tx: Tx, model: str, changes: list[StageChange]) -> list[StageMove]:
-    releases = sorted({change.release_id for change in changes if change.release_id})
-    approvals = tables_history.granted(tx, model, releases) if releases else {}
-    return [
-        StageMove(approval=approvals.get(change.release_id or ""), **msgspec.structs.asdict(change))
-        for change in changes
-    ]
+def _resting(tx: Tx, model: str, changes: list[StageChange]) -> list[StageMove]:
+    """The moves with the release and the approval that they rest on, as their grounds name them."""
+    known: dict[str, Approval | None] = {}
+    moves = []
+    for change in changes:
+        release, asked = _RELEASE.search(change.grounds), _APPROVAL.search(change.grounds)
+        if change.grounds not in known:
+            known[change.grounds] = None
+            if asked is not None:
+                known[change.grounds] = approvals.get(tx, asked[1])
+            elif release is not None:
+                known[change.grounds] = approval_of(tx, model, release[1])
+        moves.append(
+            StageMove(
+                release_id=None if release is None else release[1],
+                approval=known[change.grounds],
+                **msgspec.structs.asdict(change),
+            )
+        )
+    return moves

@@ -35,13 +35,24 @@ class Verdict(StrEnum):
 
 
 class ApprovalStatus(StrEnum):
-    """The life of a request for approval; all but REQUESTED are final."""
+    """The life of a request for approval; all but the first two are final."""
 
     REQUESTED = "requested"
+    """Too few have granted it yet."""
     GRANTED = "granted"
+    """Enough have granted it, and what it allows has not been done yet."""
+    USED = "used"
+    """What it allowed was done; it allows nothing more."""
     REFUSED = "refused"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    VOID = "void"
+    """What was asked about is no longer what is there."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether something can still come of it."""
+        return self in {ApprovalStatus.REQUESTED, ApprovalStatus.GRANTED}
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,9 +228,9 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True):
     before: Stage
     after: Stage
     reason: str
+    grounds: str = ""
+    """What allowed it: `approval <id>`, `release <id>`, `rollback`; empty where no policy governs it."""
     actor: str
-    release_id: str | None = None
-    """The release that moved it; None when somebody did so directly."""
     at: datetime
     event_seq: int
 
@@ -242,72 +253,6 @@ class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the version in production."""
 
 
-class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that somebody answers for a version, bound to its digest."""
-
-    id: str
-    model: str
-    number: int
-    digest: str
-    release_id: str | None = None
-    role: str
-    four_eyes: bool
-    excluded: tuple[str, ...]
-    """Principals who may not decide under four eyes: the author and who asked."""
-    status: ApprovalStatus
-    requested_by: str
-    requested_at: datetime
-    expires_at: datetime
-    """Wall time."""
-    decided_by: str | None = None
-    decided_at: datetime | None = None
-    reason: str = ""
-
-
-class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask for; `excluded` adds principals to the version's author and who asks."""
-
-    model: str
-    number: int
-    release_id: str | None = None
-    role: str = "approver"
-    four_eyes: bool = True
-    expires_s: float
-    excluded: tuple[str, ...] = ()
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer to a request for approval."""
-
-    grant: bool
-    reason: str = ""
-
-
-class StageMove(StageChange, frozen=True, kw_only=True):
-    """A line of the stage history with the approval that its release had, if there was one."""
-
-    approval: Approval | None = None
-
-
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's stage moves up to a moment, newest first, and what was in production then.
-
-    Attributes:
-        at: the moment, of wall time.
-        production: number of the version that was in production.
-        since: the move that brought it there.
-        changes: a page of the moves.
-        next_cursor: empty on the last page.
-    """
-
-    model: str
-    at: datetime
-    production: int | None
-    since: StageMove | None
-    changes: tuple[StageMove, ...]
-    next_cursor: str = ""
-
-
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What a gate or a check found, complete enough that anyone can compute it again."""
 
@@ -322,7 +267,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The declaration in short, for people, like `roc_auc at least 0.7`."""
     gate: str = ""
-    """The kind of the declaration, such as `not_worse_than_production`; policies ask for it with the metric."""
+    """The kind of the declaration, like `not_worse_than_production`; with the metric, what policies ask for."""
     verdict: Verdict
     metric: str | None = None
     value: float | None = None

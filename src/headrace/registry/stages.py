@@ -2,7 +2,8 @@
 
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import tables, versions
+from headrace.registry import governed, models, tables, tables_history, versions
+from headrace.registry.governed import CALLER, Grounds
 from headrace.registry.nouns import Stage, StageChange, Version
 
 
@@ -14,7 +15,7 @@ def transition(
     reason: str = "",
     *,
     archive_existing: bool = False,
-    release_id: str | None = None,
+    grounds: Grounds = CALLER,
 ) -> Version:
     """Move a version to a stage; a version that is there already stays and nothing is recorded.
 
@@ -25,18 +26,23 @@ def transition(
         stage: where it goes.
         reason: why, for the history.
         archive_existing: also archive the other versions that are in that stage.
-        release_id: the release that moves it, for the history.
+        grounds: on what grounds, when it is not a caller who asks for it.
 
     Raises:
         NotFound: there is no such version.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
     """
     version = versions.get(tx, model, number)
+    others: list[Version] = []
     if archive_existing and stage in {Stage.STAGING, Stage.PRODUCTION}:
-        for other in tables.versions_in_stage(tx, model, stage):
-            if other.number != number:
-                _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}", release_id)
+        others = [other for other in tables.versions_in_stage(tx, model, stage) if other.number != number]
+    if version.stage == stage and not others:
+        return version
+    allowed = governed.require_stage(tx, version, stage, grounds, displaces=bool(others))
+    for other in others:
+        _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}", allowed)
     if version.stage != stage:
-        _move(tx, version, stage, reason, release_id)
+        _move(tx, version, stage, reason, allowed)
     return versions.get(tx, model, number)
 
 
@@ -46,7 +52,13 @@ def production(tx: Tx, model: str) -> Version | None:
     return found[0] if found else None
 
 
-def _move(tx: Tx, version: Version, stage: Stage, reason: str, release_id: str | None) -> None:
+def history(tx: Tx, model: str) -> tuple[StageChange, ...]:
+    """Every stage move of a model, oldest first; `registry.history` has them in pages and up to a moment."""
+    models.get(tx, model)
+    return tuple(tables_history.every(tx, model))
+
+
+def _move(tx: Tx, version: Version, stage: Stage, reason: str, allowed: str) -> None:
     event = events.append(
         tx,
         "registry.stage_changed",
@@ -57,7 +69,7 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str, release_id: str |
             "before": version.stage,
             "after": stage,
             "reason": reason,
-            "release_id": release_id,
+            "grounds": allowed,
         },
     )
     tables.set_stage(tx, version.model, version.number, stage, event.seq)
@@ -69,8 +81,8 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str, release_id: str |
             before=version.stage,
             after=stage,
             reason=reason,
+            grounds=allowed,
             actor=tx.actor,
-            release_id=release_id,
             at=tx.now,
             event_seq=event.seq,
         ),

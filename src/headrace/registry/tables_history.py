@@ -1,6 +1,5 @@
 """Statements on the history of stages: pages of it, and what was in production at a moment."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -8,7 +7,7 @@ import sqlalchemy as sa
 
 from headrace.kernel.database import Tx
 from headrace.registry import tables
-from headrace.registry.nouns import Approval, ApprovalStatus, Stage, StageChange
+from headrace.registry.nouns import Stage, StageChange
 
 
 def known(tx: Tx, model: str) -> bool:
@@ -58,6 +57,13 @@ def newest_in_production(tx: Tx, model: str, until: int) -> StageChange | None:
     return None if row is None else _change(row)
 
 
+def every(tx: Tx, model: str) -> list[StageChange]:
+    """All of a model's moves, oldest first."""
+    table = tables.stage_history
+    query = sa.select(table).where(table.c.workspace == tx.workspace, table.c.model == model)
+    return [_change(row) for row in tx.execute(query.order_by(table.c.event_seq)).mappings()]
+
+
 def page(tx: Tx, model: str, *, until: int, limit: int) -> list[StageChange]:
     """A model's moves up to and with one, newest first."""
     table = tables.stage_history
@@ -68,20 +74,6 @@ def page(tx: Tx, model: str, *, until: int, limit: int) -> list[StageChange]:
         .limit(limit)
     )
     return [_change(row) for row in tx.execute(query).mappings()]
-
-
-def granted(tx: Tx, model: str, release_ids: Sequence[str]) -> dict[str, Approval]:
-    """The approvals that releases of a model were granted, by release."""
-    table = tables.approvals
-    query = sa.select(table).where(
-        table.c.workspace == tx.workspace,
-        table.c.model == model,
-        table.c.status == ApprovalStatus.GRANTED.value,
-        table.c.release_id.in_(release_ids),
-    )
-    rows = tx.execute(query.order_by(table.c.decided_at)).mappings()
-    found = [msgspec.convert({str(name): value for name, value in row.items()}, Approval) for row in rows]
-    return {str(approval.release_id): approval for approval in found}
 
 
 def _change(row: sa.RowMapping) -> StageChange:

@@ -7,7 +7,7 @@ import msgspec
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import models, register, tables, tables_standing
+from headrace.registry import governed, models, register, tables, tables_standing
 from headrace.registry.nouns import Stage, Standing, Version
 
 LATEST = "latest"
@@ -24,6 +24,11 @@ def get(tx: Tx, model: str, number: int) -> Version:
     if version is None:
         raise NotFound(f"model {model!r} has no version {number}", where=f"version/{model}/{number}")
     return version
+
+
+def numbers(tx: Tx, model: str) -> list[int]:
+    """The numbers of a model's versions, ascending; none when there is no such model."""
+    return tables.version_numbers(tx, model)
 
 
 def named(tx: Tx, name: str) -> Version | None:
@@ -81,6 +86,7 @@ def describe(
 
     Raises:
         InvalidInput: a tag or the owner is not one.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
     """
     version = get(tx, model, number)
     models.check_changed_tags(version.tags, tags or {})
@@ -93,17 +99,9 @@ def describe(
         owner=version.owner if owner is None else owner,
     )
     if changed != version:
+        words = {"description": changed.description, "tags": changed.tags, "owner": changed.owner}
+        allowed = governed.require_description(tx, model, number, words)
         tables.change_version(tx, changed)
-        events.append(
-            tx,
-            "registry.version_described",
-            f"version/{model}/{number}",
-            {
-                "model": model,
-                "number": number,
-                "description": changed.description,
-                "tags": changed.tags,
-                "owner": changed.owner,
-            },
-        )
+        facts = {"model": model, "number": number, **words, "grounds": allowed}
+        events.append(tx, "registry.version_described", f"version/{model}/{number}", facts)
     return get(tx, model, number)

@@ -33,8 +33,11 @@ from headrace.monitoring.nouns import Alert, Window
 from headrace.project.loading import load_project
 from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
-from headrace.registry.nouns import Approval, Decision, Evidence, History, Model, ModelDetails, Version
+from headrace.registry.approval import Approval, Decision
+from headrace.registry.moves import History
+from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
+from headrace.sdk.approving import Approving, Policies
 from headrace.sdk.lineage import Lineages
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.registering import Measured, register
@@ -55,6 +58,8 @@ class Platform:
         access: principals, roles and tokens.
         runs: what was tracked.
         lineage: what was made from what.
+        policies: what changes of stages and aliases ask for.
+        approving: requests for approval.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -62,6 +67,8 @@ class Platform:
         self.access = Access(transport)
         self.runs = Runs(transport)
         self.lineage = Lineages(transport)
+        self.policies = Policies(transport)
+        self.approving = Approving(transport)
 
     @property
     def url(self) -> str:
@@ -276,6 +283,15 @@ class Platform:
             "GET", f"/api/v1/models/{model}/versions/{number}/evidence", returns=list[Evidence]
         )
 
+    def one_evidence(self, evidence_id: str) -> Evidence:
+        """One piece of evidence."""
+        return self._transport.call("GET", f"/api/v1/evidence/{evidence_id}", returns=Evidence)
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of one blob, such as the scores behind a verdict."""
+        with self._transport.download(f"/api/v1/blobs/{digest}") as chunks:
+            return b"".join(chunks)
+
     def open_release(self, model: str, number: int) -> Release:
         """Send a version on its way into production.
 
@@ -306,17 +322,15 @@ class Platform:
 
     def approvals(self, status: str | None = None) -> list[Approval]:
         """Requests for approval, newest first."""
-        return self._transport.call("GET", "/api/v1/approvals", returns=list[Approval], query={"status": status})
+        return self.approving.search(status=status)
 
-    def decide(self, approval_id: str, *, grant: bool, reason: str = "") -> Approval:
-        """Grant or refuse a request; repeating an answer changes nothing.
+    def decide(self, approval_id: str, *, grant: bool, reason: str = "", meaning: str = "") -> Approval:
+        """Grant or refuse a request, as `approving.decide`.
 
         Raises:
             PolicyRefused: four eyes, or the role, forbid it to this caller.
         """
-        body = Decision(grant=grant, reason=reason)
-        path = f"/api/v1/approvals/{approval_id}/decision"
-        return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
+        return self.approving.decide(approval_id, Decision(grant=grant, reason=reason, meaning=meaning))
 
     # -- removing for good ----------------------------------------------------------------------------------
 

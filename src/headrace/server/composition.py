@@ -16,9 +16,10 @@ from headrace.monitoring import routes as monitoring_routes
 from headrace.monitoring import windows
 from headrace.protocols.mlflow import import_routes as mlflow_import_routes
 from headrace.protocols.mlflow import routes as mlflow_routes
+from headrace.registry import approval_routes, approvals
 from headrace.registry import jobs as registry_jobs
 from headrace.registry import routes as registry_routes
-from headrace.server import access_routes, blob_routes, platform_routes, run_page, status_page
+from headrace.server import access_routes, approval_pages, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
@@ -35,10 +36,12 @@ DOORS = (
     blob_routes,
     run_page,
     status_page,
+    approval_pages,
     tracking_routes,
     tracking_import_routes,
     purge_routes,
     registry_routes,
+    approval_routes,
     features_routes,
     training_routes,
     serving_routes,
@@ -63,6 +66,7 @@ HANDLINGS: tuple[Handling, ...] = (
 """What control does with the results of workers."""
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
+    *approvals.SUBSCRIBERS,
     *registry_jobs.SUBSCRIBERS,
     *features_settling.SUBSCRIBERS,
     *windows.SUBSCRIBERS,

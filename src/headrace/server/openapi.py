@@ -57,6 +57,7 @@ ANSWERS: Mapping[str, Mapping[int, Document]] = {
 PARAMETERS: Mapping[str, str] = {
     "after": "The last name of the page before; empty for the first page.",
     "alert_id": "The alert's id.",
+    "alias": "The alias, or the pattern of aliases, that the policy is on.",
     "alive": "Only gateways that have reported within the last seconds.",
     "approval_id": "The id of the request for approval.",
     "at": "A moment of wall time, or a date for the end of that day in UTC; now when it is not given.",
@@ -90,6 +91,7 @@ PARAMETERS: Mapping[str, str] = {
     "release_id": "The release's id.",
     "role": "The role's name.",
     "run_id": "The run's id.",
+    "stage": "The stage that the policy is on.",
     "state": "Only those in this state.",
     "status": "Only those of this status.",
     "subject": "Only what is about this, such as `run/<id>`: its events, oldest first, or the versions from it.",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import sklearn
 import skops.io
 import yaml
@@ -17,11 +16,10 @@ from sklearn.base import BaseEstimator, is_classifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from headrace.errors import InternalError, NotServed, PolicyRefused
+from headrace.serving.inputs import Array, Outputs
 from headrace.serving.model_files import ModelFiles
-from headrace.serving.signature import Signature, read_signature
+from headrace.serving.signature import Kind, Signature, read_signature
 from headrace.training.trusted_types import TRUSTED_TYPES
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,13 @@ class LoadedModel:
     """A model in memory.
 
     Attributes:
-        signature: its input columns.
-        predict: features of shape (rows, columns) to answers of shape (rows,), or (rows, classes) when there
-            are more than two classes. Raises whatever the model raises.
+        signature: its inputs.
+        predict: rows, in the form that the signature's kind says, to answers of shape (rows,), or (rows, classes)
+            when there are more than two classes. Raises whatever the model raises.
     """
 
     signature: Signature
-    predict: Callable[[Array], Array]
+    predict: Callable[[Any], Outputs]
 
 
 def load(
@@ -68,6 +66,12 @@ def load(
             fix="Log it again with mlflow.sklearn.log_model(..., serialization_format='skops').",
         )
     compiled = read_signature(signature if signature is not None else description.get("signature"))
+    if compiled.kind is not Kind.MATRIX:
+        raise NotServed(
+            "a scikit-learn model is served on columns of numbers",
+            where="MLmodel.signature.inputs",
+            fix="Encode the columns that are no numbers before the model.",
+        )
     estimator = _read_skops(files, str(flavor.get("pickled_model", "model.skops")), trusted)
     _use_one_thread(estimator)
     _take_arrays(estimator, compiled.names)
