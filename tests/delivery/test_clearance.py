@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.delivery.conftest import RAVI, Traffic, add_version, declaration, declare
 
-from headrace.delivery import canary, pipelines, releases, rollback
+from headrace.delivery import canary, deadlines, pipelines, releases, rollback
 from headrace.delivery.machine import Phase, ReportGates, ReportStaging
 from headrace.delivery.nouns import (
     OpenRelease,
@@ -72,10 +72,11 @@ def look_up(database: Database, release: Release) -> Release:
 
 
 def judge(traffic: Traffic, clock: ManualClock, release: Release) -> Release:
-    """Clean traffic for as long as a step takes, and a look of the canary."""
+    """Clean traffic for as long as a step takes, and a look at the canary and at deadlines."""
     traffic.report(release, release.number, units=400)
     clock.advance(timedelta(minutes=1))
     traffic.database.write(canary.evaluate_open, actor="system")
+    traffic.database.write(deadlines.lapse, actor="system")
     return look_up(traffic.database, release)
 
 
@@ -287,8 +288,11 @@ def test_who_opens_a_release_makes_its_move(shop: SqliteDatabase) -> None:
     policy(shop, movers=("operator",))
     shop.write(lambda tx: create_principal(tx, "dana", [Role.DEVELOPER]), actor="local")
     shop.write(lambda tx: create_principal(tx, "oda", [Role.DEVELOPER, Role.OPERATOR]), actor="local")
+    asked = OpenRelease(model="churn", number=1)
     with pytest.raises(PolicyRefused, match="it is for the role operator to make, which dana has not got"):
-        open_release(shop, actor="dana")
+        Blocking(shop, actor="dana").write(lambda tx: releases.open_release(tx, asked))
+    (kept,) = [event for event in shop.read(events.recent) if event.type == "registry.change_refused"]
+    assert (kept.actor, kept.payload["target"]) == ("dana", "stage/Production")
     assert open_release(shop, actor="oda").phase is Phase.GATING
 
 

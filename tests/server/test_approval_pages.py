@@ -286,6 +286,32 @@ def test_a_request_about_a_version_that_is_gone_is_still_shown(desk: Desk, clien
     assert (shown.status_code, "the version is gone" in shown.text, "void" in shown.text) == (200, True, True)
 
 
+def test_evidence_that_the_policy_asks_for_beyond_approvals_is_named(desk: Desk, client: Client) -> None:
+    desk.call("PUT", "/api/v1/policies", {**POLICY, "evidence": [{"gate": "fair"}]})
+    shown = client.get(f"/approvals/{desk.request['id']}").text
+    assert "The policy asks for more than approvals: there is no evidence of fair." in shown
+    assert "no evidence of fair" in desk.open(desk.link())[1]
+
+
+def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk) -> None:
+    desk.tokens["eve"] = desk.person("eve", "approver")
+    link = desk.link()
+    fields = {**desk.open(link)[2], "answer": "refuse", "reason": "no"}
+    body = {"grant": True, "meaning": "yes"}
+    desk.call("POST", f"/api/v1/approvals/{desk.request['id']}/decision", body, who="eve")
+    status, page = desk.send(fields)
+    assert (status, "<form" in page, "granted" in page) == (409, False, True)
+    status, page, _ = desk.open(link)
+    assert (status, "<form" in page) == (200, False)
+    assert desk.approval()["status"] == "granted"
+
+
+def test_nothing_is_chosen_for_anybody(desk: Desk) -> None:
+    page = desk.open(desk.link())[1]
+    assert "I have reviewed the evidence" in page
+    assert "checked" not in page
+
+
 def test_the_status_page_names_what_waits(desk: Desk, client: Client) -> None:
     shown = client.get("/").text
     assert f'<a href="/approvals/{desk.request["id"]}">churn@1 is to move to Production</a>' in shown

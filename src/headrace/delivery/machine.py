@@ -239,6 +239,25 @@ class Resumed(Happening, frozen=True, tag="release_resumed"):
     """Going on."""
 
 
+Happened = (
+    Opened
+    | GatesPassed
+    | StagingPassed
+    | Approved
+    | ApprovalLapsed
+    | ApprovalLost
+    | StepStarted
+    | Promoted
+    | Completed
+    | Blocked
+    | Refused
+    | Aborted
+    | RolledBack
+    | Paused
+    | Resumed
+)
+"""Everything that can happen, for reading it back."""
+
 Events = Sequence[Happening]
 
 _ENDS: dict[type[Happening], Phase] = {

@@ -31,7 +31,7 @@ from headrace.delivery.machine import (
 )
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
 from headrace.errors import Conflict, HeadraceError, InternalError, NotFound, PolicyRefused
-from headrace.kernel import events, lineage
+from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
@@ -70,7 +70,9 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     champion = stages.production(tx, asked.model)
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     declared = policies.of_model(tx, asked.model)
-    before = None if champion is None else tables.completed_release(tx, asked.model, champion.number)
+    before = None
+    if champion is not None:
+        before = tables.completed_release(tx, asked.model, champion.number, champion.digest)
     policy = stricter(declared, None if before is None else before.declared or before.policy)
     opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
     happened = decide(None, opening)
@@ -91,6 +93,8 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     )
     tables.add_release(tx, release)
     _connect(tx, release)
+    for number in {release.number, release.champion} - {None}:
+        pins.pin(tx, f"version/{release.model}/{number}", _holder(release), "its release is open")
     return _carry_out(tx, release, None, happened)
 
 
@@ -201,7 +205,13 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
         tables.put_release(tx, release, completed_seq=event.seq if completed else None)
         effects.carry_out(tx, release, before, after)
         before = after
+    if release.state.final and happened:
+        pins.release(tx, _holder(release))
     return release
+
+
+def _holder(release: Release) -> str:
+    return f"release/{release.id}"
 
 
 def _kind(happening: Happening) -> str:

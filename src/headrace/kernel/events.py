@@ -132,14 +132,14 @@ def after(tx: Tx, seq: int, *, types: Sequence[str] | None = None, limit: int = 
     return [_event(row) for row in tx.execute(statement)]
 
 
-def of_subject(tx: Tx, subject: str, *, after_seq: int = 0, limit: int = 1000) -> list[Event]:
+def of_subject(tx: Tx, subject: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
     """The history of one object in this workspace, oldest first, from after an event on."""
     statement = (
         sa.select(tables.events)
         .where(
             tables.events.c.subject == subject,
             tables.events.c.workspace == tx.workspace,
-            tables.events.c.seq > after_seq,
+            tables.events.c.seq > after,
         )
         .order_by(tables.events.c.seq)
         .limit(limit)

@@ -66,7 +66,7 @@ def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, 
         return f"{name} is disabled" if person.disabled else f"{name} has not got the role {role}"
     if four_eyes and (person.is_local or name in approval.excluded):
         return f"{name} is no second pair of eyes"
-    for event in events.of_subject(tx, f"principal/{name}", after_seq=decision.event_seq):
+    for event in events.of_subject(tx, f"principal/{name}", after=decision.event_seq):
         if event.type in _LOSSES and lost(event, name, role):
             return loss_of(event, name, role)
     return ""

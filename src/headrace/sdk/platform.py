@@ -17,6 +17,7 @@ from headrace.delivery.nouns import (
     Release,
     ReleaseAction,
     ReleaseCommand,
+    ReleaseHistory,
     Rollback,
     RollbackRequest,
     Train,
@@ -315,10 +316,42 @@ class Platform:
         path = f"/api/v1/releases/{release_id}/commands"
         return self._transport.call("POST", path, body, returns=Release, repeatable=True)
 
-    def roll_back(self, model: str, *, to: int | None = None, reason: str = "") -> Rollback:
-        """Back to a version, or to the last one whose release completed."""
-        body = RollbackRequest(to=to, reason=reason)
-        return self._transport.call("POST", f"/api/v1/models/{model}/rollback", body, returns=Rollback)
+    def release_history(self, release_id: str) -> ReleaseHistory:
+        """A release told again from its events alone, and whether that is what is stored."""
+        return self._transport.call("GET", f"/api/v1/releases/{release_id}/history", returns=ReleaseHistory)
+
+    def look_at_rollback(self, model: str) -> Rollback:
+        """What a rollback would do now.
+
+        Raises:
+            Conflict: there is no version to go back to.
+        """
+        return self._transport.call("GET", f"/api/v1/models/{model}/rollback", returns=Rollback)
+
+    def roll_back(
+        self, model: str, *, to: int | None = None, expected: int | None = None, reason: str = ""
+    ) -> Rollback:
+        """Back to a version, or to the last one before whose release completed; ends an open release.
+
+        Args:
+            model: its name.
+            to: the version to go back to; None finds it.
+            expected: the version to leave; None leaves the one that has the traffic when this is called.
+            reason: why, for the record.
+
+        Raises:
+            Conflict: the version to be left has left already, or there is none to go back to.
+        """
+        if to is None and expected is None:
+            ahead = self.look_at_rollback(model)
+            to, expected = ahead.now, ahead.left
+        body = RollbackRequest(to=to, expected=expected, reason=reason)
+        path = f"/api/v1/models/{model}/rollback"
+        return self._transport.call("POST", path, body, returns=Rollback, repeatable=to is not None)
+
+    def gateways_behind(self, sequence: int) -> list[Gateway]:
+        """The gateways that have not applied a route yet, by its place in the order of all."""
+        return [gateway for gateway in self.gateways() if gateway.applied_sequence < sequence]
 
     def approvals(self, status: str | None = None) -> list[Approval]:
         """Requests for approval, newest first."""

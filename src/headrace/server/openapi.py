@@ -69,6 +69,7 @@ PARAMETERS: Mapping[str, str] = {
     "digest": "`sha256:` and 64 hexadecimal digits.",
     "direction": "`up` to what it was made from, `down` to what came of it.",
     "down": "Whether to show what came of it.",
+    "evidence_id": "The evidence's id.",
     "experiment_id": "The experiment's id, a number.",
     "feature": "`VIEW.FEATURE`.",
     "folder": "A folder, relative and with forward slashes; empty for the uppermost.",

@@ -59,7 +59,7 @@ def open_resources(settings: Settings, database: Database) -> Resources:
         database=database,
         blobs=open_blob_store(settings.home, settings.blobs),
         roots=open_roots(settings),
-        bell=Bell(),
+        bell=database.bell,
         clock=SystemClock(),
         signing_key=checkpoints.open_signing_key(settings.home),
         tickets=open_tickets(settings.home),

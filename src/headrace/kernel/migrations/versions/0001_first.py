@@ -75,7 +75,9 @@ def upgrade() -> None:
         sa.Column("phase", sa.String(length=32), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=False),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
         sa.Column("completed_seq", sa.BigInteger(), nullable=True),
+        sa.Column("undone", sa.Boolean(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_delivery_releases")),
     )
