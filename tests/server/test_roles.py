@@ -56,6 +56,7 @@ POST /api/v1/audit/verify
 GET /api/v1/blobs/{digest}
 GET /api/v1/bundles/{digest}
 GET /api/v1/clock
+GET /api/v1/environments/{digest}
 GET /api/v1/events
 GET /api/v1/experiments
 POST /api/v1/experiments/search
@@ -67,6 +68,8 @@ POST /api/v1/import/look
 POST /api/v1/import/models/look
 GET /api/v1/jobs
 GET /api/v1/jobs/{job_id}
+GET /api/v1/lineage
+GET /api/v1/lineage/neighbours
 POST /api/v1/logged-models/search
 GET /api/v1/models
 POST /api/v1/models/search
@@ -92,6 +95,7 @@ GET /api/v1/runs/{run_id}/metrics/{key}
 GET /api/v1/training-sets
 GET /api/v1/training-sets/{training_set_id}
 POST /api/v1/versions/search
+GET /api/v1/versions/uses
 GET /api/{path}
 GET /get-artifact
 GET /model-versions/get-artifact
@@ -132,6 +136,7 @@ POST /api/v1/experiments
 POST /api/v1/features/refresh
 POST /api/v1/models
 POST /api/v1/models/{name}/versions
+PATCH /api/v1/models/{name}/versions/{number}
 POST /api/v1/plan
 POST /api/v1/releases
 POST /api/v1/runs

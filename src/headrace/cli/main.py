@@ -16,7 +16,9 @@ from headrace.cli import (
     evidence,
     exporting,
     importing,
+    lineage,
     maintenance,
+    models,
     overview,
     policy,
     project,
@@ -47,7 +49,8 @@ app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)
 app.command("gc", rich_help_panel="Platform")(maintenance.gc)
-app.command("models", rich_help_panel="Look")(overview.models)
+app.add_typer(models.app, name="models", rich_help_panel="Look")
+app.command("lineage", rich_help_panel="Govern")(lineage.lineage)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
