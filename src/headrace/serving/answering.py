@@ -20,7 +20,7 @@ from headrace.serving.assignment import Assignment, assign
 from headrace.serving.counters import Breaker, Counted, Counters
 from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
 from headrace.serving.inputs import Array, row_answers
-from headrace.serving.nouns import Arm, Purpose, ServedVersion
+from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import Predictor
 from headrace.serving.residency import Active, Residency
@@ -156,6 +156,14 @@ class Answering:
             raise _fault(answered.parts)
         return answered
 
+    def served(self) -> tuple[Active, ...]:
+        """Every model's route in force, with the versions that are loaded for it."""
+        return self._residency.all_active()
+
+    def counted(self) -> tuple[VersionCounts, ...]:
+        """What was counted since this gateway began."""
+        return self._counters.totals()
+
     def predictor(self, model: str, number: int | None) -> Predictor:
         """The version that answers those who name no unit, or the one that is named.
 
@@ -176,6 +184,7 @@ class Answering:
         asked = question.read(predictor)
         if not isinstance(asked.rows, Entities):
             part = part_of(predictor, assignment, asked.rows)
+            part.params = asked.params
             answered.rows = part.size
             answered.parts.append(part)
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -22,6 +22,7 @@ from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_re
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
+from headrace.serving.doors import Door
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
 from headrace.serving.loading import prepare_thread
@@ -51,6 +52,9 @@ REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
 DRAIN_S = 10.0
 
+DoorMaker = Callable[[Answering, Callable[[], bool]], Door]
+"""Makes a door of what answers and of what tells whether the gateway is ready."""
+
 
 class GatewayProcess:
     """One gateway: its parts, and the order in which they start and end.
@@ -61,9 +65,19 @@ class GatewayProcess:
         port: where it listens.
         features: reads features of entities.
         clock: wall time.
+        doors: wire formats beside that of `invocations`.
     """
 
-    def __init__(self, settings: Settings, *, name: str, port: int, features: FeatureReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        port: int,
+        features: FeatureReader,
+        clock: Clock,
+        doors: Sequence[DoorMaker] = (),
+    ) -> None:
         self._settings = settings
         self._name = name
         self._port = port
@@ -100,7 +114,7 @@ class GatewayProcess:
             asking=Asking(self._predictors),
         )
         self._gateway = Gateway(
-            [Invocations(answering)],
+            [Invocations(answering), *(make(answering, self._ready) for make in doors)],
             ready=self._ready,
             state=self._state,
             admit=Admission(login_required=login_required(settings.host), known=self._knows),
@@ -238,17 +252,17 @@ class GatewayProcess:
         )
 
 
-def run_gateway(settings: Settings, *, name: str, port: int) -> None:
+def run_gateway(settings: Settings, *, name: str, port: int, doors: Sequence[DoorMaker] = ()) -> None:
     """Run a gateway until SIGTERM.
 
     Args:
         settings: of this process; `url` is control's address.
         name: the gateway's name, for example `gateway-1`.
         port: where it listens.
+        doors: wire formats beside that of `invocations`.
     """
-    gateway = GatewayProcess(
-        settings, name=name, port=port, features=open_feature_reader(settings), clock=SystemClock()
-    )
+    features = open_feature_reader(settings)
+    gateway = GatewayProcess(settings, name=name, port=port, features=features, clock=SystemClock(), doors=doors)
     uvloop.run(gateway.run())
 
 
