@@ -62,6 +62,10 @@ class Tx:
             return self._connection.execute(statement, parameters)
         except _UNFIT as error:
             raise _unfit() from error
+        except sa.exc.StatementError as error:
+            if isinstance(error.orig, InvalidInput):  # the type of a column refused it
+                raise error.orig from error
+            raise
 
     def execute_driver(self, text: str, parameters: Any, *, many: bool = False) -> Any:
         """Hand a text to the driver as it is, for `kernel.prepared` alone; returns the driver's cursor.

@@ -80,6 +80,7 @@ def _engine(address: sa.URL, **options: Any) -> sa.Engine:
     try:
         return sa.create_engine(
             address,
+            hide_parameters=True,  # what was logged is in no error, and so in no log
             isolation_level="AUTOCOMMIT",  # transactions are opened by hand
             execution_options={"preserve_rowcount": True},  # of an INSERT too, which may have met a conflict
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "headrace"},

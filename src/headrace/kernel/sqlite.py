@@ -66,6 +66,7 @@ class SqliteDatabase:
     def _engine(self, synchronous: str, *, query_only: bool) -> sa.Engine:
         engine = sa.create_engine(
             f"sqlite:///{self.path}",
+            hide_parameters=True,  # what was logged is in no error, and so in no log
             isolation_level="AUTOCOMMIT",  # transactions are opened by hand: BEGIN IMMEDIATE, savepoints
             poolclass=QueuePool,
             pool_size=1 if not query_only else 8,
