@@ -9,10 +9,15 @@ from headrace.serving.process import run_gateway
 from headrace.version import VERSION
 
 
+def open_inference(answering: Answering, ready: Callable[[], bool]) -> OpenInference:
+    """The door of the Open Inference Protocol."""
+    return OpenInference(answering, ready=ready, version=VERSION)
+
+
+DOORS = (open_inference,)
+"""The wire formats beside that of `invocations`."""
+
+
 def run(settings: Settings, name: str, port: int) -> None:
     """Serve predictions on `port` until SIGTERM."""
-    run_gateway(settings, name=name, port=port, doors=[_open_inference])
-
-
-def _open_inference(answering: Answering, ready: Callable[[], bool]) -> OpenInference:
-    return OpenInference(answering, ready=ready, version=VERSION)
+    run_gateway(settings, name=name, port=port, doors=DOORS)

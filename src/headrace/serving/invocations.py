@@ -54,10 +54,12 @@ class Invocations:
 
     Args:
         answering: answers what is asked.
+        alone: the only model, which answers at `/invocations` too, as MLflow's scoring server does.
     """
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, *, alone: str | None = None) -> None:
         self._answering = answering
+        self._alone = alone
         self._handlers: dict[str, Handler] = {}
         self._encode = msgspec.json.Encoder().encode
 
@@ -68,6 +70,8 @@ class Invocations:
         known = self._handlers.get(path)
         if known is not None:
             return known
+        if path == "/invocations" and self._alone is not None:
+            return partial(self._answer, self._alone, None)
         found = _PATH.fullmatch(path)
         if found is None:
             return None

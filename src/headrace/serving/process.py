@@ -1,17 +1,13 @@
 """A gateway process: everything of the serving room that runs beside control, put together and taken down."""
 
 import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from headrace.client.transport import Transport
 from headrace.kernel.blobs import open_blob_store
@@ -25,6 +21,7 @@ from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Door
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
+from headrace.serving.listening import listen
 from headrace.serving.loading import prepare_thread
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import (
@@ -50,7 +47,6 @@ log = structlog.get_logger()
 STREAM_TIMEOUT_S = 5.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
-DRAIN_S = 10.0
 
 DoorMaker = Callable[[Answering, Callable[[], bool]], Door]
 """Makes a door of what answers and of what tells whether the gateway is ready."""
@@ -132,24 +128,15 @@ class GatewayProcess:
         known = self._follower.start()
         if known is not None:
             self._residency.replace(known.routes, known.sequence)
-        server = Server(
-            self._gateway,
-            address=self._settings.host,
-            port=self._port,
-            interface=Interfaces.RSGI,
-            websockets=False,
-            log_enabled=False,
-            backlog=1024,
-        )
-        server.workers_kill_timeout = DRAIN_S  # type: ignore[assignment]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._drain, server.stop)
         reporter = Reporter(self._report_transport, report=self._report, news=self._news)
         reporting = self._loop.create_task(reporter.run())
-        log.info("gateway is listening", port=self._port)
         try:
-            with suppress(TimeoutError):  # a request that took longer than DRAIN_S was given up
-                await server.serve()
+            await listen(
+                self._gateway,
+                host=self._settings.host,
+                port=self._port,
+                began=lambda: log.info("gateway is listening", port=self._port),
+            )
         finally:
             reporting.cancel()
             self._follower.stop()
@@ -160,10 +147,6 @@ class GatewayProcess:
             self._predictors.shutdown()
             self._stream_transport.close()
             self._report_transport.close()
-
-    def _drain(self, stop: Callable[[], None]) -> None:
-        self._gateway.draining = True
-        stop()
 
     def _received(self, line: StreamLine) -> None:
         """On the follower's thread: hand the line to the event loop, which owns the routes."""
