@@ -9,13 +9,16 @@ import typer
 
 from headrace.cli import (
     access,
+    approvals,
     audit,
     delivery,
     demo,
+    evidence,
     exporting,
     importing,
     maintenance,
     overview,
+    policy,
     project,
     serve,
     tracking,
@@ -51,6 +54,9 @@ app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
+app.add_typer(policy.app, name="policy", rich_help_panel="Govern")
+app.add_typer(approvals.app, name="approvals", rich_help_panel="Govern")
+app.add_typer(evidence.app, name="evidence", rich_help_panel="Delivery")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
 app.add_typer(access.app, name="access", rich_help_panel="Govern")
 

@@ -57,6 +57,7 @@ ANSWERS: Mapping[str, Mapping[int, Document]] = {
 PARAMETERS: Mapping[str, str] = {
     "after": "The last name of the page before; empty for the first page.",
     "alert_id": "The alert's id.",
+    "alias": "The alias, or the pattern of aliases, that the policy is on.",
     "alive": "Only gateways that have reported within the last seconds.",
     "approval_id": "The id of the request for approval.",
     "at": "A moment of wall time; now when it is not given.",
@@ -64,6 +65,7 @@ PARAMETERS: Mapping[str, str] = {
     "contains": "A part of the name; everything when it is empty.",
     "cursor": "Where the page before ended, as that page said; empty for the first page.",
     "digest": "`sha256:` and 64 hexadecimal digits.",
+    "evidence_id": "The evidence's id.",
     "experiment_id": "The experiment's id, a number.",
     "folder": "A folder, relative and with forward slashes; empty for the uppermost.",
     "job_id": "The job's id.",
@@ -80,6 +82,7 @@ PARAMETERS: Mapping[str, str] = {
     "release_id": "The release's id.",
     "role": "The role's name.",
     "run_id": "The run's id.",
+    "stage": "The stage that the policy is on.",
     "state": "Only those in this state.",
     "status": "Only those of this status.",
     "subject": "Only events about this, such as `run/<id>`, oldest first.",

@@ -24,7 +24,7 @@ from headrace.errors import HeadraceError, InvalidInput, ModelFault, every_error
 from headrace.kernel.lifelines import die_with_parent
 from headrace.kernel.settings import foreign_environment
 from headrace.serving.inputs import Array
-from headrace.serving.loading import load, prepare_thread
+from headrace.serving.loading import LoadedModel, load, prepare_thread
 from headrace.serving.model_files import ModelFiles
 
 START_TIMEOUT_S = 60.0
@@ -40,6 +40,8 @@ class _Header(msgspec.Struct):
     message: str = ""
     where: str | None = None
     fix: str | None = None
+    timed: bool = False
+    """The rows are to be answered one by one, and the answer is how many seconds each took."""
     digests: dict[str, str] | None = None
     """What the files must be, sent once at the start; None trusts the directory."""
 
@@ -128,6 +130,22 @@ class ModelHost:
         if len(answers) != len(rows) or not np.isfinite(answers).all():
             raise ModelFault("the model did not answer with finite values", where=str(self._directory))
         return answers
+
+    def time_rows(self, features: Array, names: Sequence[str] | None = None) -> Array:
+        """How many seconds the model takes for each row alone, measured in the host, so without the way to it.
+
+        Args:
+            features: shape (rows, columns), NaN for null.
+            names: of the columns, as in `score`.
+
+        Raises:
+            InvalidInput: a column of the model is missing.
+            ModelFault: the model raised, died, or took too long for all rows together.
+        """
+        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype="<f8"), names))
+        self._send(_Header(shape=rows.shape, timed=True), rows.tobytes())
+        header, values = self._receive(self._timeout_s)
+        return np.frombuffer(values, dtype="<f8").reshape(header.shape).copy()
 
     def _ordered(self, features: Array, names: Sequence[str] | None) -> Array:
         given = self.names if names is None else tuple(names)
@@ -222,7 +240,8 @@ def serve(directory: Path, source: IO[bytes], target: IO[bytes]) -> None:
         header = msgspec.json.decode(source.read(_LENGTH.unpack(start)[0]), type=_Header)
         rows = np.frombuffer(source.read(_size_bytes(header)), dtype="<f8").reshape(header.shape)
         try:
-            answers = np.ascontiguousarray(model.predict(rows), dtype="<f8")
+            found = _durations_s(model, rows) if header.timed else model.predict(rows)
+            answers = np.ascontiguousarray(found, dtype="<f8")
         except Exception as error:  # noqa: BLE001 - the boundary around the model
             fault = _Header(
                 code=ModelFault.code,
@@ -232,6 +251,15 @@ def serve(directory: Path, source: IO[bytes], target: IO[bytes]) -> None:
             _write(target, fault, b"")
         else:
             _write(target, _Header(shape=answers.shape), answers.tobytes())
+
+
+def _durations_s(model: LoadedModel, rows: Array) -> Array:
+    durations_s = np.empty(len(rows))
+    for place in range(len(rows)):
+        started_s = time.perf_counter()
+        model.predict(rows[place : place + 1])
+        durations_s[place] = time.perf_counter() - started_s
+    return durations_s
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -25,6 +25,7 @@ from headrace.serving.listening import listen
 from headrace.serving.loading import prepare_thread
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import (
+    Caller,
     GatewayReport,
     GatewayState,
     Heartbeat,
@@ -113,10 +114,12 @@ class GatewayProcess:
             [Invocations(answering), *(make(answering, self._ready) for make in doors)],
             ready=self._ready,
             state=self._state,
-            admit=Admission(login_required=login_required(settings.host), known=self._knows),
+            admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
         )
+        self._told_callers: tuple[Caller, ...] | None = None
+        self._callers: dict[str, Caller] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready_once = False
 
@@ -191,15 +194,18 @@ class GatewayProcess:
         self._ready_once = self._ready_once or self._residency.settled()
         return self._ready_once
 
-    def _knows(self, token_hash: str) -> bool:
+    def _find_caller(self, token_hash: str) -> Caller | None:
         if self._settings.system_token and token_hash == hash_token(self._settings.system_token):
-            return True
+            return Caller(token_hash=token_hash, principal_id="system")
         known = self._follower.known
-        now = self._clock.now()
-        return known is not None and any(
-            caller.token_hash == token_hash and (caller.expires_at is None or caller.expires_at > now)
-            for caller in known.callers or ()
-        )
+        callers = None if known is None else known.callers
+        if callers is not self._told_callers:
+            self._told_callers = callers
+            self._callers = {caller.token_hash: caller for caller in callers or ()}
+        caller = self._callers.get(token_hash)
+        if caller is None or (caller.expires_at is not None and caller.expires_at <= self._clock.now()):
+            return None
+        return caller
 
     def _news(self) -> News:
         replayed = self._follower.known is not None and self._follower.known.time.replayed

@@ -1,7 +1,7 @@
 """Serving's tables: routes in one order of changes, gateways, and the counts that they report."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ from headrace.serving.nouns import (
     Trip,
     VersionCounts,
 )
+
+LATE_REPORTS = timedelta(seconds=5)
+"""For so long after a new boot a report of the one before may still be on its way."""
 
 NO_RELEASE = ""
 NO_STEP = -1
@@ -143,12 +146,20 @@ def route(tx: Tx, model: str) -> Route | None:
 
 
 def put_gateway(tx: Tx, report: GatewayReport) -> bool:
-    """Store a gateway's state; False when a later boot of it has reported already."""
-    statement = sa.select(gateways.c.boot, gateways.c.booted_at).where(
+    """Store a gateway's state; False when a later boot of it has reported in the last seconds.
+
+    By the clock alone the one that was started before the clock was set back would count as the later one for ever.
+    """
+    statement = sa.select(gateways.c.boot, gateways.c.booted_at, gateways.c.last_seen).where(
         gateways.c.workspace == tx.workspace, gateways.c.name == report.gateway
     )
     known = tx.execute(statement).first()
-    if known is not None and known.boot != report.boot and known.booted_at > report.booted_at:
+    if (
+        known is not None
+        and known.boot != report.boot
+        and known.booted_at > report.booted_at
+        and abs(tx.now - known.last_seen) <= LATE_REPORTS
+    ):
         return False
     values = {
         "boot": report.boot,
@@ -217,7 +228,7 @@ def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gat
 def callers(tx: Tx) -> tuple[Caller, ...]:
     """Every token that works, by its hash, so that gateways can tell callers while control is away."""
     statement = (
-        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at)
+        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at, principals.c.roles)
         .join_from(
             tokens,
             principals,
@@ -232,7 +243,12 @@ def callers(tx: Tx) -> tuple[Caller, ...]:
         .order_by(tokens.c.id)
     )
     return tuple(
-        Caller(token_hash=row.digest, principal_id=row.principal_id, expires_at=row.expires_at)
+        Caller(
+            token_hash=row.digest,
+            principal_id=row.principal_id,
+            expires_at=row.expires_at,
+            may_read=bool(row.roles),
+        )
         for row in tx.execute(statement)
     )
 

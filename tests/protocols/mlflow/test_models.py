@@ -263,10 +263,10 @@ def test_a_delivered_model_moves_by_release_alone(door: Door, database: Database
         "POST", "model-versions/transition-stage", 403, name="iris", version="1", stage="Production"
     )
     assert code == "PERMISSION_DENIED"
-    assert "headrace release iris 1" in message
+    assert "headrace release iris@1" in message
     assert database.read(lambda tx: versions.get(tx, "iris", 1)).stage == "None"
     last = database.read(lambda tx: events.of_subject(tx, "version/iris/1"))[-1]
-    assert last.type == "registry.stage_change_refused"
+    assert last.type == "registry.change_refused"
     door("POST", "model-versions/transition-stage", name="iris", version="1", stage="Staging")
 
 
