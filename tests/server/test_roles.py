@@ -4,6 +4,7 @@ The table is written by hand and shares nothing with the tables in the rooms: a 
 so does a line without a route. docs/roles.md tells the same to people.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from headrace.kernel.settings import Settings
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.routes import ENDPOINTS
-from headrace.registry import approvals, models, register
+from headrace.registry import aliases, approvals, models, register
 from headrace.registry.approval import RequestApproval
 from headrace.registry.nouns import ModelFile, RegisterVersion
 from headrace.server import control
@@ -51,6 +52,14 @@ GET /api/v1/alerts
 GET /api/v1/alerts/{alert_id}
 GET /api/v1/approvals
 GET /api/v1/approvals/{approval_id}
+GET /approvals/{approval_id}
+POST /api/v1/approvals/{approval_id}/links
+POST /api/v1/approvals/{approval_id}/revoke
+POST /api/v1/approvals/{approval_id}/withdraw
+GET /api/v1/policies
+GET /api/v1/policies/{model}
+GET /api/v1/policies/{model}/history
+GET /api/v1/evidence/{evidence_id}
 POST /api/v1/approvals/{approval_id}/decision
 POST /api/v1/approvals/{approval_id}/links
 POST /api/v1/approvals/{approval_id}/revoke
@@ -137,6 +146,7 @@ POST mlflow/runs/search
 
 DEVELOPER = """
 POST /ajax-api/2.0/mlflow/upload-artifact
+POST /api/v1/approvals
 POST /api/v1/apply
 POST /api/v1/approvals
 PUT /api/v1/blobs/{digest}
@@ -200,6 +210,8 @@ POST /api/v1/releases/{release_id}/commands
 ADMIN = """
 POST /api/v1/access/principals/{name}/disable
 DELETE /api/v1/access/tokens/{token_id}
+DELETE /api/v1/policies/{model}
+PUT /api/v1/policies
 POST /api/v1/blobs/collect
 PUT /api/v1/clock
 POST /api/v1/import/experiments
@@ -275,6 +287,12 @@ def routes(lines: str) -> Iterator[str]:
 
 
 TABLE = {route: allowed for lines, allowed in MAY.items() for route in routes(lines)}
+ABOUT = {
+    "name": "churn", "version": "1", "stage": "Staging", "archive_existing_versions": False, "key": "k",
+    "value": "after", "alias": "best", "new_name": "chums", "description": "of something that there is",
+}  # fmt: skip
+"""What a request for a change of the registry says: there the verb asks for the role, once it knows of a change."""
+
 PLACES = {"digest": "sha256:" + "0" * 64, "number": "1", "path": "a.txt", "role": "viewer", "kind": "view"}
 
 
@@ -285,6 +303,21 @@ def app(database: SqliteDatabase, tmp_path: Path) -> Litestar:
     resources = open_resources(settings, database)
     resources.bell.close()  # the stream of routes would have no end
     return control.build(resources)
+
+
+@pytest.fixture(autouse=True)
+def churn(database: SqliteDatabase) -> None:
+    """A model with two versions, an alias and tags: whatever `ABOUT` says of it is a change."""
+
+    def work(tx: Tx) -> None:
+        models.create(tx, "churn", tags={"k": "before"})
+        for number in (1, 2):
+            file = ModelFile(path="MLmodel", digest=f"sha256:{number:064d}", size_bytes=1)
+            asked = RegisterVersion(model="churn", source=f"here/{number}", files=(file,), tags={"k": "before"})
+            register.register_version(tx, asked)
+        aliases.set_alias(tx, "churn", "best", 2)
+
+    database.write(work, actor="ana")
 
 
 @pytest.fixture
@@ -305,11 +338,12 @@ def token(database: SqliteDatabase, name: str, *roles: Role) -> str:
 
 
 def request(client: TestClient[Litestar], route: str, secret: str | None) -> int:
-    """The status of a request that says nothing, about things that there are not."""
+    """The status of a request that says as little as it can."""
     method, path = route.split(" ")
     path = re.sub(r"\{(\w+)\}", lambda found: PLACES.get(found[1], "absent"), path)
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    body = None if method == "GET" else b"{}"
+    registry = "mlflow/registered-models/" in path or "mlflow/model-versions/" in path
+    body = None if method == "GET" else json.dumps(ABOUT if registry else {}).encode()
     return client.request(method, path, content=body, headers=headers).status_code
 
 
@@ -337,9 +371,6 @@ def test_only_an_approver_decides(app: Litestar, database: SqliteDatabase, token
     """Every role reaches the decision, so that an attempt of the wrong one is recorded before it is refused."""
 
     def work(tx: Tx) -> str:
-        models.create(tx, "churn")
-        file = ModelFile(path="MLmodel", digest="sha256:" + "c" * 64, size_bytes=1)
-        register.register_version(tx, RegisterVersion(model="churn", source="here", files=(file,)))
         return approvals.request(tx, RequestApproval(model="churn", number=1, expires_s=60)).id
 
     asked = database.write(work, actor="cy")
