@@ -60,7 +60,9 @@ class PostgresDatabase:
         except sa.exc.OperationalError as error:
             log.warning("the database does not answer", reason=str(error.orig))  # callers may be anybody
             raise Unavailable(
-                "the database does not answer", where="database", fix="Try again when it is back; the log says more."
+                "the database does not answer",
+                where="database",
+                fix="Try again when it is back; the log says more.",
             ) from error
         with connection:
             connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
