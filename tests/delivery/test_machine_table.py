@@ -6,6 +6,7 @@ The table is the specification; it shares no line with the machine. A letter is 
 
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -230,6 +231,12 @@ def test_every_cell_of_the_table_is_met() -> None:
     every = {(paused, name, phase) for paused, cells in WANTED.items() for name, phase in cells}
     only_paused = {(False, name, Phase.READY) for name in NAMES}
     assert met == every - only_paused
+
+
+def test_the_documents_show_the_same_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs/releases.md").read_text(encoding="utf-8")
+    assert RUNNING in page
+    assert PAUSED in page
 
 
 def test_no_state_contradicts_itself() -> None:

@@ -22,6 +22,7 @@ from headrace.cli import (
     overview,
     policy,
     project,
+    serve,
     tracking,
     up,
 )
@@ -45,6 +46,7 @@ app.command("apply", rich_help_panel="Project")(project.apply)
 app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
+app.command("serve", rich_help_panel="Platform")(serve.serve)
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)
