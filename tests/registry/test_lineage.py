@@ -2,18 +2,28 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import HeadraceError, InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, NotFound
 from headrace.kernel import lineage, lineage_walks
 from headrace.kernel.database import Database, Tx
 from headrace.registry import importing, models, register, removal, stages
 from headrace.registry.imported import ImportModel, ImportVersion
-from headrace.registry.nouns import DataUse, FeatureUse, ModelFile, RegisterVersion, Stage, Version
-from headrace.tracking import logged_models, logging, runs
+from headrace.registry.nouns import (
+    DataUse,
+    FeatureUse,
+    ModelFile,
+    RegisterVersion,
+    Stage,
+    Version,
+    directory_digest,
+)
+from headrace.tracking import logged_models, logging, runs, tables_artifacts
 from headrace.tracking.nouns import (
+    Artifact,
     CreateLoggedModel,
     CreateRun,
     Dataset,
@@ -143,6 +153,23 @@ def test_a_copy_comes_from_the_version(database: Database) -> None:
     assert using(database, "version/churn/1") == ["copy/1"]
 
 
+@pytest.mark.parametrize(
+    ("made_from", "kind"),
+    [
+        ("version/churn/9", NotFound),
+        ("logged-model/m-none", NotFound),
+        ("version/churn/x", InvalidInput),
+        ("version/churn", InvalidInput),
+        ("release/rel_1", InvalidInput),
+        ("", InvalidInput),
+    ],
+)
+def test_files_are_of_something_that_is_here(database: Database, made_from: str, kind: type[HeadraceError]) -> None:
+    database.write(lambda tx: registered(tx, run_id="r1"), actor="ana")
+    with pytest.raises(kind):
+        database.write(lambda tx: registered(tx, source="x", made_from=made_from), actor="ana")
+
+
 @pytest.mark.parametrize("subject", ["version/churn/1", "run/x", "purchases", "", "dataset/" + "x" * 900])
 def test_data_are_named_by_what_they_are(database: Database, subject: str) -> None:
     with pytest.raises(InvalidInput):
@@ -222,6 +249,33 @@ def test_an_imported_version_comes_from_its_run(database: Database) -> None:
     assert above(database, "version/churn/3") == base | {f"logged-model/{model_id}"}
     assert above(database, "version/churn/4") == base
     assert above(database, "version/churn/5") == {"run/gone"}
+
+
+def test_a_version_that_gets_its_files_later_is_of_them_then(database: Database) -> None:
+    def work(tx: Tx) -> str:
+        run = begin(tx)
+        model = logged_models.create(
+            tx, CreateLoggedModel(experiment_id=run.experiment_id, name="m", source_run_id=run.id)
+        )
+        found = ImportVersion(number=1, run_id=run.id, created_at=tx.now, updated_at=tx.now)
+        whole = ImportModel(name="churn", created_at=tx.now, updated_at=tx.now, versions=(found,))
+        importing.take_model(tx, whole)
+        owner = f"logged-model/{model.id}"
+        tables_artifacts.put(
+            tx,
+            Artifact(
+                owner=owner, path="MLmodel", digest=FILE.digest, size_bytes=3, created_by="ana", created_at=tx.now
+            ),
+        )
+        filled = msgspec.structs.replace(found, owner=owner)
+        importing.take_model(tx, msgspec.structs.replace(whole, versions=(filled,)))
+        return owner
+
+    owner = database.write(work, actor="ana")
+    assert owner in above(database, "version/churn/1")
+    known = database.read(lambda tx: lineage.find(tx, "version/churn/1"))
+    assert known is not None
+    assert known.about["digest"] == directory_digest((FILE,))
 
 
 _workspaces = itertools.count()

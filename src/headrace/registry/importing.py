@@ -142,6 +142,7 @@ def _fill(tx: Tx, known: Version, files: tuple[ModelFile, ...], found: ImportVer
     )
     tables.fill_version(tx, filled)
     approvals.void_about(tx, known.model, known.number, "the version got its files")
+    lineage.enter(tx, filled, None, found.owner)
     _record(tx, filled, found.owner)
 
 

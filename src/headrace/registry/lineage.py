@@ -1,17 +1,19 @@
 """Versions in the graph of lineage: what they were made from, by the run and by what their registration says."""
 
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import lineage, lineage_walks
 from headrace.kernel.database import Tx
 from headrace.kernel.lineage import Link
+from headrace.registry import tables
 from headrace.registry.nouns import DataUse, Version
-from headrace.tracking import artifacts
+from headrace.tracking import artifacts, logged_models
 from headrace.tracking import lineage as tracked
 from headrace.tracking.nouns import Run
 
 DATA_KINDS = ("dataset/", "training-set/", "lake/")
 SUBJECT_LIMIT = 900
 USES_LIMIT = 1_000
+NUMBER_DIGITS = 10
 
 
 def version_subject(model: str, number: int) -> str:
@@ -21,8 +23,13 @@ def version_subject(model: str, number: int) -> str:
 
 def begin(tx: Tx, version: Version, run: Run | None, made_from: str | None) -> None:
     """Put a new version into the graph; a deleted one that had its name gives it up."""
+    lineage.put_aside(tx, version_subject(version.model, version.number))
+    enter(tx, version, run, made_from)
+
+
+def enter(tx: Tx, version: Version, run: Run | None, made_from: str | None) -> None:
+    """Have a version in the graph, under what its files are of; one that is there may have got its files now."""
     subject = version_subject(version.model, version.number)
-    lineage.put_aside(tx, subject)
     about = {"digest": version.digest, "author": version.author, "registered_at": version.created_at}
     lineage.enter(tx, subject, about)
     origins = []
@@ -73,6 +80,25 @@ def _connect_missing(tx: Tx, subject: str, upstream: list[tuple[str, str]]) -> N
     lineage.connect(
         tx, [Link(name, relation, subject) for name, relation in upstream if name and name not in above]
     )
+
+
+def check_made_from(tx: Tx, made_from: str) -> None:
+    """Refuse what no files can be of.
+
+    Raises:
+        InvalidInput: it is neither a logged model nor a version.
+        NotFound: there is no such logged model or version.
+    """
+    kind, _, name = made_from.partition("/")
+    model, _, number = name.rpartition("/")
+    if kind == "logged-model":
+        logged_models.get(tx, name, deleted_too=True)
+    elif kind == "version" and model and number.isascii() and number.isdecimal() and len(number) < NUMBER_DIGITS:
+        if tables.find_version(tx, model, int(number)) is None:
+            raise NotFound(f"model {model!r} has no version {number}", where=made_from)
+    else:
+        fix = "Write logged-model/ID or version/MODEL/NUMBER."
+        raise InvalidInput("files are those of a logged model or of a version", where="made_from", fix=fix)
 
 
 def check_data(data: tuple[DataUse, ...]) -> None:

@@ -27,12 +27,14 @@ def register_version(tx: Tx, request: RegisterVersion, *, author: str | None = N
         author: who answers for it; the transaction's actor unless a job settles for somebody else.
 
     Raises:
-        NotFound: there is no such model.
+        NotFound: there is no such model, or nothing of the name in `made_from`.
         InvalidInput: no files, the same path twice or one that is not plain, a tag that is not one, or neither
             `run_id` nor `source`.
     """
     models.get(tx, request.model)
     _check(request)
+    if request.made_from is not None:
+        lineage.check_made_from(tx, request.made_from)
     digest = directory_digest(request.files)
     known = tables.find_registered(tx, request.model, request.origin(), digest)
     if known is not None:
