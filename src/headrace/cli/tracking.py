@@ -21,21 +21,31 @@ def runs(
         typer.Option("--order-by", help='Such as "max(metrics.auc) DESC".'),
     ] = None,
 ) -> None:
-    """Runs with their metrics."""
-    from headrace.cli.screen import console, leading, moment, table
+    """Runs with their metrics, newest first; a narrow terminal shows fewer columns, and cuts none."""
+    from headrace.cli.screen import console, fitted, leading, moment, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
+    screen = console()
     found = platform.runs.search(
         filter_, experiment=experiment, order_by=order_by or (), tags=(), params=(), limit=limit
     )
+    if not found:
+        among = "no run" if experiment is None else f"no run of {plain(experiment)}"
+        screen.print(f"{among} is such" if filter_ else f"{among} is there yet")
+        return
     keys = leading({key for run in found for key in run.metrics}, 4, asked=f"{filter_} {' '.join(order_by or ())}")
-    shown = table("run", "name", "status", "started", "by", *(f">{key}" for key in keys))
-    for run in found:
-        values = [f"{run.metrics[key].number:.4g}" if key in run.metrics else "" for key in keys]
-        link = f"[link={platform.url}/runs/{run.id}]{run.id}[/link]"
-        shown.add_row(link, run.name, run.status, moment(run.started_at), run.user, *values)
-    console().print(shown)
+    columns: dict[str, list[str]] = {
+        "run": [f"[link={platform.url}/runs/{run.id}]{run.id}[/link]" for run in found],
+        "name": [plain(run.name) for run in found],
+        "status": [run.status for run in found],
+        "started": [moment(run.started_at) for run in found],
+        "by": [plain(run.user) for run in found],
+    }
+    for key in keys:
+        columns[f">{key}"] = [f"{run.metrics[key].number:.4g}" if key in run.metrics else "" for run in found]
+    last_metrics = [f">{key}" for key in reversed(keys[1:])]
+    screen.print(fitted(screen, columns, ("by", *last_metrics[:-1], "started", *last_metrics[-1:])))
 
 
 def sync(
@@ -46,7 +56,7 @@ def sync(
     """Send the runs that wait on this machine: their platform was away, or their process died."""
     import time
 
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.errors import Unavailable
     from headrace.kernel.settings import load_settings
 
@@ -57,7 +67,7 @@ def sync(
         try:
             left = _sync_once(spool, quiet=True)
         except Unavailable as problem:
-            console(stderr=True).print(f"[yellow]{problem.message}[/]")
+            console(stderr=True).print(f"[yellow]{plain(problem.message)}[/]")
     if left:
         raise typer.Exit(1)
 
@@ -66,7 +76,7 @@ def _sync_once(spool: Path, *, quiet: bool) -> int:
     """Send what waits; returns how many runs could not be sent."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
     from headrace.sdk.connect import connect
     from headrace.sdk.spool import spooled_runs
     from headrace.sdk.sync import sync as send
@@ -94,12 +104,12 @@ def _sync_once(spool: Path, *, quiet: bool) -> int:
             if one.in_progress:
                 note = "goes on, and sends itself"
             elif one.problem is not None:
-                note = f"[red]{one.problem.message}[/]"
+                note = f"[red]{plain(one.problem.message)}[/]"
             elif one.rejected:
                 lines = "line" if one.rejected == 1 else "lines"
-                note = f"[yellow]{one.rejected} {lines} refused, see {one.folder}[/]"
+                note = f"[yellow]{one.rejected} {lines} refused, see {plain(str(one.folder))}[/]"
             else:
                 note = f"{platform.url}/runs/{one.run_id}"
-            shown.add_row(one.run_id, one.name, f"{one.bytes_sent:,} B", note)
+            shown.add_row(one.run_id, plain(one.name), f"{one.bytes_sent:,} B", note)
     console().print(shown)
     return failed
