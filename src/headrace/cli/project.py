@@ -57,7 +57,7 @@ def train(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     as_of: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Business day of the features [newest with mature labels]."),
+        typer.Option(formats=["%Y-%m-%d"], help="Business day of the features \\[newest with mature labels]."),
     ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="Override a default: name=value; may be repeated.")

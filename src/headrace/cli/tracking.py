@@ -21,7 +21,7 @@ def runs(
         typer.Option("--order-by", help='Such as "max(metrics.auc) DESC".'),
     ] = None,
 ) -> None:
-    """Runs with their metrics, newest first; a narrow terminal shows fewer columns, and cuts none."""
+    """Runs with their metrics, newest first."""
     from headrace.cli.screen import console, fitted, leading, moment, plain
     from headrace.sdk.connect import connect
 
@@ -49,7 +49,9 @@ def runs(
 
 
 def sync(
-    folder: Annotated[Path | None, typer.Argument(help="The spool; HOME/spool when it is not given.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where runs wait \\[HEADRACE_SPOOL, otherwise HEADRACE_HOME/spool].")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and look for new ones every few seconds.")] = False,
     every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5.0,
 ) -> None:
@@ -57,10 +59,12 @@ def sync(
     import time
 
     from headrace.cli.screen import console, plain
-    from headrace.errors import Unavailable
+    from headrace.errors import InvalidInput, Unavailable
     from headrace.kernel.settings import load_settings
 
-    spool = folder or load_settings().spool_path
+    if folder is not None and not folder.is_dir() and not watch:
+        raise InvalidInput("there is no such folder", where=str(folder), fix="Name the one that a run was kept in.")
+    spool = (folder or load_settings().spool_path).absolute()
     left = _sync_once(spool, quiet=False)
     while watch:
         time.sleep(every_s)
