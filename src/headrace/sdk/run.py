@@ -354,7 +354,8 @@ class ActiveRun:
             )
             self._background.start()
         else:
-            logger.warning("no platform is known; the run is kept in %s", self._spooled.folder)
+            how = "Set HEADRACE_URL to where one runs, or start one here with `headrace up`."
+            logger.warning("no platform is known; the run is kept in %s. %s", self._spooled.folder, how)
         if place is not None:
             self._capturing = threading.Thread(
                 target=self._capture, args=(place,), name="headrace-capture", daemon=True

@@ -111,7 +111,7 @@ class Screen:
         if url is not None:
             self._print(url)
         elif kept_in is not None:
-            why = "no platform is known" if problem is None else problem.message
+            why = "no platform is known" if problem is None else str(problem).partition("\n")[0]
             how = (": ", why, ". Send it with ", ("headrace sync", "bold"), ".")
             self._print(Text.assemble(("kept in", "yellow"), f" {kept_in}", *how))
 
