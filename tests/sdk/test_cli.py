@@ -77,7 +77,7 @@ def test_brackets_in_names_are_shown_as_they_are(running: TemporaryPlatform, els
     assert "lr[cosine] [/x] " in shown.stdout, shown.stderr
     assert "\x1b" not in shown.stdout
     none = headrace("runs", "metrics.x > 1", "--experiment", "odd [/names]", folder=elsewhere, url=running.url)
-    assert none.stdout == "no run of odd [/names] is such\n"
+    assert none.stdout == "no run of odd [/names] meets the filter\n"
 
 
 def test_nobody_who_reads_what_a_training_says_is_no_end_of_it(running: TemporaryPlatform, elsewhere: Path) -> None:

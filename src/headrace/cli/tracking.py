@@ -32,7 +32,7 @@ def runs(
     )
     if not found:
         among = "no run" if experiment is None else f"no run of {plain(experiment)}"
-        screen.print(f"{among} is such" if filter_ else f"{among} is there yet")
+        screen.print(f"{among} meets the filter" if filter_ else f"{among} is there yet")
         return
     keys = leading({key for run in found for key in run.metrics}, 4, asked=f"{filter_} {' '.join(order_by or ())}")
     columns: dict[str, list[str]] = {
