@@ -83,7 +83,7 @@ def test_brackets_in_names_are_shown_as_they_are(running: TemporaryPlatform, els
 def test_nobody_who_reads_what_a_training_says_is_no_end_of_it(running: TemporaryPlatform, elsewhere: Path) -> None:
     script = (
         "import headrace as hr\n"
-        "with hr.run('unread', capture=False) as run:\n"
+        "with hr.run('said to nobody', capture=False) as run:\n"
         "    run.log_metric('auc', 0.5)\n"
         "print('went on')\n"
     )
@@ -99,4 +99,4 @@ def test_nobody_who_reads_what_a_training_says_is_no_end_of_it(running: Temporar
     )
     os.close(writing)
     assert done.stdout == "went on\n"
-    assert len(running.local.runs.search(experiment="unread")) == 1
+    assert len(running.local.runs.search(experiment="said to nobody")) == 1
