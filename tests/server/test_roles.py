@@ -61,11 +61,16 @@ GET /api/v1/policies/{model}
 GET /api/v1/policies/{model}/history
 GET /api/v1/evidence/{evidence_id}
 POST /api/v1/approvals/{approval_id}/decision
+POST /api/v1/approvals/{approval_id}/links
+POST /api/v1/approvals/{approval_id}/revoke
+POST /api/v1/approvals/{approval_id}/withdraw
 POST /api/v1/audit/verify
 GET /api/v1/blobs/{digest}
 GET /api/v1/bundles/{digest}
 GET /api/v1/clock
+GET /api/v1/environments/{digest}
 GET /api/v1/events
+GET /api/v1/evidence/{evidence_id}
 GET /api/v1/experiments
 POST /api/v1/experiments/search
 GET /api/v1/export/files
@@ -76,6 +81,8 @@ POST /api/v1/import/look
 POST /api/v1/import/models/look
 GET /api/v1/jobs
 GET /api/v1/jobs/{job_id}
+GET /api/v1/lineage
+GET /api/v1/lineage/neighbours
 POST /api/v1/logged-models/search
 GET /api/v1/models
 POST /api/v1/models/search
@@ -87,6 +94,9 @@ GET /api/v1/models/{name}/versions/{number}/evidence
 GET /api/v1/monitoring/windows
 GET /api/v1/pipelines
 GET /api/v1/pipelines/{pipeline_id}
+GET /api/v1/policies
+GET /api/v1/policies/{model}
+GET /api/v1/policies/{model}/history
 GET /api/v1/projects
 GET /api/v1/releases
 GET /api/v1/releases/{release_id}
@@ -101,10 +111,14 @@ GET /api/v1/runs/{run_id}/metrics/{key}
 GET /api/v1/training-sets
 GET /api/v1/training-sets/{training_set_id}
 POST /api/v1/versions/search
+GET /api/v1/versions/uses
 GET /api/{path}
+GET /approvals/{approval_id}
 GET /get-artifact
 GET /model-versions/get-artifact
 GET /runs/{run_id}
+GET POST mlflow/experiments/search
+GET POST mlflow/registered-models/get-latest-versions
 GET mlflow-artifacts/artifacts
 GET mlflow-artifacts/artifacts/{path}
 GET mlflow-artifacts/presigned/{path}
@@ -112,7 +126,6 @@ GET mlflow/artifacts/list
 POST mlflow/artifacts/presigned-download-url
 GET mlflow/experiments/get
 GET mlflow/experiments/get-by-name
-GET POST mlflow/experiments/search
 POST mlflow/experiments/search-datasets
 POST mlflow/logged-models/search
 GET mlflow/logged-models/{model_id}
@@ -125,7 +138,6 @@ GET mlflow/model-versions/get-download-uri
 GET mlflow/model-versions/search
 GET mlflow/registered-models/alias
 GET mlflow/registered-models/get
-GET POST mlflow/registered-models/get-latest-versions
 GET mlflow/registered-models/search
 GET mlflow/runs/get
 POST mlflow/runs/search
@@ -136,12 +148,14 @@ DEVELOPER = """
 POST /ajax-api/2.0/mlflow/upload-artifact
 POST /api/v1/approvals
 POST /api/v1/apply
+POST /api/v1/approvals
 PUT /api/v1/blobs/{digest}
 POST /api/v1/bundles
 POST /api/v1/experiments
 POST /api/v1/features/refresh
 POST /api/v1/models
 POST /api/v1/models/{name}/versions
+PATCH /api/v1/models/{name}/versions/{number}
 POST /api/v1/plan
 POST /api/v1/releases
 POST /api/v1/runs
@@ -155,6 +169,7 @@ POST /api/v1/runs/{run_id}/restore
 POST /api/v1/runs/{run_id}/resume
 POST /api/v1/train
 POST /api/v1/training-sets
+DELETE PATCH mlflow/logged-models/{model_id}
 DELETE PUT mlflow-artifacts/artifacts/{path}
 POST mlflow-artifacts/mpu/abort/{folder}
 POST mlflow-artifacts/mpu/complete/{folder}
@@ -168,23 +183,11 @@ POST mlflow/experiments/restore
 POST mlflow/experiments/set-experiment-tag
 POST mlflow/experiments/update
 POST mlflow/logged-models
-DELETE PATCH mlflow/logged-models/{model_id}
 POST mlflow/logged-models/{model_id}/params
 PATCH mlflow/logged-models/{model_id}/tags
 DELETE mlflow/logged-models/{model_id}/tags/{tag_key}
 POST mlflow/model-versions/create
-DELETE mlflow/model-versions/delete
-DELETE mlflow/model-versions/delete-tag
-POST mlflow/model-versions/set-tag
-POST mlflow/model-versions/transition-stage
-PATCH mlflow/model-versions/update
-DELETE POST mlflow/registered-models/alias
 POST mlflow/registered-models/create
-DELETE mlflow/registered-models/delete
-DELETE mlflow/registered-models/delete-tag
-POST mlflow/registered-models/rename
-POST mlflow/registered-models/set-tag
-PATCH mlflow/registered-models/update
 POST mlflow/runs/create
 POST mlflow/runs/delete
 POST mlflow/runs/delete-tag
@@ -205,10 +208,7 @@ POST /api/v1/releases/{release_id}/commands
 """
 
 ADMIN = """
-GET POST /api/v1/access/principals
 POST /api/v1/access/principals/{name}/disable
-DELETE PUT /api/v1/access/principals/{name}/roles/{role}
-GET POST /api/v1/access/principals/{name}/tokens
 DELETE /api/v1/access/tokens/{token_id}
 DELETE /api/v1/policies/{model}
 PUT /api/v1/policies
@@ -221,8 +221,13 @@ POST /api/v1/import/model-metrics
 POST /api/v1/import/models
 POST /api/v1/import/points
 POST /api/v1/import/runs
+PUT /api/v1/policies
+DELETE /api/v1/policies/{model}
 POST /api/v1/purge
 POST /api/v1/runs/{run_id}/purge
+GET POST /api/v1/access/principals
+GET POST /api/v1/access/principals/{name}/tokens
+DELETE PUT /api/v1/access/principals/{name}/roles/{role}
 """
 
 SYSTEM = """
@@ -235,6 +240,22 @@ POST /api/v1/jobs/{job_id}/settle
 POST /api/v1/pipelines/{pipeline_id}/stages
 GET /api/v1/routes/stream
 """
+
+GOVERNED = """
+DELETE mlflow/model-versions/delete
+DELETE mlflow/model-versions/delete-tag
+POST mlflow/model-versions/set-tag
+POST mlflow/model-versions/transition-stage
+PATCH mlflow/model-versions/update
+POST mlflow/registered-models/alias
+DELETE mlflow/registered-models/alias
+DELETE mlflow/registered-models/delete
+DELETE mlflow/registered-models/delete-tag
+POST mlflow/registered-models/rename
+POST mlflow/registered-models/set-tag
+PATCH mlflow/registered-models/update
+"""
+"""Changes of what is registered: a policy says who may; without one, developers."""
 
 TICKET = """
 GET /approvals/{approval_id}/decide
@@ -251,6 +272,7 @@ MAY = {
     OPERATOR: {"operator", "admin"},
     ADMIN: {"admin"},
     SYSTEM: {"system"},
+    GOVERNED: {"developer", "admin", "system"},
     TICKET: set(),
 }
 """Who passes: `nobody` has no token, `none` has one and no role, the others have one role each."""

@@ -86,6 +86,7 @@ counters = sa.Table(
     sa.Column("latency_us_sum", sa.BigInteger, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Index("ix_serving_counters_release", "workspace", "release_id", "step", "version"),
+    sa.Index("ix_serving_counters_version", "workspace", "model", "version"),
 )
 
 COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
@@ -213,6 +214,15 @@ def sum_counts(
     )
     if model is not None:
         statement = statement.where(counters.c.model == model)
+    row = tx.execute(statement).one()
+    return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
+
+
+def sum_version(tx: Tx, model: str, version: int) -> Counts:
+    """Counts of a version in all releases and outside of them, summed over gateways and their boots."""
+    statement = sa.select(
+        *(sa.func.coalesce(sa.func.sum(counters.c[name]), 0).label(name) for name in COUNTED)
+    ).where(counters.c.workspace == tx.workspace, counters.c.model == model, counters.c.version == version)
     row = tx.execute(statement).one()
     return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
 
