@@ -166,7 +166,7 @@ class TooLarge(HeadraceError):
     status = 413
 
 
-class UnsupportedMediaType(HeadraceError):
+class UnsupportedMediaType(InvalidInput):
     """The body is of a kind that is not read here."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"

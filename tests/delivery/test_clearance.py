@@ -349,7 +349,7 @@ def test_going_back_needs_nobody_and_is_on_record(
     complete(1)
     complete(2)
     policy(shop, approvals=5, evidence=(RequiredEvidence(gate="fair"),), movers=("admin",))
-    shop.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest()), actor="op")
+    shop.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest(expected=2)), actor="op")
     production = shop.read(lambda tx: stages.production(tx, "churn"))
     assert production is not None
     assert production.number == 1

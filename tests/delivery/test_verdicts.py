@@ -239,6 +239,15 @@ def test_the_part_with_the_least_room_decides() -> None:
     assert found.low == min(rooms.values())
 
 
+def test_too_many_groups_at_once_are_not_compared() -> None:
+    one = sample()
+    digits = {name: (np.arange(2_000) // step % 20).astype(str) for name, step in (("a", 1), ("b", 20))}
+    gate = fair(["a", "b"], at_most=0.9)
+    found = judge(gate, changed(one, groups=digits))
+    assert found.verdict is INCONCLUSIVE
+    assert "400 groups are too many" in parts(found)["a x b"]["note"]
+
+
 def test_one_group_alone_is_nothing_to_compare() -> None:
     one: Sample = sample()
     alone = changed(one, groups={"region": np.full(2_000, "n")})

@@ -4,6 +4,7 @@ The table is written by hand and shares nothing with the tables in the rooms: a 
 so does a line without a route. docs/roles.md tells the same to people.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from headrace.kernel.settings import Settings
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.routes import ENDPOINTS
-from headrace.registry import approvals, models, register
+from headrace.registry import aliases, approvals, models, register
 from headrace.registry.approval import RequestApproval
 from headrace.registry.nouns import ModelFile, RegisterVersion
 from headrace.server import control
@@ -51,13 +52,25 @@ GET /api/v1/alerts
 GET /api/v1/alerts/{alert_id}
 GET /api/v1/approvals
 GET /api/v1/approvals/{approval_id}
+GET /approvals/{approval_id}
+POST /api/v1/approvals/{approval_id}/links
+POST /api/v1/approvals/{approval_id}/revoke
+POST /api/v1/approvals/{approval_id}/withdraw
+GET /api/v1/policies
+GET /api/v1/policies/{model}
+GET /api/v1/policies/{model}/history
+GET /api/v1/evidence/{evidence_id}
 POST /api/v1/approvals/{approval_id}/decision
+POST /api/v1/approvals/{approval_id}/links
+POST /api/v1/approvals/{approval_id}/revoke
+POST /api/v1/approvals/{approval_id}/withdraw
 POST /api/v1/audit/verify
 GET /api/v1/blobs/{digest}
 GET /api/v1/bundles/{digest}
 GET /api/v1/clock
 GET /api/v1/environments/{digest}
 GET /api/v1/events
+GET /api/v1/evidence/{evidence_id}
 GET /api/v1/experiments
 POST /api/v1/experiments/search
 GET /api/v1/export/files
@@ -81,6 +94,9 @@ GET /api/v1/models/{name}/versions/{number}/evidence
 GET /api/v1/monitoring/windows
 GET /api/v1/pipelines
 GET /api/v1/pipelines/{pipeline_id}
+GET /api/v1/policies
+GET /api/v1/policies/{model}
+GET /api/v1/policies/{model}/history
 GET /api/v1/projects
 GET /api/v1/releases
 GET /api/v1/releases/{release_id}
@@ -97,9 +113,12 @@ GET /api/v1/training-sets/{training_set_id}
 POST /api/v1/versions/search
 GET /api/v1/versions/uses
 GET /api/{path}
+GET /approvals/{approval_id}
 GET /get-artifact
 GET /model-versions/get-artifact
 GET /runs/{run_id}
+GET POST mlflow/experiments/search
+GET POST mlflow/registered-models/get-latest-versions
 GET mlflow-artifacts/artifacts
 GET mlflow-artifacts/artifacts/{path}
 GET mlflow-artifacts/presigned/{path}
@@ -107,7 +126,6 @@ GET mlflow/artifacts/list
 POST mlflow/artifacts/presigned-download-url
 GET mlflow/experiments/get
 GET mlflow/experiments/get-by-name
-GET POST mlflow/experiments/search
 POST mlflow/experiments/search-datasets
 POST mlflow/logged-models/search
 GET mlflow/logged-models/{model_id}
@@ -120,7 +138,6 @@ GET mlflow/model-versions/get-download-uri
 GET mlflow/model-versions/search
 GET mlflow/registered-models/alias
 GET mlflow/registered-models/get
-GET POST mlflow/registered-models/get-latest-versions
 GET mlflow/registered-models/search
 GET mlflow/runs/get
 POST mlflow/runs/search
@@ -129,7 +146,9 @@ POST mlflow/runs/search
 
 DEVELOPER = """
 POST /ajax-api/2.0/mlflow/upload-artifact
+POST /api/v1/approvals
 POST /api/v1/apply
+POST /api/v1/approvals
 PUT /api/v1/blobs/{digest}
 POST /api/v1/bundles
 POST /api/v1/experiments
@@ -150,6 +169,7 @@ POST /api/v1/runs/{run_id}/restore
 POST /api/v1/runs/{run_id}/resume
 POST /api/v1/train
 POST /api/v1/training-sets
+DELETE PATCH mlflow/logged-models/{model_id}
 DELETE PUT mlflow-artifacts/artifacts/{path}
 POST mlflow-artifacts/mpu/abort/{folder}
 POST mlflow-artifacts/mpu/complete/{folder}
@@ -163,23 +183,11 @@ POST mlflow/experiments/restore
 POST mlflow/experiments/set-experiment-tag
 POST mlflow/experiments/update
 POST mlflow/logged-models
-DELETE PATCH mlflow/logged-models/{model_id}
 POST mlflow/logged-models/{model_id}/params
 PATCH mlflow/logged-models/{model_id}/tags
 DELETE mlflow/logged-models/{model_id}/tags/{tag_key}
 POST mlflow/model-versions/create
-DELETE mlflow/model-versions/delete
-DELETE mlflow/model-versions/delete-tag
-POST mlflow/model-versions/set-tag
-POST mlflow/model-versions/transition-stage
-PATCH mlflow/model-versions/update
-DELETE POST mlflow/registered-models/alias
 POST mlflow/registered-models/create
-DELETE mlflow/registered-models/delete
-DELETE mlflow/registered-models/delete-tag
-POST mlflow/registered-models/rename
-POST mlflow/registered-models/set-tag
-PATCH mlflow/registered-models/update
 POST mlflow/runs/create
 POST mlflow/runs/delete
 POST mlflow/runs/delete-tag
@@ -200,11 +208,10 @@ POST /api/v1/releases/{release_id}/commands
 """
 
 ADMIN = """
-GET POST /api/v1/access/principals
 POST /api/v1/access/principals/{name}/disable
-DELETE PUT /api/v1/access/principals/{name}/roles/{role}
-GET POST /api/v1/access/principals/{name}/tokens
 DELETE /api/v1/access/tokens/{token_id}
+DELETE /api/v1/policies/{model}
+PUT /api/v1/policies
 POST /api/v1/blobs/collect
 PUT /api/v1/clock
 POST /api/v1/import/experiments
@@ -214,8 +221,13 @@ POST /api/v1/import/model-metrics
 POST /api/v1/import/models
 POST /api/v1/import/points
 POST /api/v1/import/runs
+PUT /api/v1/policies
+DELETE /api/v1/policies/{model}
 POST /api/v1/purge
 POST /api/v1/runs/{run_id}/purge
+GET POST /api/v1/access/principals
+GET POST /api/v1/access/principals/{name}/tokens
+DELETE PUT /api/v1/access/principals/{name}/roles/{role}
 """
 
 SYSTEM = """
@@ -229,7 +241,25 @@ POST /api/v1/pipelines/{pipeline_id}/stages
 GET /api/v1/routes/stream
 """
 
+GOVERNED = """
+DELETE mlflow/model-versions/delete
+DELETE mlflow/model-versions/delete-tag
+POST mlflow/model-versions/set-tag
+POST mlflow/model-versions/transition-stage
+PATCH mlflow/model-versions/update
+POST mlflow/registered-models/alias
+DELETE mlflow/registered-models/alias
+DELETE mlflow/registered-models/delete
+DELETE mlflow/registered-models/delete-tag
+POST mlflow/registered-models/rename
+POST mlflow/registered-models/set-tag
+PATCH mlflow/registered-models/update
+"""
+"""Changes of what is registered: a policy says who may; without one, developers."""
+
 TICKET = """
+GET /approvals/{approval_id}/decide
+POST /approvals/{approval_id}/decide
 PUT mlflow-artifacts/mpu/part/{number}
 """
 """Without a login, for who has a ticket of the platform's own in the query."""
@@ -242,6 +272,7 @@ MAY = {
     OPERATOR: {"operator", "admin"},
     ADMIN: {"admin"},
     SYSTEM: {"system"},
+    GOVERNED: {"developer", "admin", "system"},
     TICKET: set(),
 }
 """Who passes: `nobody` has no token, `none` has one and no role, the others have one role each."""
@@ -256,6 +287,12 @@ def routes(lines: str) -> Iterator[str]:
 
 
 TABLE = {route: allowed for lines, allowed in MAY.items() for route in routes(lines)}
+ABOUT = {
+    "name": "churn", "version": "1", "stage": "Staging", "archive_existing_versions": False, "key": "k",
+    "value": "after", "alias": "best", "new_name": "chums", "description": "of something that there is",
+}  # fmt: skip
+"""What a request for a change of the registry says: there the verb asks for the role, once it knows of a change."""
+
 PLACES = {"digest": "sha256:" + "0" * 64, "number": "1", "path": "a.txt", "role": "viewer", "kind": "view"}
 
 
@@ -266,6 +303,21 @@ def app(database: SqliteDatabase, tmp_path: Path) -> Litestar:
     resources = open_resources(settings, database)
     resources.bell.close()  # the stream of routes would have no end
     return control.build(resources)
+
+
+@pytest.fixture(autouse=True)
+def churn(database: SqliteDatabase) -> None:
+    """A model with two versions, an alias and tags: whatever `ABOUT` says of it is a change."""
+
+    def work(tx: Tx) -> None:
+        models.create(tx, "churn", tags={"k": "before"})
+        for number in (1, 2):
+            file = ModelFile(path="MLmodel", digest=f"sha256:{number:064d}", size_bytes=1)
+            asked = RegisterVersion(model="churn", source=f"here/{number}", files=(file,), tags={"k": "before"})
+            register.register_version(tx, asked)
+        aliases.set_alias(tx, "churn", "best", 2)
+
+    database.write(work, actor="ana")
 
 
 @pytest.fixture
@@ -286,11 +338,12 @@ def token(database: SqliteDatabase, name: str, *roles: Role) -> str:
 
 
 def request(client: TestClient[Litestar], route: str, secret: str | None) -> int:
-    """The status of a request that says nothing, about things that there are not."""
+    """The status of a request that says as little as it can."""
     method, path = route.split(" ")
     path = re.sub(r"\{(\w+)\}", lambda found: PLACES.get(found[1], "absent"), path)
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    body = None if method == "GET" else b"{}"
+    registry = "mlflow/registered-models/" in path or "mlflow/model-versions/" in path
+    body = None if method == "GET" else json.dumps(ABOUT if registry else {}).encode()
     return client.request(method, path, content=body, headers=headers).status_code
 
 
@@ -318,9 +371,6 @@ def test_only_an_approver_decides(app: Litestar, database: SqliteDatabase, token
     """Every role reaches the decision, so that an attempt of the wrong one is recorded before it is refused."""
 
     def work(tx: Tx) -> str:
-        models.create(tx, "churn")
-        file = ModelFile(path="MLmodel", digest="sha256:" + "c" * 64, size_bytes=1)
-        register.register_version(tx, RegisterVersion(model="churn", source="here", files=(file,)))
         return approvals.request(tx, RequestApproval(model="churn", number=1, expires_s=60)).id
 
     asked = database.write(work, actor="cy")

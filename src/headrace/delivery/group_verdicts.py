@@ -21,6 +21,8 @@ from headrace.statistics.intervals import Interval
 from headrace.statistics.metrics import LOWER_IS_BETTER
 
 INTERSECTION = " x "
+MOST_GROUPS = 200
+"""All pairs of more would be compared for nothing: hardly any would have rows enough."""
 
 
 def judge_fair(gate: Fair, sample: Sample) -> Finding:
@@ -35,6 +37,11 @@ def judge_fair(gate: Fair, sample: Sample) -> Finding:
     parts: list[Part] = []
     table: list[dict[str, Any]] = []
     for title, members in groupings.items():
+        number = len(np.unique(members))
+        if number > MOST_GROUPS:
+            note = f"{number} groups are too many; take fewer columns, or intersections=False"
+            parts.append(Part(name=title, verdict=Verdict.INCONCLUSIVE, margin=gate.bound, note=note))
+            continue
         large, small = fairness.group_rates(
             gate.measure, sample.labels, sample.candidate >= gate.threshold, members,
             confidence=1.0 - 2.0 * gate.alpha, minimum_units=gate.minimum_rows, entities=sample.keys,
@@ -55,7 +62,12 @@ def judge_fair(gate: Fair, sample: Sample) -> Finding:
 
 
 def judge_slices(gate: Slices, sample: Sample) -> Finding:
-    """The metric in each slice, against production or against a bound."""
+    """The metric in each slice, against production or against a bound.
+
+    Raises:
+        InvalidInput: a column has no groups, or there are no rows.
+    """
+    ranking.check(sample.labels, sample.candidate, *([] if sample.production is None else [sample.production]))
     cut: dict[str, npt.NDArray[np.bool_]] = {}
     for column in gate.columns:
         cut |= slices.parts_of(sample.members(column.title), prefix=f"{column.title} = ")

@@ -45,6 +45,7 @@ ANSWERS: Mapping[str, Mapping[int, Document]] = {
         304: {"description": "`If-None-Match` names the file as it is: nothing is sent again."},
         416: {"description": "The range begins behind the end of the file."},
     },
+    "GET /api/v1/models/{name}/rollback": {409: {"$ref": "#/components/responses/AlreadyExists"}},
     "GET /api/v1/routes/stream": {
         200: {
             "description": "JSON lines without end: all routes first, then each change; a heartbeat each second.",

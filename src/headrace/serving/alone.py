@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from headrace.errors import StartError
+from headrace.kernel.clocks import SystemClock
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
@@ -16,7 +17,7 @@ from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
 from headrace.serving.loading import load, prepare_thread
 from headrace.serving.model_files import ModelFiles
-from headrace.serving.nouns import Route, ServedVersion
+from headrace.serving.nouns import Caller, Route, ServedVersion
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.process import DoorMaker
@@ -67,25 +68,32 @@ async def serve_alone(
             fix="Set HEADRACE_TOKEN to a long secret that callers send as a bearer token.",
         )
     prepare_thread()
+    secret = Caller(token_hash=hash_token(token), principal_id="caller")
     version = ServedVersion(model=model, number=number, digest="", files=())
     predictor = Predictor(version, load(files))
     pool = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
     residency = Residency(lambda _: predictor, pool, changed=lambda: None)
     residency.replace([Route(model=model, champion=number, salt="", versions=(version,), sequence=1)], 1)
+    clock = SystemClock()
+
+    def moment() -> Moment:
+        now = clock.now()
+        return Moment(at=now, business_at=now, control_away=False)
+
     answering = Answering(
         residency=residency,
         features=None,
         counters=Counters(),
         breaker=Breaker(),
-        log=_NoLog(),
-        moment=_now,
+        log=_NoLog(clock.now()),
+        moment=moment,
         asking=Asking(pool),
     )
     gateway = Gateway(
         [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
         ready=residency.settled,
         state=lambda: Alone(model=model, version=number),
-        admit=Admission(login_required=login_required(host), known=lambda given: given == hash_token(token)),
+        admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
     )
@@ -98,8 +106,8 @@ async def serve_alone(
 class _NoLog:
     """Predictions of a model that is served alone are not kept."""
 
-    def __init__(self) -> None:
-        self._era = Era(datetime.now(UTC))
+    def __init__(self, began: datetime) -> None:
+        self._era = Era(began)
 
     def begin(self) -> Era:
         return self._era
@@ -109,8 +117,3 @@ class _NoLog:
 
     def append(self, logged: Logged) -> None:
         pass
-
-
-def _now() -> Moment:
-    now = datetime.now(UTC)
-    return Moment(at=now, business_at=now, control_away=False)
