@@ -18,8 +18,8 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.serving.answering import Answering, EntityValue, Moment
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.gateway import Gateway
-from headrace.serving.loading import Array, prepare_thread
-from headrace.serving.model_files import ModelCache
+from headrace.serving.inputs import Array
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import (
     BusinessTime,
     PredictionRecord,
@@ -31,6 +31,7 @@ from headrace.serving.nouns import (
 from headrace.serving.prediction_log import CLOSED, PredictionLog, read_segment, segments
 from headrace.serving.predictor import load_predictor
 from headrace.serving.residency import Residency
+from headrace.serving.runtimes.loaders import prepare_thread
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)
@@ -75,8 +76,8 @@ class Bench:
         self.clock_was_read: Callable[[], None] = lambda: None
         self.changes = 0
         self.loaders = ThreadPoolExecutor(1, initializer=prepare_thread)
-        self.cache = ModelCache(root / "cache", self.blobs)
-        self.residency = Residency(partial(load_predictor, self.cache), self.loaders, changed=self._changed)
+        self.loader = open_loader(root, self.blobs)
+        self.residency = Residency(partial(load_predictor, self.loader), self.loaders, changed=self._changed)
         self.counters = Counters()
         self.breaker = Breaker()
         self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)

@@ -21,7 +21,7 @@ from headrace.errors import InvalidInput, ModelFault, NotFound, SchemaMismatch, 
 from headrace.kernel.ids import new_id
 from headrace.serving.assignment import Assignment, assign
 from headrace.serving.counters import Breaker, Counted, Counters
-from headrace.serving.loading import Array
+from headrace.serving.inputs import Array
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose, ServedVersion
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import Answer, Fault, Predictor

@@ -13,7 +13,7 @@ from headrace.features.online import open_online_store
 from headrace.kernel.settings import Settings
 from headrace.project.feature_view import FeatureView
 from headrace.serving.answering import EntityValue
-from headrace.serving.loading import Array
+from headrace.serving.inputs import Array
 from headrace.serving.nouns import ServedVersion
 
 PREPARED_LIMIT = 256

@@ -6,9 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from headrace.errors import InternalError
-from headrace.serving.loading import Array, LoadedModel, load
-from headrace.serving.model_files import ModelCache
+from headrace.serving.inputs import Array
+from headrace.serving.loading import LoadedModel, Loader
 from headrace.serving.nouns import ServedVersion
 
 INLINE_LIMIT_S = 0.005
@@ -46,10 +45,11 @@ class Predictor:
         self._predict = model.predict
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
         self._row_s = self._warm_up()
+        self._hosted = model.hosted
 
     def inline(self, rows: int) -> bool:
         """Whether predicting so many rows is short enough for the event loop."""
-        return self._row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
+        return not self._hosted and self._row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
 
     def predict(self, features: Array) -> list[Answer]:
         """Answers for features of shape (rows, columns), NaN for null.
@@ -87,15 +87,10 @@ class Predictor:
         return statistics.median(durations_s)
 
 
-def load_predictor(cache: ModelCache, version: ServedVersion) -> Predictor:
-    """Fetch, verify, load and warm up a version; a directory damaged on this machine is fetched once more.
+def load_predictor(loader: Loader, version: ServedVersion) -> Predictor:
+    """Load and warm up a version.
 
     Raises:
         HeadraceError: it cannot be served; the message says why.
     """
-    try:
-        model = load(cache.obtain(version), signature=version.signature)
-    except InternalError:
-        cache.evict(version)
-        model = load(cache.obtain(version), signature=version.signature)
-    return Predictor(version, model)
+    return Predictor(version, loader.load(version))

@@ -1,0 +1,84 @@
+"""What models take and answer: one matrix where all is numbers, columns by name where not.
+
+A matrix is what fast models take as it is; a frame is built only by those that want one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+"""Shape (rows, columns) in the order of the signature, NaN for null."""
+
+Columns = dict[str, npt.NDArray[Any]]
+"""Arrays by name, the rows as their first axis, None or NaT for null. Tensors have the name of their input."""
+
+Inputs = Array | Columns
+Outputs = npt.NDArray[Any] | Columns
+
+
+def rows_of(table: Inputs | Outputs) -> int:
+    """How many rows."""
+    return len(next(iter(table.values()))) if isinstance(table, dict) else len(table)
+
+
+def take(inputs: Inputs, places: Sequence[int] | npt.NDArray[np.intp]) -> Inputs:
+    """Some of the rows."""
+    if isinstance(inputs, dict):
+        return {name: values[places] for name, values in inputs.items()}
+    return inputs[places]
+
+
+def join(parts: Sequence[Inputs]) -> Inputs:
+    """The rows of several tables of the same columns, one after another."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in first}  # type: ignore[call-overload]
+    return np.concatenate(parts)  # type: ignore[arg-type]
+
+
+def split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
+    """The opposite of `join`, for answers."""
+    ends = np.cumsum(sizes)[:-1]
+    if isinstance(outputs, dict):
+        pieces = {name: np.split(values, ends) for name, values in outputs.items()}
+        return [{name: parts[place] for name, parts in pieces.items()} for place in range(len(sizes))]
+    return list(np.split(outputs, ends))
+
+
+def nulls(inputs: Inputs, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Where a value is missing, shape (rows, names)."""
+    if not isinstance(inputs, dict):
+        return np.isnan(inputs)
+    return np.stack([_missing(inputs[name]) for name in names], axis=1)
+
+
+def row_values(inputs: Inputs, names: Sequence[str]) -> list[list[Any]]:
+    """The values of each row, in the order of the names."""
+    if not isinstance(inputs, dict):
+        return inputs.tolist()
+    return [list(values) for values in zip(*(inputs[name].tolist() for name in names), strict=True)]
+
+
+def row_answers(outputs: Outputs) -> list[Any]:
+    """One answer a row: a value, a list, or an object for a model that answers with named columns."""
+    if not isinstance(outputs, dict):
+        return outputs.tolist()
+    return [
+        dict(zip(outputs, values, strict=True))
+        for values in zip(*(column.tolist() for column in outputs.values()), strict=True)
+    ]
+
+
+def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        found: npt.NDArray[np.bool_] = np.isnan(values)
+    elif values.dtype.kind == "M":
+        found = np.isnat(values)
+    elif values.dtype == object:
+        found = np.array([value is None for value in values.tolist()], dtype=bool)
+    else:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(found if found.ndim == 1 else found.reshape(len(found), -1).any(axis=1))
