@@ -52,6 +52,8 @@ def to_outputs(answers: Any) -> Outputs:
     kind = type(answers).__name__
     if kind == "DataFrame":
         return {str(name): _array(answers[name]) for name in answers.columns}
+    if kind == "Series":  # MLflow's scoring server makes a frame of it
+        return {"0" if answers.name is None else str(answers.name): _array(answers)}
     if hasattr(answers, "toarray"):  # a sparse matrix
         return np.asarray(answers.toarray())
     if isinstance(answers, (list, tuple)) or hasattr(answers, "to_numpy"):
