@@ -117,7 +117,7 @@ class Environments:
             source = () if wanted.from_source else ("--only-binary", ":all:")
             self._uv(
                 unfinished,
-                "pip", "install", "--python", str(python), *source,
+                "pip", "install", "--compile-bytecode", "--python", str(python), *source,
                 "--requirements", "requirements.in", "--constraints", "constraints.txt",
             )  # fmt: skip
             frozen = self._uv(unfinished, "pip", "freeze", "--python", str(python)).split()

@@ -36,7 +36,7 @@ from headrace.serving.runtimes import start, wire
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
 PIECE_BYTES = 1 << 20
 COMPLAINTS_LIMIT_BYTES = 1 << 20
@@ -71,12 +71,11 @@ class HostOrder:
 
     def message(self) -> dict[str, Any]:
         """The first message to the host."""
-        directory = self.files.directory.absolute()
         return {
-            "directory": str(directory),
+            "directory": str(self.files.directory.absolute()),
             "digests": self.files.digests,
             "recipe": self.recipe.to_json(),
-            "code": [str(directory / folder) for folder in self.code],
+            "code": self.code,
         }
 
 

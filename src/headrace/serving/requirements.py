@@ -107,12 +107,13 @@ def read_requirements(files: ModelFiles, plan: Plan) -> Requirements:
             continue
         kept.append(str(wanted))
     named = {normalised(Requirement(line).name) for line in kept}
+    needs = (*plan.needs, *(_boosters(kept) if plan.recipe.runtime == "skops" else ()))
     unnamed = [need for need in plan.needs if not named & {need.package, *ALIKE.get(need.package, ())}]
     kept.extend(f"{need.package}{need.versions}" for need in unnamed)
     if "numpy" not in named:
         kept.append("numpy")
     return Requirements(
-        needs=plan.needs,
+        needs=needs,
         lines=tuple(sorted(set(kept))),
         constraints=tuple(sorted(set(reader.constraints))),
         python=python,
@@ -186,6 +187,15 @@ class _Reader:
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
             raise InternalError("the file is not YAML", where=path) from error
         return document if isinstance(document, dict) else {}
+
+
+def _boosters(lines: list[str]) -> Iterator[Need]:
+    """The libraries of trees whose estimators a skops file may hold; they read what earlier versions wrote."""
+    for line in lines:
+        wanted = Requirement(line)
+        pinned = [part.version for part in wanted.specifier if part.operator == "=="]
+        if normalised(wanted.name) in {"lightgbm", "xgboost", "xgboost-cpu"}:
+            yield Need(normalised(wanted.name).removesuffix("-cpu"), f">={pinned[0]}" if pinned else "")
 
 
 def unbuildable(wanted: Requirements) -> HeadraceError:

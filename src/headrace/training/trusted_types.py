@@ -4,8 +4,8 @@ skops refuses every type that it does not know. Each name below was read in its 
 from a file sets numbers and calls nothing that the file could choose. `functools.partial` and plain functions are
 left out for that reason, and with them the native categories of HistGradientBoosting. The boosters of LightGBM and
 XGBoost hand the text or bytes of their trees to the parser of their library, and nothing else. The arrays inside a
-tree are checked for type and shape, not for loops or wrong indices, so a file still has to come from somebody who may
-register models. Training and serving share the list: what one exports, the other loads.
+tree are checked for type and shape, not for loops or wrong indices, so a file still has to come from somebody who
+may register models. Training and serving share the list: what one exports, the other loads.
 """
 
 TRUSTED_TYPES = frozenset(

@@ -5,6 +5,7 @@ import os
 import resource
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from headrace.errors import HeadraceError, ModelFault
 from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.runtimes import wire
 from headrace.serving.runtimes.conversion import convert
-from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.files import ModelFiles, require_inside
 from headrace.serving.runtimes.loaders import load_here, prepare_thread
 from headrace.serving.runtimes.recipe import Predict, Recipe, recipe_from_json
 
@@ -62,10 +63,14 @@ class _Host:
         self._files = ModelFiles(Path(order["directory"]), order["digests"])
         self._recipe: Recipe = recipe_from_json(order["recipe"])
         self._predict: Predict | None = None
-        for folder in reversed(order.get("code", ())):
-            sys.path.insert(0, folder)
+        self._code: list[str] = order["code"]
 
     def load(self) -> list[bytes | memoryview]:
+        if self._code:  # modules are imported by path, so from a copy that was verified
+            copy = self._files.copy_to(Path(tempfile.mkdtemp(prefix="headrace-code-")))
+            for folder in self._code:
+                require_inside(folder)
+                sys.path.insert(0, str(copy / folder))
         self._predict = load_here(self._files, self._recipe)
         prepare_thread(imported=True)
         return wire.encode({})
