@@ -11,7 +11,7 @@ import pytest
 from headrace.errors import PolicyRefused
 from headrace.serving.environments import Environments
 from headrace.serving.inputs import row_answers
-from headrace.serving.loading import LoadedModel, open_model, prepare
+from headrace.serving.loading import LoadedModel, arrange, open_model
 from headrace.serving.nouns import Loading
 from headrace.serving.requirements import Requirements
 from headrace.serving.runtimes.files import ModelFiles
@@ -55,7 +55,7 @@ def saved(mlflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def load(folder: Path, python: Path, tmp_path: Path, *, code: bool) -> LoadedModel:
     environments = PeerEnvironments(tmp_path / "environments", python)
     files = ModelFiles(folder / "model")
-    return open_model(prepare(files, signature=None, loading=Loading(code=code), environments=environments))
+    return open_model(arrange(files, signature=None, loading=Loading(code=code), environments=environments))
 
 
 def expected(path: Path) -> tuple[Any, dict[str, Any] | None, list[Any]]:

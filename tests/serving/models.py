@@ -18,7 +18,7 @@ from headrace.kernel.blobs import BlobStore
 from headrace.registry.nouns import ModelFile, directory_digest
 from headrace.serving.environments import Environments
 from headrace.serving.host import ModelHost
-from headrace.serving.loading import LoadedModel, Prepared, open_model, prepare
+from headrace.serving.loading import Arrangement, LoadedModel, arrange, open_model
 from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.training.answers import ANSWER_MARK, POSITIVE_PROBABILITY
@@ -77,20 +77,20 @@ def write_model(
     return directory
 
 
-def prepared(directory: Path, loading: Loading = Loading()) -> Prepared:  # noqa: B008 - it is frozen
+def arranged(directory: Path, loading: Loading = Loading()) -> Arrangement:  # noqa: B008 - it is frozen
     """What is decided for a directory of one's own."""
     environments = Environments(directory.parent / "environments")
-    return prepare(ModelFiles(directory), signature=None, loading=loading, environments=environments)
+    return arrange(ModelFiles(directory), signature=None, loading=loading, environments=environments)
 
 
 def loaded(directory: Path, loading: Loading = Loading()) -> LoadedModel:  # noqa: B008 - it is frozen
     """A directory of one's own, loaded."""
-    return open_model(prepared(directory, loading))
+    return open_model(arranged(directory, loading))
 
 
 def host(directory: Path, *, loading: Loading = Loading(), timeout_s: float = 60.0) -> ModelHost:  # noqa: B008
     """A host for a directory of one's own."""
-    return ModelHost(prepared(directory, loading).order, timeout_s=timeout_s)
+    return ModelHost(arranged(directory, loading).order, timeout_s=timeout_s)
 
 
 def change_description(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:

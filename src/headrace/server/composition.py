@@ -20,6 +20,7 @@ from headrace.server import access_routes, blob_routes, platform_routes, run_pag
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
+from headrace.serving import loading_routes, preparing
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
 from headrace.tracking import jobs as tracking_jobs
@@ -40,6 +41,7 @@ DOORS = (
     features_routes,
     training_routes,
     serving_routes,
+    loading_routes,
     monitoring_routes,
     delivery_routes,
     mlflow_routes,
@@ -53,6 +55,7 @@ HANDLINGS: tuple[Handling, ...] = (
     *tracking_jobs.HANDLINGS,
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
+    *preparing.HANDLINGS,
     *windows.HANDLINGS,
     *settling.HANDLINGS,
 )
@@ -60,6 +63,7 @@ HANDLINGS: tuple[Handling, ...] = (
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
     *features_settling.SUBSCRIBERS,
+    *preparing.SUBSCRIBERS,
     *windows.SUBSCRIBERS,
     *settling.SUBSCRIBERS,
 )

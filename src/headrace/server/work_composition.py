@@ -14,6 +14,8 @@ from headrace.monitoring.notify import run_notification
 from headrace.monitoring.observe import run_window
 from headrace.serving.compaction import run_compaction
 from headrace.serving.jobs import COMPACT
+from headrace.serving.preparation import run_preparation
+from headrace.serving.preparing import PREPARE
 from headrace.tracking.jobs import REMOVE_FILES
 from headrace.tracking.removing import run_removal
 
@@ -24,6 +26,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (GATES, gates.run),
     (STAGING, staging.run),
     (COMPACT, run_compaction),
+    (PREPARE, run_preparation),
     (WINDOW, run_window),
     (NOTIFY, run_notification),
     (REMOVE_FILES, run_removal),

@@ -54,8 +54,8 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All that is known of a model before it is loaded."""
+class Arrangement:
+    """How a model will be loaded, and where."""
 
     signature: Signature
     plan: Plan
@@ -104,12 +104,12 @@ class Loader:
         Raises:
             HeadraceError: it cannot be loaded; the message says why.
         """
-        return ModelHost(self.prepare(version).order)
+        return ModelHost(self.arrange(version).order)
 
-    def prepare(self, version: ServedVersion) -> Prepared:
+    def arrange(self, version: ServedVersion) -> Arrangement:
         """Fetch a version's files and decide how it is loaded."""
         files = self._cache.obtain(version)
-        return prepare(files, signature=version.signature, loading=version.loading, environments=self._environments)
+        return arrange(files, signature=version.signature, loading=version.loading, environments=self._environments)
 
     def host_converted(self, version: ServedVersion) -> ModelHost:
         """A host for the graph that was made of a version."""
@@ -117,10 +117,10 @@ class Loader:
         return ModelHost(HostOrder(files, recipe))
 
     def _load(self, version: ServedVersion) -> LoadedModel:
-        prepared = self.prepare(version)
-        if prepared.here and prepared.plan.native:
-            self._rehearse(prepared, version.digest)
-        return open_model(prepared)
+        arrangement = self.arrange(version)
+        if arrangement.here and arrangement.plan.native:
+            self._rehearse(arrangement, version.digest)
+        return open_model(arrangement)
 
     def _load_converted(self, version: ServedVersion) -> LoadedModel:
         signature, files, recipe = self._converted(version)
@@ -141,7 +141,7 @@ class Loader:
         )
         return signature, self._cache.obtain_file(converted.file), recipe
 
-    def _rehearse(self, prepared: Prepared, digest: str) -> None:
+    def _rehearse(self, arrangement: Arrangement, digest: str) -> None:
         """Load what a library in C reads once in a process of its own: a damaged file may crash whoever reads it.
 
         Raises:
@@ -151,8 +151,8 @@ class Loader:
         if done.exists():
             return
         try:
-            with ModelHost(prepared.order) as host:
-                _ask_once(host, prepared.signature)
+            with ModelHost(arrangement.order) as host:
+                _ask_once(host, arrangement.signature)
         except ModelFault as fault:
             raise NotServed(
                 f"loading the model ended the process that tried it: {fault.message}",
@@ -167,17 +167,26 @@ class Loader:
 
 def open_loader(home: Path, blobs: BlobStore) -> Loader:
     """The loader of a platform's home, as gateways and workers share it."""
-    cache = home / "cache"
-    return Loader(ModelCache(cache / "models", blobs), Environments(cache / "environments"))
+    return Loader(open_cache(home, blobs), open_environments(home))
 
 
-def prepare(
+def open_cache(home: Path, blobs: BlobStore) -> ModelCache:
+    """The model directories of a platform's home."""
+    return ModelCache(home / "cache" / "models", blobs)
+
+
+def open_environments(home: Path) -> Environments:
+    """The environments of a platform's home."""
+    return Environments(home / "cache" / "environments")
+
+
+def arrange(
     files: ModelFiles,
     *,
     signature: dict[str, Any] | None,
     loading: Loading,
     environments: Environments,
-) -> Prepared:
+) -> Arrangement:
     """Decide how a model is loaded: by what, in which environment, and whether that is allowed.
 
     Args:
@@ -198,22 +207,22 @@ def prepare(
     code = made.code if made.runs_code else ()
     order = HostOrder(files, made.recipe, python, code) if python else HostOrder(files, made.recipe, code=code)
     here = python is None and not made.runs_code and not made.hosted
-    return Prepared(compiled, made, order, here)
+    return Arrangement(compiled, made, order, here)
 
 
-def open_model(prepared: Prepared) -> LoadedModel:
+def open_model(arrangement: Arrangement) -> LoadedModel:
     """Load a model where it was decided to be loaded.
 
     Raises:
         HeadraceError: it cannot be; the message says why.
     """
-    recipe = prepared.order.recipe
-    if prepared.here:
+    recipe = arrangement.order.recipe
+    if arrangement.here:
         return LoadedModel(
-            prepared.signature, _with_params(load_here(prepared.order.files, recipe)), recipe.runtime
+            arrangement.signature, _with_params(load_here(arrangement.order.files, recipe)), recipe.runtime
         )
-    hosted = HostedModel(prepared.order)
-    return LoadedModel(prepared.signature, hosted.predict, recipe.runtime, hosted=True)
+    hosted = HostedModel(arrangement.order)
+    return LoadedModel(arrangement.signature, hosted.predict, recipe.runtime, hosted=True)
 
 
 def load_directory(directory: Path, environments: Environments, *, allow_code: bool = False) -> LoadedModel:
@@ -231,7 +240,7 @@ def load_directory(directory: Path, environments: Environments, *, allow_code: b
     files, loading = ModelFiles(directory), Loading(code=allow_code)
     try:
         environments.build(requirements_of(files, loading=loading))
-        return open_model(prepare(files, signature=None, loading=loading, environments=environments))
+        return open_model(arrange(files, signature=None, loading=loading, environments=environments))
     except PolicyRefused as problem:
         raise PolicyRefused(
             problem.message,

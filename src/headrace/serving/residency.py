@@ -205,4 +205,5 @@ def _asked(route: Route) -> set[int]:
 
 
 def _key(version: ServedVersion) -> Key:
-    return (version.model, version.number, version.digest)
+    """What is decided about loading a version is part of what is held: another decision is loaded beside it."""
+    return (version.model, version.number, f"{version.digest} {msgspec.json.encode(version.loading).decode()}")

@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import HeadraceError, NotServed
-from headrace.serving.runtimes import frames, lightgbm_models, pickles, skops_models, xgboost_models
+from headrace.errors import HeadraceError, MissingExtra, NotServed
+from headrace.serving.runtimes import (
+    frames,
+    lightgbm_models,
+    pickles,
+    skops_models,
+    tree_graphs,
+    xgboost_models,
+)
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import PREDICT, Recipe, library
 from headrace.training.answers import POSITIVE_PROBABILITY
@@ -20,6 +27,7 @@ Graph = tuple[bytes, dict[str, Any]]
 """A graph and what `onnx_models.converted` has to know of it."""
 
 INPUT = "features"
+ANSWERS = "answers"
 
 
 def convert(files: ModelFiles, recipe: Recipe) -> tuple[dict[str, Graph], dict[str, str]]:
@@ -41,7 +49,7 @@ def convert(files: ModelFiles, recipe: Recipe) -> tuple[dict[str, Graph], dict[s
             return _attempts({"float": lambda: _from_xgboost(booster, recipe)})
         if recipe.runtime == "lightgbm":
             booster = lightgbm_models.read_booster(files, recipe)
-            return _attempts({"float": lambda: _from_lightgbm(booster, recipe, None)})
+            return _attempts_of_lightgbm(booster, recipe, None)
         if recipe.runtime == "skops":
             estimator = skops_models.read(files.read(recipe.file), recipe)
         elif recipe.runtime == "pickle":
@@ -49,7 +57,11 @@ def convert(files: ModelFiles, recipe: Recipe) -> tuple[dict[str, Graph], dict[s
         else:
             raise NotServed(f"there is no conversion of {recipe.runtime}", where="runtime")
         if lightgbm_models.of_estimator(estimator) is not None:
-            return _attempts({"float": lambda: _from_lightgbm(estimator.booster_, recipe, estimator)})
+            return _attempts_of_lightgbm(estimator.booster_, recipe, estimator)
+        if _last(estimator).startswith("HistGradientBoosting"):
+            made, refused = _attempts({"exact": lambda: _exact_sklearn(estimator, recipe)})
+            if made:
+                return made, refused
         return _attempts(_ways(estimator, recipe))
 
 
@@ -58,6 +70,10 @@ def _attempts(ways: dict[str, Callable[[], Graph]]) -> tuple[dict[str, Graph], d
     for name, way in ways.items():
         try:
             made[name] = way()
+        except NotServed as problem:
+            if isinstance(problem, MissingExtra):
+                raise
+            refused[name] = problem.message
         except HeadraceError:
             raise
         except Exception as error:  # noqa: BLE001 - the converters raise what they please
@@ -108,6 +124,66 @@ def _cast_before_last(estimator: Any, columns: int) -> Any:
     return pipeline([*steps[:-1], ("headrace_cast", cast), steps[-1]])
 
 
+def _last(estimator: Any) -> str:
+    """The name of the class of an estimator, or of a pipeline's last step."""
+    return type(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator).__name__
+
+
+def _exact_sklearn(estimator: Any, recipe: Recipe) -> Graph:
+    """HistGradientBoosting in float64, behind what the converters make of the steps before it."""
+    steps = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
+    last = steps[-1]
+    classes = getattr(last, "classes_", None)
+    found = tree_graphs.of_hist_gradient_boosting(last)
+    known = _known(ANSWERS, "flat", None, ANSWERS)
+    if classes is not None:
+        known = _known(ANSWERS, _taken(recipe, len(classes)), np.asarray(classes).tolist(), ANSWERS)
+    if len(steps) == 1:
+        graph = tree_graphs.graph_of(
+            found, columns=len(recipe.names), taken=INPUT, given=ANSWERS, classes=classes is not None
+        )
+        return graph.SerializeToString(), known
+    types = library("skl2onnx.common.data_types")
+    before = library("skl2onnx").to_onnx(
+        estimator[:-1], initial_types=[(INPUT, types.DoubleTensorType([None, len(recipe.names)]))]
+    )
+    trees = tree_graphs.graph_of(
+        found,
+        columns=last.n_features_in_,
+        taken=INPUT,
+        given=ANSWERS,
+        classes=classes is not None,
+        opset=tree_graphs.opset_of(before),
+    )
+    graph = tree_graphs.behind(before, trees)
+    return graph.SerializeToString(), {**known, "output": graph.graph.output[0].name}
+
+
+def _attempts_of_lightgbm(booster: Any, recipe: Recipe, estimator: Any) -> tuple[dict[str, Graph], dict[str, str]]:
+    """In float64; and in float32 where that cannot be."""
+    made, refused = _attempts({"exact": lambda: _exact_lightgbm(booster, recipe, estimator)})
+    if made:
+        return made, refused
+    made, more = _attempts({"float": lambda: _from_lightgbm(booster, recipe, estimator)})
+    return made, {**refused, **more}
+
+
+def _exact_lightgbm(booster: Any, recipe: Recipe, estimator: Any) -> Graph:
+    """LightGBM's trees in float64."""
+    found = tree_graphs.of_lightgbm(booster)
+    _, base, end = found
+    classes: Any = getattr(estimator, "classes_", None)
+    likelihoods = end in {"sigmoid", "softmax"}
+    graph = tree_graphs.graph_of(found, columns=len(recipe.names), taken=INPUT, given=ANSWERS, classes=likelihoods)
+    if classes is not None:
+        known = _known(ANSWERS, _taken(recipe, len(classes)), np.asarray(classes).tolist(), ANSWERS)
+    elif likelihoods:
+        known = _known(ANSWERS, "second" if len(base) == 1 else "all", None, ANSWERS)
+    else:
+        known = _known(ANSWERS, "flat" if len(base) == 1 else "all", None, ANSWERS)
+    return graph.SerializeToString(), known
+
+
 def _from_lightgbm(booster: Any, recipe: Recipe, estimator: Any) -> Graph:
     converter = library("onnxmltools.convert")
     types = library("onnxmltools.convert.common.data_types")
@@ -136,7 +212,8 @@ def _thresholds_down(text: str) -> str:
         name, equals, values = line.partition("=")
         if name == "threshold" and equals:
             lines[place] = f"{name}=" + " ".join(repr(_down(float(value))) for value in values.split())
-    return "\n".join(lines)
+    # the lengths of the trees' texts have changed; without them they are read one after another
+    return "\n".join(line for line in lines if not line.startswith("tree_sizes="))
 
 
 def _down(value: float) -> float:
