@@ -122,7 +122,7 @@ def test_a_pickle_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     with pytest.raises(PolicyRefused, match="stored as pickle, which runs code") as refused:
         models.loaded(pickled(tmp_path / "m"))
     assert "serialization_format='skops'" in str(refused.value.fix)
-    assert "headrace models allow MODEL@VERSION --pickle" in str(refused.value.fix)
+    assert "headrace models allow MODEL@N --pickle" in str(refused.value.fix)
 
 
 def test_a_pickle_that_is_allowed_answers_from_a_process_of_its_own(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from headrace.cli import (
     exporting,
     importing,
     maintenance,
+    models,
     overview,
     project,
     tracking,
@@ -44,9 +45,9 @@ app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)
 app.command("gc", rich_help_panel="Platform")(maintenance.gc)
-app.command("models", rich_help_panel="Look")(overview.models)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
+app.add_typer(models.app, name="models", rich_help_panel="Look")
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")

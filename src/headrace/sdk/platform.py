@@ -33,6 +33,7 @@ from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
+from headrace.sdk.loading import Loading
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
@@ -50,12 +51,14 @@ class Platform:
     Attributes:
         access: principals, roles and tokens.
         runs: what was tracked.
+        loading: how versions are loaded.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.access = Access(transport)
         self.runs = Runs(transport)
+        self.loading = Loading(transport)
 
     @property
     def url(self) -> str:

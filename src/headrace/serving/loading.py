@@ -291,5 +291,5 @@ def refused(made: Plan) -> PolicyRefused:
         made.runs_code,
         where="MLmodel.flavors",
         fix=f"{made.advice} Or have an approver allow it for this version:"
-        " headrace models allow MODEL@VERSION --pickle --reason WHY",
+        " headrace models allow MODEL@N --pickle --reason WHY",
     )

@@ -47,7 +47,7 @@ def read(content: bytes, recipe: Recipe) -> Any:
             f"the model holds types that nobody has reviewed: {', '.join(refused)[:400]}",
             where=recipe.file,
             fix="Build it from scikit-learn's own estimators, or have an approver allow the types for this version:"
-            " headrace models allow MODEL@VERSION --types --reason WHY",
+            " headrace models allow MODEL@N --type NAME --reason WHY",
         )
     try:
         return skops.loads(content, trusted=sorted(unknown))
