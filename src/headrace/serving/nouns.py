@@ -225,6 +225,8 @@ class LoadedVersion(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     error: str | None = None
     """Why loading failed; None when the version is ready to answer."""
+    runtime: str = ""
+    """What answers, such as `skops`, or `onnx` for a faster form."""
 
 
 class Trip(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class Predictor:
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
         self._row_s = self._warm_up()
         self._hosted = model.hosted
+        self.runtime = model.runtime
 
     def inline(self, rows: int) -> bool:
         """Whether predicting so many rows is short enough for the event loop."""

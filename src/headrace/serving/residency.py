@@ -133,7 +133,10 @@ class Residency:
 
     def loaded(self) -> tuple[LoadedVersion, ...]:
         """Every version that is loaded or failed to."""
-        ready = [LoadedVersion(model=model, number=number) for model, number, _ in self._ready]
+        ready = [
+            LoadedVersion(model=model, number=number, runtime=predictor.runtime)
+            for (model, number, _), predictor in self._ready.items()
+        ]
         failed = [
             LoadedVersion(model=model, number=number, error=failure.error)
             for (model, number, _), failure in self._failed.items()
