@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headrace.project.checks import completeness as completeness
     from headrace.project.checks import schema as schema
     from headrace.project.checks import stable_distribution as stable_distribution
+    from headrace.project.column import column as column
     from headrace.project.entity import Entity as Entity
     from headrace.project.feature import age_of_first as age_of_first
     from headrace.project.feature import age_of_last as age_of_last
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from headrace.project.feature_view import FeatureView as FeatureView
     from headrace.project.fitted import Fitted as Fitted
     from headrace.project.gates import at_least as at_least
+    from headrace.project.gates import at_most as at_most
+    from headrace.project.gates import calibrated as calibrated
+    from headrace.project.gates import fair as fair
+    from headrace.project.gates import latency as latency
     from headrace.project.gates import not_worse_than_production as not_worse_than_production
+    from headrace.project.gates import size as size
+    from headrace.project.gates import slices as slices
     from headrace.project.label import Label as Label
     from headrace.project.label import none_within as none_within
     from headrace.project.model import model as model
@@ -65,12 +72,17 @@ _HOMES = {
     "age_of_first": "project.feature",
     "age_of_last": "project.feature",
     "at_least": "project.gates",
+    "at_most": "project.gates",
+    "calibrated": "project.gates",
     "choice": "project.search",
+    "column": "project.column",
     "completeness": "project.checks",
     "connect": "sdk.connect",
     "count": "project.feature",
     "drift": "project.monitors",
+    "fair": "project.gates",
     "integers": "project.search",
+    "latency": "project.gates",
     "log_uniform": "project.search",
     "maximum": "project.feature",
     "mean": "project.feature",
@@ -83,6 +95,8 @@ _HOMES = {
     "replay": "project.staging",
     "run": "sdk.run",
     "schema": "project.checks",
+    "size": "project.gates",
+    "slices": "project.gates",
     "stable_distribution": "project.checks",
     "sum": "project.feature",
     "uniform": "project.search",

@@ -7,6 +7,7 @@ HeadraceError
 ├── NotAuthenticated        401
 ├── PermissionRefused       403  the principal's role does not allow it
 │   └── PolicyRefused       403  a policy forbids it, whoever asks (four eyes, evidence missing)
+│       └── ApprovalNeeded  403  others have to approve it first; says where their request stands
 ├── NotFound                404
 ├── AlreadyExists           409
 ├── Conflict                409  the state has moved on
@@ -27,7 +28,8 @@ HeadraceError
     └── PortInUse           500
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 
 class HeadraceError(Exception):
@@ -87,16 +89,29 @@ class NotAuthenticated(HeadraceError):
 
 
 class PermissionRefused(HeadraceError):
-    """The principal's role does not allow the action."""
+    """The principal's role does not allow the action.
+
+    Attributes:
+        aftermath: what whoever opened the transaction does in another one, once that of the attempt was rolled
+            back: keep the attempt in the audit trail, or ask for what was missing. It is given that transaction
+            and the address under which the platform was called, and returns the error to answer with.
+    """
 
     code = "PERMISSION_REFUSED"
     status = 403
+    aftermath: "Callable[[Any, str], HeadraceError] | None" = None
 
 
 class PolicyRefused(PermissionRefused):
     """A policy forbids the action whoever asks: four eyes, missing evidence."""
 
     code = "POLICY_REFUSED"
+
+
+class ApprovalNeeded(PolicyRefused):
+    """A policy asks for approvals that are not there; the same call works once they are."""
+
+    code = "APPROVAL_NEEDED"
 
 
 class NotFound(HeadraceError):

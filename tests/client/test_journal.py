@@ -1,6 +1,7 @@
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,38 @@ def test_a_progress_that_is_no_progress_is_told(tmp_path: Path) -> None:
     (tmp_path / PROGRESS_FILE).write_bytes(b"{")
     with pytest.raises(InternalError, match="cannot be read"):
         JournalReader(tmp_path)
+
+
+def test_the_first_lines_of_many_threads_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, process = Journal(tmp_path), os.getpid()
+
+    def slowly() -> int:
+        time.sleep(0.02)  # whoever asks which process this is loses its turn meanwhile
+        return process
+
+    monkeypatch.setattr(os, "getpid", slowly)
+    threads = []
+    start = threading.Barrier(8)
+
+    def write(name: int) -> None:
+        start.wait()
+        journal.append(b"%d" % name)
+
+    for name in range(8):
+        threads.append(threading.Thread(target=write, args=(name,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert journal.trouble is None
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+    assert sorted(drain(JournalReader(tmp_path))) == [b"%d" % name for name in range(8)]
+
+
+def test_a_file_may_go_away_while_it_is_told_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, reader = Journal(tmp_path, segment_bytes=50), JournalReader(tmp_path)
+    for number in range(10):
+        journal.append(b"%020d" % number)
+    listed = reader._segments()
+    monkeypatch.setattr(reader, "_segments", lambda: listed)
+    listed[0].unlink()  # as the thread that delivers does, after the list was made
+    assert reader.unread_bytes() == sum(file.stat().st_size for file in listed[1:])

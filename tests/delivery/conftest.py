@@ -8,6 +8,7 @@ import pytest
 from headrace.delivery import apply, canary, releases
 from headrace.delivery.machine import AnswerApproval, ReportGates, ReportStaging
 from headrace.delivery.nouns import OpenRelease, Release
+from headrace.kernel.access import Principal, Role, create_principal
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
@@ -27,8 +28,9 @@ from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.source import Source
 from headrace.project.staging import replay
-from headrace.registry import register
-from headrace.registry.nouns import ModelFile, RegisterVersion
+from headrace.registry import approvals, register
+from headrace.registry.approval import Decision
+from headrace.registry.nouns import ApprovalStatus, ModelFile, RegisterVersion
 from headrace.serving import reports
 from headrace.serving.nouns import GatewayReport, VersionCounts
 
@@ -57,6 +59,9 @@ def declaration(**policy: object) -> ModelDeclaration:
         function="train",
     )
 
+
+RAVI = Principal(id="ravi", name="ravi", roles=(Role.APPROVER,))
+"""A second pair of eyes."""
 
 ENVIRONMENT = EnvironmentLock(python="3.11.7", packages={"numpy": "2.4.6"})
 
@@ -102,6 +107,7 @@ def add_version(database: SqliteDatabase, run_id: str) -> int:
 @pytest.fixture
 def churn(database: SqliteDatabase) -> SqliteDatabase:
     """A database with a declared model and two versions, none of them released."""
+    database.write(lambda tx: create_principal(tx, RAVI.id, RAVI.roles), actor="local")
     declare(database, declaration())
     add_version(database, "r1")
     add_version(database, "r2")
@@ -152,6 +158,8 @@ def release_to_traffic(churn: SqliteDatabase) -> Callable[[int], Release]:
             release = releases.open_release(tx, OpenRelease(model="churn", number=number))
             releases.execute(tx, release.id, ReportGates(attempt=1, passed=True))
             releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True))
+            (request,) = approvals.search(tx, release_id=release.id, status=ApprovalStatus.REQUESTED)
+            approvals.decide(tx, request.id, Decision(grant=True), RAVI)
             return releases.execute(tx, release.id, AnswerApproval(granted=True))
 
         return churn.write(work, actor="cy")

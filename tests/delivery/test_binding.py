@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from tests.delivery.conftest import add_version, declaration, declare
 
 from headrace.delivery import releases
@@ -10,7 +11,19 @@ from headrace.delivery.machine import AnswerApproval, Phase, ReportGates, Report
 from headrace.delivery.nouns import OpenRelease, Release
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.approval import Approval
-from headrace.project.gates import at_least, not_worse_than_production
+from headrace.project.column import column
+from headrace.project.declaration import definition
+from headrace.project.gates import (
+    Gate,
+    at_least,
+    at_most,
+    calibrated,
+    fair,
+    latency,
+    not_worse_than_production,
+    size,
+    slices,
+)
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.project.staging import replay
@@ -46,6 +59,71 @@ def test_what_is_weakened_is_held() -> None:
     assert stricter(weak, STRICT).rollout.steps == (5, 100)
 
 
+LOOSENED: list[tuple[Gate, Gate, Gate]] = [
+    (at_most("brier", 0.3), at_most("brier", 0.2), at_most("brier", 0.2)),
+    (calibrated(at_most=0.1), calibrated(at_most=0.05), calibrated(at_most=0.05)),
+    (
+        fair(["age"], at_most=0.2, minimum_rows=20, small_groups="left_out", intersections=False),
+        fair(["age"], at_most=0.1, margin=0.02),
+        fair(["age"], at_most=0.1, margin=0.02),
+    ),
+    (
+        fair(["age"], measure="equalized_odds_ratio", at_least=0.5, small_groups="left_out", minimum_rows=500),
+        fair(["age"], measure="equalized_odds_ratio", at_least=0.8, small_groups="left_out", minimum_rows=50),
+        fair(["age"], measure="equalized_odds_ratio", at_least=0.8, small_groups="left_out", minimum_rows=50),
+    ),
+    (
+        slices("roc_auc", ["age"], margin=0.1, alarm=True, small_slices="left_out"),
+        slices("roc_auc", ["age"], margin=0.05, bound=0.6, alpha=0.01),
+        slices("roc_auc", ["age"], margin=0.05, bound=0.6, alpha=0.01),
+    ),
+    (
+        slices("log_loss", ["age"], bound=0.9, alarm=True, alpha=0.001),
+        slices("log_loss", ["age"], bound=0.7, alarm=True, alpha=0.05),
+        slices("log_loss", ["age"], bound=0.7, alarm=True, alpha=0.05),
+    ),
+    (
+        latency(p95_ms=50),
+        latency(p95_ms=20, slower_at_most=0.2),
+        latency(p95_ms=20, slower_at_most=0.2),
+    ),
+    (size(at_most_bytes=2_000), size(at_most_bytes=1_000), size(at_most_bytes=1_000)),
+]
+
+
+@pytest.mark.parametrize(("declared", "agreed", "bound"), LOOSENED, ids=lambda gate: type(gate).__name__)
+def test_every_gate_is_held_to_what_was_agreed(declared: Gate, agreed: Gate, bound: Gate) -> None:
+    for first, second in ((declared, agreed), (agreed, declared)):
+        (found,) = stricter(DeliveryPolicy(gates=[first]), DeliveryPolicy(gates=[second])).gates
+        assert definition(found) == definition(bound)
+        assert found.declared_at == first.declared_at
+
+
+@pytest.mark.parametrize(
+    ("declared", "agreed"),
+    [
+        (at_least("f1", 0.7, threshold=0.9), at_least("f1", 0.7)),
+        (fair(["age"], at_most=0.1), fair(["age", "region"], at_most=0.1)),
+        (fair([column("age", edges=[99])], at_most=0.1), fair([column("age", edges=[18, 65])], at_most=0.1)),
+        (fair(["age"], at_most=0.1), fair(["age"], measure="equal_opportunity_difference", at_most=0.1)),
+        (slices("f1", ["age"], margin=0.1), slices("roc_auc", ["age"], margin=0.1)),
+    ],
+)
+def test_a_gate_about_something_else_does_not_replace_an_agreed_one(declared: Gate, agreed: Gate) -> None:
+    found = stricter(DeliveryPolicy(gates=[declared]), DeliveryPolicy(gates=[agreed])).gates
+    assert [definition(gate) for gate in found] == [definition(declared), definition(agreed)]
+
+
+def test_of_two_gates_about_the_same_the_stricter_stays() -> None:
+    declared = DeliveryPolicy(gates=[at_least("roc_auc", 0.9), at_least("roc_auc", 0.1)])
+    (gate,) = stricter(declared, STRICT).gates[:1]
+    assert gate.value == 0.9  # type: ignore[union-attr]
+
+
+def test_the_number_of_uses_of_a_holdout_is_not_raised() -> None:
+    assert stricter(DeliveryPolicy(holdout_uses=100), DeliveryPolicy(holdout_uses=5)).holdout_uses == 5
+
+
 def test_what_is_tightened_binds_at_once() -> None:
     tight = DeliveryPolicy(
         gates=[at_least("roc_auc", 0.9), at_least("accuracy", 0.8)],
@@ -53,9 +131,7 @@ def test_what_is_tightened_binds_at_once() -> None:
         rollout=Canary([1, 100], tolerance=0.001, minimum_time="2h", cooling="2d"),
     )
     bound = stricter(tight, STRICT)
-    assert [(gate.metric, gate.declared_at) for gate in bound.gates][:2] == [
-        (gate.metric, gate.declared_at) for gate in tight.gates
-    ]
+    assert [gate.declared_at for gate in bound.gates][:2] == [gate.declared_at for gate in tight.gates]
     assert bound.gates[0].value == 0.9  # type: ignore[union-attr]
     assert len(bound.gates) == 3
     assert bound.approval is not None

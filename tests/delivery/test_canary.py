@@ -1,17 +1,18 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import msgspec
+import pytest
+import sqlalchemy as sa
 from tests.delivery.conftest import Traffic
 
-from headrace.delivery import canary, releases
-from headrace.delivery.machine import Phase, ReportGates, ReportStaging
-from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
+from headrace.delivery import canary, releases, tables
+from headrace.delivery.machine import Phase
+from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
 from headrace.kernel import events
 from headrace.kernel.clocks import ManualClock
-from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
-from headrace.registry import approvals, stages
-from headrace.registry.nouns import ApprovalStatus
+from headrace.registry import stages
 from headrace.serving import reports, routing
 from headrace.serving.nouns import GatewayReport, Trip
 
@@ -156,17 +157,55 @@ def test_a_gateways_breaker_is_a_verdict(
     assert (release.phase, release.reason) == (Phase.ROLLED_BACK, "gateway g1 saw 5 faults in a row")
 
 
-def test_a_lapsed_request_holds_the_release(churn: SqliteDatabase, clock: ManualClock) -> None:
-    def work(tx: Tx) -> Release:
-        release = releases.open_release(tx, OpenRelease(model="churn", number=1))
-        releases.execute(tx, release.id, ReportGates(attempt=1, passed=True))
-        return releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True))
+def test_a_clock_that_was_set_back_begins_the_time_of_the_step_anew(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    clock.advance(timedelta(days=365))  # it was a year ahead when the step began
+    release = release_to_traffic(1)
+    clock.advance(timedelta(days=-365))
+    traffic.report(release, 1, units=5000)
+    assert look(churn, release).step_started_at == clock.now()
+    clock.advance(timedelta(seconds=9))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+    clock.advance(timedelta(seconds=1))
+    assert look(churn, release).phase is Phase.COOLING
 
-    release = churn.write(work, actor="cy")
-    clock.advance(timedelta(days=8))
-    release = look(churn, release)
-    assert (release.phase, release.state.paused) == (Phase.AWAITING_APPROVAL, True)
-    resume = ReleaseCommand(command=ReleaseAction.RESUME)
-    churn.write(lambda tx: releases.command(tx, release.id, resume), actor="cy")
-    (request,) = churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED))
-    assert request.release_id == release.id
+
+def test_a_clock_that_jumps_ahead_promotes_nothing_without_evidence(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    traffic.report(release, 1, units=298)
+    clock.advance(timedelta(days=3650))
+    assert look(churn, release).phase is Phase.ROLLING_OUT
+
+
+def test_a_release_that_cannot_be_read_holds_up_no_other(
+    churn: SqliteDatabase, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    """One model's row was written by a later program; another model's version fails and must be taken back."""
+    release = release_to_traffic(1)
+    traffic.report(release, 1, units=20, failed=20)
+    strange = {"phase": "hovering", "state": {}}
+    churn.write(
+        lambda tx: tx.execute(
+            sa.insert(tables.releases).values(
+                workspace="another",
+                id="rel_0",
+                model="other",
+                number=1,
+                digest="",
+                phase="rolling_out",
+                is_open=True,
+                opened_at=tx.now - timedelta(days=1),
+                undone=False,
+                document=strange,
+            )
+        ),
+        actor="system",
+    )
+    assert churn.read(canary.is_needed)
+    churn.write(canary.evaluate_open, actor="system")
+    assert churn.read(lambda tx: releases.get(tx, release.id)).phase is Phase.ROLLED_BACK
+    with pytest.raises(msgspec.ValidationError):  # and once nobody waits, it is told
+        churn.read(canary.is_needed)

@@ -16,15 +16,28 @@ from tests.delivery.conftest import ACTIVITY, declaration
 
 from headrace.delivery import gates, staging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest
+from headrace.delivery.recompute import recompute
 from headrace.errors import InvalidInput
+from headrace.features.nouns import ObjectDetails, SourceState
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.kernel.jobs import Job
 from headrace.kernel.lake import Lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
+from headrace.project.column import column
 from headrace.project.declaration import definition
 from headrace.project.environment import capture_environment
-from headrace.project.gates import Gate, at_least, not_worse_than_production
+from headrace.project.gates import (
+    Gate,
+    at_least,
+    calibrated,
+    fair,
+    latency,
+    not_worse_than_production,
+    size,
+    slices,
+)
+from headrace.project.source import Source
 from headrace.registry.nouns import ModelFile, Verdict, directory_digest
 from headrace.serving.nouns import Gateway, LoadedVersion, ServedVersion, ServedView
 from headrace.training.model_directory import export_model
@@ -90,7 +103,7 @@ def training_set(blobs: BlobStore, *, labels: np.ndarray[Any, Any] | None = None
         {
             "customer_id": np.arange(ROWS, dtype=np.int64),
             "count_90d": features[:, 0],
-            "churned": (outcome if labels is None else labels).astype(np.int8),
+            "churned": pa.array(outcome if labels is None else labels, pa.int8(), from_pandas=True),
             "holdout": np.arange(ROWS) % 2 == 0,
         }
     )
@@ -145,6 +158,26 @@ def context(tmp_path: Path, blobs: BlobStore, answers: dict[str, Any]) -> WorkCo
     )
 
 
+PEOPLE = Source("people", "people.parquet", time="since")
+
+
+def people(tmp_path: Path) -> dict[str, Any]:
+    """A source that says of most customers where they live; one moved after the rows' moment."""
+    keys = np.arange(ROWS - 20, dtype=np.int64)
+    table = pa.table(
+        {
+            "customer_id": np.append(keys, 0),
+            "region": np.append(np.where(keys % 4 == 0, "n", "s"), "far away"),
+            "event_ts": pa.array([NOW] * len(keys) + [NOW.replace(year=1998)], pa.timestamp("us", tz="UTC")),
+        }
+    )
+    version = Lake(tmp_path / "lake").append("sources/people", table, operation="test")
+    state = SourceState(
+        source="people", version=1, table="sources/people", lake_version=version, ingested_through=NOW
+    )
+    return {"GET /api/v1/features/source/people": ObjectDetails(versions=(), sources=(state,))}
+
+
 Judge = Callable[..., GatesResult]
 
 
@@ -165,7 +198,7 @@ def judge(tmp_path: Path, blobs: BlobStore) -> Judge:
             gates=asked,
             cohort=None,
         )
-        answers = {"GET /api/v1/training-sets/ts_1": manifest}
+        answers = {"GET /api/v1/training-sets/ts_1": manifest, **people(tmp_path)}
         return gates.run(context(tmp_path, blobs, answers), request)
 
     return run
@@ -232,6 +265,63 @@ def test_a_version_from_outside_has_no_rows(tmp_path: Path, blobs: BlobStore) ->
     )
     with pytest.raises(InvalidInput, match="no training set"):
         gates.run(context(tmp_path, blobs, {}), request)
+
+
+def test_rows_without_a_label_are_left_out_and_counted(judge: Judge) -> None:
+    _, labels = rows()
+    known = labels.astype(float)
+    known[:100] = np.nan  # half of them are held out
+    (evidence,) = judge(at_least("roc_auc", 0.6), labels=known).evidence
+    assert (evidence.sample_size, evidence.details["rows_without_label"]) == (ROWS // 2 - 50, 50)
+    assert evidence.verdict is Verdict.PASS
+
+
+def test_every_gate_leaves_evidence_that_can_be_computed_again(judge: Judge, blobs: BlobStore) -> None:
+    region = column("region", source=PEOPLE)
+    asked = (
+        at_least("roc_auc", 0.6),
+        not_worse_than_production("log_loss", margin=0.1),
+        fair([region, column("count_90d", edges=[0.0])], margin=0.9, small_groups="left_out"),
+        slices("brier", ["count_90d"], margin=0.1),
+        calibrated(at_most=0.2),
+        latency(slower_at_most=20.0),
+        size(at_most_bytes=10**9),
+    )
+    result = judge(*asked, production=1.0)
+    for gate, evidence in zip(asked, result.evidence, strict=True):
+        assert evidence.gate == gate.__struct_config__.tag
+        assert evidence.verdict.passes, evidence.summary
+        content = None if evidence.scores is None else blobs.read(evidence.scores)
+        again = recompute(evidence, content, size_bytes=int(result.evidence[-1].value or 0))
+        assert again.agrees, again.differences
+    assert result.evaluation_digest == judge(asked[0], production=-1.0).evaluation_digest
+
+
+def test_a_column_of_a_source_is_joined_as_of_the_rows_and_kept_with_the_scores(
+    judge: Judge, blobs: BlobStore
+) -> None:
+    (evidence,) = judge(fair([column("region", source=PEOPLE)], at_most=0.5, small_groups="left_out")).evidence
+    assert evidence.details["sources"] == {"people": 1}
+    rates = {row["group"]: row["rows"] for row in evidence.details["groups"]}
+    assert rates == {"n": 145, "s": 145, "(none)": 10}  # nobody is far away yet
+    assert evidence.scores is not None
+    table = pq.read_table(pa.BufferReader(blobs.read(evidence.scores)))
+    assert table.schema.names == ["key", "label", "candidate", "by people.region"]
+
+
+def test_a_column_that_nobody_has_makes_its_gate_inconclusive_and_no_other(judge: Judge) -> None:
+    unfair, floor = judge(fair([column("gender", source=PEOPLE)], at_most=0.1), at_least("roc_auc", 0.6)).evidence
+    assert (unfair.verdict, floor.verdict) == (Verdict.INCONCLUSIVE, Verdict.PASS)
+    assert "no column 'gender'" in unfair.summary
+    assert unfair.details["without_interval"] in unfair.summary
+
+
+def test_other_rows_have_another_name(judge: Judge) -> None:
+    _, labels = rows()
+    flipped = labels.copy()
+    flipped[0] = 1 - flipped[0]
+    gate = at_least("roc_auc", 0.6)
+    assert judge(gate).evaluation_digest != judge(gate, labels=flipped).evaluation_digest
 
 
 # -- the staging check --------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from headrace.kernel.access import Principal, Role
 from headrace.kernel.events import Event
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.registry import approvals, models, stages, versions
-from headrace.registry.nouns import ApprovalStatus, Decision, Stage
+from headrace.registry.approval import Decision
+from headrace.registry.nouns import ApprovalStatus, Stage
 from headrace.serving import routing
 
 OpenTo = Callable[[int], Release]

@@ -105,6 +105,11 @@ def test_a_release_is_opened_commanded_and_read(applied: TestClient[Litestar], d
     assert msgspec.json.decode(applied.get(path).content, type=Release) == opened
     paused = post(applied, f"{path}/commands", {"command": "pause"})
     assert msgspec.json.decode(paused, type=Release).state.paused
+    told = applied.get(f"{path}/history").json()
+    assert (told["agrees"], [step["happened"]["event"] for step in told["steps"]]) == (
+        True,
+        ["release_opened", "release_paused"],
+    )
     assert error_of(post(applied, f"{path}/commands", {"command": "promote"}, 409)) == "CONFLICT"
     post(applied, f"{path}/commands", {"command": "abort", "reason": "no"})
     assert applied.get("/api/v1/releases?open_only=true").json() == []
@@ -115,8 +120,10 @@ def test_a_rollback_without_a_way_back_is_a_conflict(
     applied: TestClient[Litestar], database: SqliteDatabase
 ) -> None:
     add_version(database, "r1")
-    assert error_of(post(applied, "/api/v1/models/churn/rollback", {}, 409)) == "CONFLICT"
-    assert error_of(post(applied, "/api/v1/models/other/rollback", {}, 404)) == "NOT_FOUND"
+    assert error_of(post(applied, "/api/v1/models/churn/rollback", {}, 400)) == "INVALID_INPUT"
+    assert error_of(post(applied, "/api/v1/models/churn/rollback", {"expected": 1}, 409)) == "CONFLICT"
+    assert error_of(post(applied, "/api/v1/models/other/rollback", {"to": 1}, 404)) == "NOT_FOUND"
+    assert applied.get("/api/v1/models/churn/rollback").status_code == 409
 
 
 def test_every_route_has_its_role() -> None:

@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+from tests.delivery.conftest import add_version, declaration, declare
 
 from headrace.delivery import releases, settling
 from headrace.delivery.kinds import GATES, STAGING
@@ -9,6 +10,7 @@ from headrace.errors import LeaseLost
 from headrace.kernel import jobs
 from headrace.kernel.jobs import Job, JobKind
 from headrace.kernel.sqlite import SqliteDatabase
+from headrace.project.gates import at_least
 from headrace.registry import evidence
 from headrace.registry.nouns import Evidence, Verdict
 
@@ -92,3 +94,22 @@ def test_a_result_for_a_release_that_moved_on_leaves_evidence_and_moves_nothing(
     settle(churn, job, GatesResult(evidence=(found(Verdict.WORSE),)))
     assert phase(churn, release)[0] is Phase.STAGING
     assert len(churn.read(lambda tx: evidence.of_version(tx, "churn", 1))) == 1
+
+
+def test_rows_that_judge_release_after_release_are_counted_and_warned_of(churn: SqliteDatabase) -> None:
+    declare(churn, declaration(gates=[at_least("roc_auc", 0.7)], holdout_uses=2))
+    rows = "sha256:" + "a" * 64
+    summaries = []
+    for number in (1, 2, add_version(churn, "r3")):
+        release = churn.write(
+            lambda tx, number=number: releases.open_release(tx, OpenRelease(model="churn", number=number)),  # type: ignore[misc]
+            actor="cy",
+        )
+        worse = GatesResult(evidence=(found(Verdict.WORSE),), evaluation_digest=rows)
+        settle(churn, claimed(churn, GATES), worse)  # type: ignore[arg-type]
+        kept = churn.read(lambda tx, release=release: evidence.of_version(tx, "churn", 1, release_id=release.id))  # type: ignore[misc]
+        summaries.append((kept[0].details["holdout_uses"], kept[0].summary))
+        assert phase(churn, release)[0] is Phase.BLOCKED
+    assert summaries[:2] == [(1, "auc: WORSE"), (2, "auc: WORSE")]
+    assert summaries[2][0] == 3
+    assert "judged 3 releases" in summaries[2][1]

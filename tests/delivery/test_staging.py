@@ -78,13 +78,34 @@ def test_no_rows_prove_nothing() -> None:
     assert found.verdict is Verdict.WORSE
 
 
-def test_a_gateway_that_is_away_is_tried_again_later() -> None:
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
+def gateway(answer: httpx.Response | httpx.TransportError) -> httpx.Client:
+    """A gateway that gives one answer to everything."""
 
-    client = httpx.Client(transport=httpx.MockTransport(refuse), base_url="http://gateway")
+    def handle(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        return answer
+
+    return httpx.Client(transport=httpx.MockTransport(handle), base_url="http://gateway")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("killed in the middle"),
+        httpx.RemoteProtocolError("killed in the middle"),
+        httpx.Response(503, json={"error": {"message": "not ready yet"}}),
+        httpx.Response(404, json={"error": {"message": "version 2 is not loaded here"}}),
+    ],
+)
+def test_a_gateway_that_went_away_is_no_fault_of_the_version(answer: httpx.Response | httpx.TransportError) -> None:
     with pytest.raises(Unavailable):
-        staging.replay(client, VERSION, rows())
+        staging.replay(gateway(answer), VERSION, rows())
+
+
+def test_a_version_that_never_answers_is_at_fault() -> None:
+    assert check(gateway(httpx.ReadTimeout("too long")))[0] is Verdict.WORSE
 
 
 def test_nulls_travel_as_nulls() -> None:

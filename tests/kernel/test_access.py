@@ -249,3 +249,15 @@ def test_roles_do_not_contain_one_another(held: Role) -> None:
 def test_no_role_and_a_disabled_principal_may_nothing() -> None:
     assert not any(permits(somebody(), role) for role in Role)
     assert not any(permits(somebody(*Role, disabled=True), role) for role in Role)
+
+
+def test_who_a_transaction_acts_for_is_told_with_the_roles_of_now(database: Database) -> None:
+    create(database, "ana", Role.APPROVER)
+    create(database, "ada", Role.ADMIN)
+    found = database.read(lambda tx: access.acting(tx.acting_as("ana")))
+    assert (found.id, found.roles, found.is_local) == ("ana", (Role.APPROVER,), False)
+    database.write(lambda tx: access.disable_principal(tx, "ana"), actor="root")
+    assert database.read(lambda tx: access.acting(tx.acting_as("ana"))).disabled
+    assert database.read(lambda tx: access.acting(tx.acting_as("local"))).is_local
+    assert database.read(lambda tx: access.acting(tx.acting_as("system"))).roles == (Role.SYSTEM,)
+    assert database.read(lambda tx: access.acting(tx.acting_as("nobody"))).roles == ()

@@ -29,3 +29,14 @@ def test_closing_wakes_everyone() -> None:
         assert bell.closed
 
     asyncio.run(scenario())
+
+
+def test_a_ring_while_one_looked_is_not_missed() -> None:
+    async def scenario() -> None:
+        bell = Bell()
+        heard = bell.rung("mine")
+        bell.ring("mine")
+        assert await bell.wait("mine", 0.01, after=heard)
+        assert not await bell.wait("mine", 0.01, after=bell.rung("mine"))
+
+    asyncio.run(scenario())

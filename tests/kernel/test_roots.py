@@ -236,7 +236,7 @@ def test_a_relative_location_is_below_the_working_folder(tmp_path: Path, monkeyp
     [
         "s3://bucket/../other", "/data/../etc", "file:///data/%2e%2e/etc", "s3:///no-bucket", "s3://bucket?x=1",
         "s3://bucket/a#b", "s3://user:password@bucket/a", "file://elsewhere/data", "file:relative", "a\x00b",
-        "/" + "a" * 3000,
+        "/" + "a" * 3000, "s3://[::1", "file:///data/a%00b", "file:///data/a%0Ab",
     ],
 )  # fmt: skip
 def test_what_is_no_location(location: str) -> None:
@@ -254,3 +254,11 @@ def test_a_login_in_a_location_is_not_told_back() -> None:
     with pytest.raises(InvalidInput) as refused:
         normalized("s3://user:hunter2@bucket/a")
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_cannot_take_the_path_of_a_folder(tmp_path: Path) -> None:
+    roots, place = ArtifactRoots(str(tmp_path)), f"{tmp_path}/7/run/artifacts"
+    put(roots, place, "a/b")
+    with pytest.raises(InvalidInput, match="a folder has this path"):
+        put(roots, place, "a")
+    assert [file.path for file in roots.files_below(place)] == ["a/b"]

@@ -45,7 +45,7 @@ def test_a_release_survives_the_death_of_a_process_at_every_boundary(
     happened = Counter(event.type for event in shop.local.events(subject=f"release/{ended.id}", limit=1000))
     once = [name for name, count in happened.items() if count > 1 and "step" not in name and "judged" not in name]
     assert not once, happened
-    granted = [item for item in shop.local.approvals("granted") if item.release_id == ended.id]
+    granted = [item for item in shop.local.approvals("used") if item.release_id == ended.id]
     assert len(granted) == 1
     home = shop.launched.home
     report = audit.verify(home / "headrace.db", checkpoints.checkpoints_path(home))

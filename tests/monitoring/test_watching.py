@@ -20,6 +20,7 @@ from headrace.monitoring.jobs import WINDOW
 from headrace.monitoring.nouns import WindowRequest
 from headrace.monitoring.observe import run_window
 from headrace.registry import models, register, stages
+from headrace.registry.governed import Grounds
 from headrace.registry.nouns import ModelFile, RegisterVersion, Stage
 
 MONITORS = [hr.drift()]
@@ -36,7 +37,7 @@ def put_in_production(tx: Tx, declaration: dict[str, Any]) -> None:
     models.declare(tx, "churn", declaration)
     file = ModelFile(path="MLmodel", digest="sha256:" + "c" * 64, size_bytes=1)
     register.register_version(tx, RegisterVersion(model="churn", run_id="r1", files=(file,)))
-    stages.transition(tx, "churn", 1, Stage.PRODUCTION)
+    stages.transition(tx, "churn", 1, Stage.PRODUCTION, grounds=Grounds(release_id="rel_1"))
 
 
 def hand_in(database: SqliteDatabase, job: Job, result: Any) -> None:

@@ -17,6 +17,7 @@ from headrace.monitoring import tables, windows
 from headrace.monitoring.jobs import WINDOW
 from headrace.monitoring.nouns import AlertState, Finding, Health, WindowRequest, WindowResult
 from headrace.registry import models, register, stages
+from headrace.registry.governed import Grounds
 from headrace.registry.nouns import ModelFile, RegisterVersion, Stage
 
 MONTHLY, DAILY = "0 0 1 * *", "0 0 * * *"
@@ -58,7 +59,10 @@ def watched(database: SqliteDatabase) -> set[str]:
 
 
 def move(database: SqliteDatabase, number: int, stage: Stage) -> None:
-    write(database, lambda tx: stages.transition(tx, "churn", number, stage, archive_existing=True))
+    def work(tx: Tx) -> None:
+        stages.transition(tx, "churn", number, stage, archive_existing=True, grounds=Grounds(release_id="rel_1"))
+
+    write(database, work)
     settle_bells(database)
 
 

@@ -43,6 +43,8 @@ CONTEXT = {"key": "mlflow.data.context", "value": "train"}
 LOGGED = '{"artifact_path": "model", "flavors": {}, "utc_time_created": "x", "run_id": "{run}"}'
 MOVE = {"name": "m1", "version": "1", "archive_existing_versions": False}
 
+RUN_ID = ("run", "info", "run_id")
+
 EXPERIMENTS = [
     get("experiments/get", experiment_id="0"),
     get("experiments/get-by-name", experiment_name="Default"),
@@ -192,6 +194,12 @@ RUNS = [
     post("runs/log-model", run_id="{run}", model_json="nonsense"),
     post("runs/update", run_id="{two}", status="FINISHED", end_time=NOW + 5),
     post("runs/update", run_id="{two}", run_name="two renamed"),
+    post("runs/update", run_id="{two}", end_time=NOW + 6),
+    get("runs/get", run_id="{two}"),
+    post("runs/set-tag", runId="{two}", run_id="{two}", key="spelled", value="twice"),
+    kept(post("runs/create", experimentId="{other}", runName="spelled", startTime=NOW), "camel", *RUN_ID),
+    post("runs/log-batch", run_id="{camel}", metrics=[{**metric("n", 1), "step": None, "modelId": None}]),
+    get("runs/get", run_id="{camel}"),
     post("runs/update", run_id="{two}", status="SLEEPING"),
     post("runs/update", run_id="none", status="FINISHED"),
     get("runs/get", run_id="{two}"),

@@ -2,8 +2,8 @@
 
     python mlflow_models.py FOLDER
 
-Each model becomes FOLDER/<name>/model with FOLDER/<name>/expected.json beside it: the rows as MLflow's
-`dataframe_split`, and the predictions as its scoring server writes them.
+Each model becomes FOLDER/<name>/model with FOLDER/<name>/expected.json beside it: the body of a request, and the
+predictions as MLflow's scoring server writes them.
 """
 
 import json
@@ -112,6 +112,34 @@ def save(folder: Path) -> None:
     mlflow.lightgbm.save_model(boosted, folder / "lightgbm-labels" / "model", **options)
     expect(folder / "lightgbm-labels", NUMBERS)
     save_python_models(folder)
+    save_tensor_models(folder)
+
+
+def save_tensor_models(folder: Path) -> None:
+    """Save models that were trained on arrays, whose signature is a tensor without names."""
+    matrix = NUMBERS.to_numpy()
+    signature = infer_signature(matrix, LABELS.to_numpy())
+    scaled = make_pipeline(StandardScaler(), LogisticRegression()).fit(matrix, LABELS)
+    mlflow.sklearn.save_model(
+        scaled, folder / "tensor" / "model", signature=signature, serialization_format="skops"
+    )
+    expect_tensor(folder / "tensor", matrix)
+    classifier = xgboost.XGBClassifier(n_estimators=10, n_jobs=1).fit(matrix, LABELS)
+    mlflow.xgboost.save_model(classifier, folder / "xgboost-tensor" / "model", signature=signature)
+    expect_tensor(folder / "xgboost-tensor", matrix)
+    booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(matrix, LABELS), 5)
+    mlflow.lightgbm.save_model(booster, folder / "lightgbm-tensor" / "model", signature=signature)
+    expect_tensor(folder / "lightgbm-tensor", matrix)
+
+
+def expect_tensor(folder: Path, matrix: Any) -> None:
+    """Write down what MLflow answers to an array."""
+    rows = matrix[:40]
+    write(
+        folder / "expected.json",
+        {"inputs": rows.tolist()},
+        mlflow.pyfunc.load_model(str(folder / "model")).predict(rows),
+    )
 
 
 def save_python_models(folder: Path) -> None:
@@ -131,14 +159,17 @@ def expect(folder: Path, frame: Any, *, params: Any = None, name: str = "expecte
     """Write down what MLflow answers."""
     rows = frame.head(40)
     model = mlflow.pyfunc.load_model(str(folder / "model"))
+    body = {"dataframe_split": {"columns": list(rows.columns), "data": json.loads(rows.to_json(orient="values"))}}
+    if params:
+        body["params"] = params
+    write(folder / name, body, model.predict(rows, params=params))
+
+
+def write(path: Path, body: dict[str, Any], predictions: Any) -> None:
+    """Keep a request and its answer, as MLflow's scoring server writes it."""
     written = StringIO()
-    predictions_to_json(model.predict(rows, params=params), written)
-    content = {
-        "rows": {"columns": list(rows.columns), "data": rows.values.tolist()},
-        "params": params,
-        "predictions": json.loads(written.getvalue())["predictions"],
-    }
-    (folder / name).write_text(json.dumps(content))
+    predictions_to_json(predictions, written)
+    path.write_text(json.dumps({"body": body, "predictions": json.loads(written.getvalue())["predictions"]}))
 
 
 if __name__ == "__main__":

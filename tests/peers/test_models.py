@@ -10,6 +10,7 @@ import pytest
 
 from headrace.errors import PolicyRefused
 from headrace.serving.environments import Environments
+from headrace.serving.forms import Forms
 from headrace.serving.inputs import row_answers
 from headrace.serving.loading import LoadedModel, arrange, open_model
 from headrace.serving.nouns import Loading
@@ -27,6 +28,10 @@ HERE = {
     "xgboost-booster",
     "lightgbm-booster",
     "lightgbm-labels",
+    "texts",
+    "tensor",
+    "xgboost-tensor",
+    "lightgbm-tensor",
 }
 """Loaded into the gateway's own process; the others run code and are hosted."""
 HOSTED = {"pickled", "python-frame", "python-code"}
@@ -58,22 +63,26 @@ def load(folder: Path, python: Path, tmp_path: Path, *, code: bool) -> LoadedMod
     return open_model(arrange(files, signature=None, loading=Loading(code=code), environments=environments))
 
 
-def expected(path: Path) -> tuple[Any, dict[str, Any] | None, list[Any]]:
+def expected(path: Path, loaded: LoadedModel) -> tuple[Any, dict[str, Any] | None, list[Any]]:
+    """The rows and params of a request, decoded as a gateway does, and what MLflow answered."""
     content = msgspec.json.decode(path.read_bytes())
-    return np.array(content["rows"]["data"], dtype=np.float64), content["params"], content["predictions"]
+    if "inputs" in content["body"]:
+        return {"": np.array(content["body"]["inputs"])}, None, content["predictions"]
+    asked = Forms(loaded.signature).decode(msgspec.json.encode(content["body"]))
+    return asked.rows, asked.params, content["predictions"]
 
 
 @pytest.mark.parametrize("name", sorted(HERE | HOSTED))
 def test_answers_are_mlflows(saved: Path, mlflow_python: Path, tmp_path: Path, name: str) -> None:
     loaded = load(saved / name, mlflow_python, tmp_path, code=True)
     assert loaded.hosted is (name in HOSTED)
-    rows, params, predictions = expected(saved / name / "expected.json")
+    rows, params, predictions = expected(saved / name / "expected.json", loaded)
     assert row_answers(loaded.predict(rows, params)) == predictions
 
 
 def test_params_of_a_request_reach_a_python_model(saved: Path, mlflow_python: Path, tmp_path: Path) -> None:
     loaded = load(saved / "python-code", mlflow_python, tmp_path, code=True)
-    rows, params, predictions = expected(saved / "python-code" / "with-params.json")
+    rows, params, predictions = expected(saved / "python-code" / "with-params.json", loaded)
     assert params == {"factor": 3.0}
     assert row_answers(loaded.predict(rows, params)) == predictions
 

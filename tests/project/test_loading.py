@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import NotFound, ProjectError
+from headrace.project import gates
 from headrace.project.loading import LoadedProject, find_project_file, load_project
 
 GOOD = """import headrace as hr
@@ -131,3 +132,35 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "churn.py"
     path.write_bytes(b"\xff\xfe\x00")
     assert refused(path).where == "churn.py:1"
+
+
+GROUPED = """
+people = hr.Source("people", "people.parquet", time="since")
+train.delivered_by(
+    gates=[
+        hr.fair([hr.column("gender", source=people)], at_most=0.1),
+        hr.slices("roc_auc", ["n"], margin=0.05),
+    ],
+)
+"""
+
+
+def test_a_gate_groups_by_features_and_by_what_a_source_says(tmp_path: Path) -> None:
+    (fair, slices) = load_project(write(tmp_path, GOOD + GROUPED)).model("churn").declaration.policy.gates
+    assert fair.declared_at == "churn.py:15"
+    assert [column.title for gate in (fair, slices) for column in gates.columns_of(gate)] == ["people.gender", "n"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (('["n"]', '["age"]'), 16, "has no feature 'age' to group rows by"),
+        (("source=people", 'source=hr.Source("p", "p.csv", time="t")'), 15, "column gender refers to a Source 'p'"),
+    ],
+)
+def test_a_column_that_is_nowhere_is_refused_at_its_line(
+    tmp_path: Path, change: tuple[str, str], line: int, message: str
+) -> None:
+    problem = refused(write(tmp_path, GOOD + GROUPED.replace(*change)))
+    assert message in problem.message
+    assert problem.where == f"churn.py:{line}"

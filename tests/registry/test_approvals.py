@@ -4,19 +4,13 @@ import pytest
 
 from headrace.errors import Conflict, InvalidInput, NotFound, PermissionRefused, PolicyRefused
 from headrace.kernel import events
-from headrace.kernel.access import LOCAL, Principal, Role
+from headrace.kernel.access import LOCAL, Principal, Role, create_principal
 from headrace.kernel.clocks import ManualClock
-from headrace.kernel.database import Tx
+from headrace.kernel.database import Blocking, Tx
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.registry import approvals, models, register
-from headrace.registry.nouns import (
-    Approval,
-    ApprovalStatus,
-    Decision,
-    ModelFile,
-    RegisterVersion,
-    RequestApproval,
-)
+from headrace.registry.approval import Approval, Decision, RequestApproval
+from headrace.registry.nouns import ApprovalStatus, ModelFile, RegisterVersion
 
 YES = Decision(grant=True, reason="the evidence is good")
 NO = Decision(grant=False, reason="not before the holidays")
@@ -42,6 +36,7 @@ def decide(database: SqliteDatabase, approval: Approval, decision: Decision, pri
 @pytest.fixture
 def churn(database: SqliteDatabase) -> SqliteDatabase:
     def work(tx: Tx) -> None:
+        create_principal(tx, "bo", [Role.APPROVER])
         models.create(tx, "churn")
         register.register_version(
             tx,
@@ -98,9 +93,8 @@ def test_deciding_needs_the_role(churn: SqliteDatabase) -> None:
 def test_a_refused_attempt_is_recorded_after_it_was_rolled_back(churn: SqliteDatabase) -> None:
     approval = ask(churn)
     ana = Principal(id="ana", name="ana", roles=(Role.APPROVER,))
-    with pytest.raises(PolicyRefused) as refused:
-        decide(churn, approval, YES, ana)
-    churn.write(lambda tx: approvals.record_refused_attempt(tx, approval.id, YES, ana, refused.value), actor="ana")
+    with pytest.raises(PolicyRefused):
+        Blocking(churn, actor="ana").write(lambda tx: approvals.decide(tx, approval.id, YES, ana))
     last = churn.read(lambda tx: events.of_subject(tx, f"approval/{approval.id}"))[-1]
     assert last.type == "registry.approval_attempt_refused"
     assert (last.payload["attempted_by"], last.payload["grant"]) == ("ana", True)

@@ -1,6 +1,7 @@
 """The registry's door over a real database; the caller is whoever `X-Caller` names."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from litestar.testing import TestClient
 
 from headrace.errors import HeadraceError
 from headrace.kernel import events
-from headrace.kernel.access import LOCAL, Principal, Role
+from headrace.kernel.access import LOCAL, Principal, Role, create_principal
 from headrace.kernel.database import Transactions
 from headrace.kernel.sqlite import SqliteDatabase
-from headrace.registry import approvals, routes, stages
-from headrace.registry.nouns import RequestApproval, Stage
+from headrace.kernel.tickets import open_tickets
+from headrace.registry import approval_routes, approvals, routes, stages
+from headrace.registry.approval import RequestApproval
+from headrace.registry.nouns import Stage
 from headrace.server.problems import on_headrace_error
 
 PEOPLE = {
@@ -27,7 +30,7 @@ FILES = [{"path": "MLmodel", "digest": "sha256:" + "a" * 64, "size_bytes": 3}]
 
 
 @pytest.fixture
-def door(database: SqliteDatabase) -> Iterator[TestClient[Litestar]]:
+def door(database: SqliteDatabase, tmp_path: Path) -> Iterator[TestClient[Litestar]]:
     def principal(request: Request[Any, Any, Any]) -> Principal:
         return PEOPLE[request.headers.get("X-Caller", "ana")]
 
@@ -35,10 +38,11 @@ def door(database: SqliteDatabase) -> Iterator[TestClient[Litestar]]:
         return Transactions(database, actor=principal(request).id)
 
     app = Litestar(
-        routes.HANDLERS,
+        [*routes.HANDLERS, *approval_routes.HANDLERS],
         dependencies={
             "transactions": Provide(transactions, sync_to_thread=False),
             "principal": Provide(principal, sync_to_thread=False),
+            "tickets": Provide(lambda: open_tickets(tmp_path), sync_to_thread=False),
         },
         exception_handlers={HeadraceError: on_headrace_error},
         openapi_config=None,
@@ -115,3 +119,45 @@ def test_a_refused_attempt_is_on_record_and_a_second_person_decides(
     ]
     assert door.get("/api/v1/approvals?status=granted").json()[0]["id"] == approval.id
     assert door.get("/api/v1/approvals?status=requested").json() == []
+
+
+def test_policies_over_http(door: TestClient[Litestar], version: dict[str, Any]) -> None:
+    policy = {"model": "churn", "stage": "Production", "approvals": 2, "movers": ["operator"], "expires": "3d"}
+    answer = door.put("/api/v1/policies", json=policy)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["set_by"], answer.json()["valid_for"]) == ("ana", "30d")
+    assert [each["approvals"] for each in door.get("/api/v1/policies").json()] == [2]
+    found = door.get("/api/v1/policies/churn").json()
+    assert (found["is_open"], found["says"]) == (False, "governed: stage/Production")
+    assert door.get("/api/v1/policies/*").json()["is_open"]
+    assert door.put("/api/v1/policies", json={"model": "churn"}).json()["error"]["where"] == "stage"
+    assert door.put("/api/v1/policies", json={**policy, "stage": "Live"}).status_code == 400
+    assert door.delete("/api/v1/policies/churn?stage=Staging").status_code == 404
+    assert door.delete("/api/v1/policies/churn").json()["error"]["where"] == "stage"
+    assert door.delete("/api/v1/policies/churn?stage=Production").json()["approvals"] == 2
+    history = door.get("/api/v1/policies/churn/history").json()
+    assert [event["type"] for event in history] == ["registry.policy_set", "registry.policy_removed"]
+
+
+def test_asking_taking_back_and_withdrawing_over_http(
+    door: TestClient[Litestar], version: dict[str, Any], database: SqliteDatabase
+) -> None:
+    database.write(lambda tx: create_principal(tx, "bo", [Role.APPROVER]), actor="local")
+    door.put("/api/v1/policies", json={"model": "churn", "alias": "champ*", "approvals": 1})
+    wish = {"model": "churn", "number": 1, "target": "alias/champion", "why": "the best so far"}
+    asked = door.post("/api/v1/approvals", json=wish)
+    assert asked.status_code == 201, asked.text
+    assert (asked.json()["target"], asked.json()["why"]) == ("alias/champion", "the best so far")
+    assert door.post("/api/v1/approvals", json=wish).json()["id"] == asked.json()["id"]
+    path = f"/api/v1/approvals/{asked.json()['id']}"
+    caller = {"X-Caller": "bo"}
+    granted = door.post(f"{path}/decision", json={"grant": True, "meaning": "yes", "via": "cli"}, headers=caller)
+    assert (granted.json()["status"], granted.json()["decisions"][0]["via"]) == ("granted", "cli")
+    forged = door.post(f"{path}/decision", json={"grant": True, "meaning": "yes", "via": "link"}, headers=caller)
+    assert forged.status_code == 400
+    back = door.post(f"{path}/revoke", json={"reason": "seen too late"}, headers=caller)
+    assert (back.json()["status"], back.json()["reason"]) == ("requested", "seen too late")
+    link = door.post(f"{path}/links", json={"principal": "bo"}, headers=caller)
+    assert (link.status_code, link.json()["principal"]) == (201, "bo")
+    assert door.post(f"{path}/withdraw", json={}).json()["status"] == "withdrawn"
+    assert door.get(path).json()["status"] == "withdrawn"

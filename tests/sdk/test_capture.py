@@ -67,19 +67,18 @@ def test_secrets_of_a_command_line_are_left_out() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://u:p@host/x.git", "https://host/x.git"),
-        ("https://host/x.git", "https://host/x.git"),
-        ("git@host:x.git", "git@host:x.git"),
-        ("ssh://git@host/x.git", "ssh://host/x.git"),
-        ("/a/path", "/a/path"),
-        ("", ""),
-    ],
-)
-def test_addresses_are_shown_without_a_login(url: str, shown: str) -> None:
-    assert capture.without_login(url) == shown
+def test_secrets_are_left_out_of_overrides_and_addresses_too() -> None:
+    line = [
+        "train.py",
+        "db.password=s3cret",
+        "+hub.token=s3cret",
+        "depth=3",
+        "--db",
+        "postgresql://u:s3cret@host/x",
+    ]
+    assert capture.without_secrets(line) == (
+        *("train.py", "db.password=…", "+hub.token=…", "depth=3", "--db", "postgresql://…@host/x"),
+    )
 
 
 def test_the_machine() -> None:

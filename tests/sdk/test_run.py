@@ -1,5 +1,6 @@
 """`hr.run` against a real platform, and without one."""
 
+import errno
 import json
 import math
 import os
@@ -90,6 +91,36 @@ def test_a_copy_is_taken_when_a_file_is_logged(running: TemporaryPlatform, elsew
     assert {path.read_bytes() for path in fetched.rglob("*.bin")} == {b"one", b"two"}
 
 
+def test_a_file_that_can_neither_be_copied_nor_read_holds_up_nothing(
+    running: TemporaryPlatform, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with hr.run("unread", **PLAIN) as run:
+        for name in ("kept.txt", "gone.txt", "folder.txt"):
+            (elsewhere / name).write_text(name)
+            run.log_artifact(name)
+        run.log_metric("loss", 0.5)
+    (elsewhere / "gone.txt").unlink()
+    (elsewhere / "folder.txt").unlink()
+    (elsewhere / "folder.txt").mkdir()
+    (sent,) = send_all(elsewhere / ".headrace" / "spool", running)
+    assert (sent.problem, sent.rejected) == (None, 2)
+    assert [entry.path for entry in running.local.runs.artifacts(run.id)] == ["kept.txt"]
+    found = running.local.runs.get(run.id)
+    assert (found.status, found.metrics["loss"].number) == (RunStatus.FINISHED, 0.5)
+
+
+def test_a_time_without_its_offset_is_local(running: TemporaryPlatform, elsewhere: Path) -> None:
+    at = datetime(2026, 1, 31, 12)  # noqa: DTZ001 - as `datetime.now()` gives it
+    with hr.run("local time", url=running.url, **PLAIN) as run:
+        run.log_metric("loss", 0.5, at=at)
+    (point,) = running.local.runs.history(run.id, "loss")
+    assert point.at == at.astimezone()
+
+
 def test_how_a_block_ends_is_how_the_run_ends(running: TemporaryPlatform, elsewhere: Path) -> None:
     outcomes: list[tuple[BaseException, RunStatus]] = [
         (ValueError("secret"), RunStatus.FAILED),
@@ -146,11 +177,10 @@ def test_without_a_platform_it_waits_and_is_sent_later(
 def test_a_platform_that_is_away_fails_nobody(
     running: TemporaryPlatform, elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    began = time.monotonic()
     with hr.run("away", url="http://127.0.0.1:9", patience_s=0.2, **PLAIN) as run:
         run.log_metric("loss", 0.5)
-    assert time.monotonic() - began < 10
-    assert "does not answer; the run goes on" in caplog.text.replace("\n", " ") or "goes on" in caplog.text
+    assert "does not answer" in caplog.text
+    assert "the run goes on and is kept in" in caplog.text
     (sent,) = send_all(elsewhere / ".headrace" / "spool", running)
     assert sent.run_id == run.id
     assert running.local.runs.get(run.id).metrics["loss"].number == 0.5

@@ -18,6 +18,7 @@ def test_every_route_is_in_the_table_and_every_line_is_a_route(app: Litestar) ->
 def test_no_route_is_open_to_everyone_but_the_probes_and_what_asks_for_a_ticket() -> None:
     open_routes = {route for route, role in composition.authorization().items() if role is None}
     ticketed = {f"PUT {path}" for path in both("mlflow-artifacts/mpu/part/{number}")}
+    ticketed |= {f"{method} /approvals/{{approval_id}}/decide" for method in ("GET", "POST")}
     assert open_routes == {"GET /health", "GET /version", *ticketed}
 
 

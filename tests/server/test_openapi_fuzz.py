@@ -75,6 +75,18 @@ class Shop:
         self._worker.call("POST", "/api/v1/jobs/abandon", claim, returns=dict)
         return self._worker.call("POST", "/api/v1/jobs/claim", claim, returns=dict)
 
+    def approval(self, number: int) -> Known:
+        """A request for approval of a version of a model of its own, and who may decide on it."""
+        model, principal = f"governed-{number}", f"ravi-{number}"
+        file = {"path": "MLmodel", "digest": "sha256:" + "a" * 64, "size_bytes": 3}
+        version = {"model": model, "run_id": "r", "files": [file]}
+        self.post(f"/api/v1/models/{model}/versions", version)
+        policy = {"model": model, "stage": "Production", "approvals": 1}
+        self._transport.call("PUT", "/api/v1/policies", policy, returns=dict)
+        self.post("/api/v1/access/principals", {"name": principal, "roles": ["approver"]})
+        asked = self.post("/api/v1/approvals", {"model": model, "number": 1, "target": "stage/Production"})
+        return {"approval_id": asked["id"], "model": model, "number": 1, "principal": principal}
+
     def known(self, path: str) -> Known:
         """One thing of each kind, for one operation alone, by the names of the fields that mean it."""
         number = next(self._numbers)
@@ -118,6 +130,10 @@ class Shop:
             known["name"] = principal
         if "/features/" in path:
             known["name"] = "customer"
+        if "/policies" in path:  # what is set on the model of the other operations could keep them from it
+            known["model"] = "other"
+        if "/approvals/" in path:
+            known |= self.approval(number)
         if "/bundles/" in path:
             known["digest"] = self.get("/api/v1/projects")[0]["bundle_digest"]
         return known

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -15,10 +15,14 @@ import pytest
 from tests.serving import models
 
 from headrace.kernel.blobs import BlobStore, open_blob_store
-from headrace.serving.answering import Answering, EntityValue, Moment
+from headrace.serving.answering import Answering, Moment
+from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
+from headrace.serving.doors import Headers
+from headrace.serving.forms import EntityValue
 from headrace.serving.gateway import Gateway
 from headrace.serving.inputs import Array
+from headrace.serving.invocations import Invocations
 from headrace.serving.loading import open_loader
 from headrace.serving.nouns import (
     BusinessTime,
@@ -28,10 +32,11 @@ from headrace.serving.nouns import (
     ServedVersion,
     ServedView,
 )
-from headrace.serving.prediction_log import CLOSED, PredictionLog, read_segment, segments
+from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import load_predictor
 from headrace.serving.residency import Residency
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.segments import CLOSED, read_segment, segments
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)
@@ -55,6 +60,40 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up_s
         await asyncio.sleep(0.005)
+
+
+class Scope:
+    """A request as RSGI describes it."""
+
+    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
+        self.proto = "http"
+        self.method = method
+        self.path, _, self.query_string = path.partition("?")
+        self.authority: str | None = None
+        self.headers: Headers = headers  # type: ignore[assignment]
+
+
+class Exchange:
+    """RSGI's other side, in memory."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = parts
+        self.read = 0
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.body = b""
+
+    async def __call__(self) -> bytes:
+        return b"".join(self._parts)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            self.read += 1
+            yield part
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        assert not self.status, "answered twice"
+        self.status, self.headers, self.body = status, headers, body
 
 
 class Answered(msgspec.Struct):
@@ -88,10 +127,10 @@ class Bench:
             breaker=self.breaker,
             log=self.log,
             moment=self._moment,
-            pool=self.loaders,
+            asking=Asking(self.loaders),
         )
         self.gateway = Gateway(
-            answering,
+            [Invocations(answering)],
             ready=self.residency.settled,
             state=self._state,
             admit=lambda _token: None,
@@ -123,27 +162,13 @@ class Bench:
         return await self.request("GET", path, b"", {})
 
     async def request(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Answered:
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        }
-        sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": content, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        await self.gateway(scope, receive, send)
-        start, body = sent
-        text = body["body"]
+        exchange = Exchange(content)
+        await self.gateway.__rsgi__(Scope(method, path, headers), exchange)
+        text = exchange.body
         decodes = text.strip().startswith((b"{", b"["))
         return Answered(
-            status=start["status"],
-            headers={name.decode(): value.decode() for name, value in start["headers"]},
+            status=exchange.status,
+            headers=dict(exchange.headers),
             body=msgspec.json.decode(text) if decodes else text,
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 import pytest
 from tests.serving.test_prediction_log import MAY, Clock, record
 
@@ -16,8 +17,9 @@ from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
 from headrace.serving import compaction
 from headrace.serving.compaction import compact, predictions_table, run_compaction, to_table
-from headrace.serving.nouns import Arm, CompactRequest, Gateway
-from headrace.serving.prediction_log import CLOSED, PredictionLog, segments
+from headrace.serving.nouns import Arm, CompactRequest, Gateway, PredictionRecord
+from headrace.serving.prediction_log import PredictionLog
+from headrace.serving.segments import CLOSED, Lines, Logged, read_segment, segment_folder, segments
 
 T = TypeVar("T")
 
@@ -142,7 +144,7 @@ def test_many_segments_go_in_batches(ctx: WorkContext, tmp_path: Path, monkeypat
 def test_a_torn_line_is_counted_and_the_rest_taken(ctx: WorkContext, tmp_path: Path) -> None:
     write(tmp_path, 1)
     (path,) = segments(tmp_path / "predictions", "churn", CLOSED)["gateway-1"]
-    path.write_bytes(path.read_bytes() + b'{"prediction_id":"prd_')
+    path.write_bytes(path.read_bytes() + b'["row","prd_')
     moved = run_compaction(ctx, CompactRequest(model="churn"))
     assert (moved.rows, moved.unreadable, moved.segments) == (1, 1, 1)
 
@@ -187,15 +189,55 @@ def test_an_open_segment_of_later_predictions_is_not_waited_for(
     assert len(control.asked) == 1
 
 
-def test_the_table_has_the_columns_of_the_contract() -> None:
-    plain = record(1)
-    several = msgspec.structs.replace(
-        plain, output=[0.2, 0.8], entity=None, names=("x", "y"), features=(1.0, None), arm=Arm.CHALLENGER
+def test_the_table_has_the_columns_of_the_contract(tmp_path: Path) -> None:
+    several = record(
+        2,
+        version=2,
+        entities=None,
+        names=("x", "y"),
+        inputs=np.array([[1.0, np.nan]]),
+        outputs=np.array([[0.2, 0.8]]),
+        arm=Arm.CHALLENGER,
     )
-    table = to_table([plain, several])
+    table = to_table(kept(tmp_path, record(1), several))
     first, second = table.to_pylist()
     assert first["entity"] == '{"customer_id":1}'
     assert (first["output"], first["outputs"], first["business_at"]) == (0.5, None, MAY)
     assert (second["output"], second["outputs"], second["entity"]) == (None, [0.2, 0.8], None)
     assert (second["feature.x"], second["feature.y"], first["feature.y"]) == (1.0, None, None)
-    assert (second["arm"], second["purpose"], second["latency_us"]) == ("challenger", "live", 20)
+
+
+def test_texts_and_labels_have_columns_of_their_own_kind(tmp_path: Path) -> None:
+    inputs = {
+        "city": np.array(["Rome", None], dtype=object),
+        "seen": np.array(["2026-03-01", "NaT"], dtype="datetime64[us]"),
+        "visits": np.array([3, 4]),
+    }
+    answered = record(
+        ids=["prd_1.0", "prd_1.1"],
+        entities=None,
+        names=("city", "seen", "visits"),
+        texts=frozenset({"city", "seen"}),
+        inputs=inputs,
+        outputs=np.array(["stays", "leaves"]),
+        faults={1: "KeyError"},
+    )
+    first, second = to_table(kept(tmp_path, answered)).to_pylist()
+    assert (first["answer"], first["output"], first["fault"]) == ('"stays"', None, None)
+    assert (first["feature.city"], first["feature.visits"]) == ("Rome", 3.0)
+    assert first["feature.seen"].startswith("2026-03-01")
+    assert (second["answer"], second["fault"], second["feature.city"], second["feature.seen"]) == (
+        None,
+        "KeyError",
+        None,
+        None,
+    )
+
+
+def kept(root: Path, *answered: Logged) -> list[PredictionRecord]:
+    """What is read of what was logged."""
+    path = segment_folder(root, "gateway-1", "churn") / f"1{CLOSED}"
+    path.parent.mkdir(parents=True)
+    lines = Lines()
+    path.write_bytes(b"".join(map(lines.of, answered)))
+    return [found for found in read_segment(path) if found is not None]

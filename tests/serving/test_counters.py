@@ -11,8 +11,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def test_a_unit_that_fails_again_and_again_is_one_failed_unit() -> None:
     counters = Counters()
     for fault in (False, True, True):
-        counters.count(CHALLENGER, unit="ana", fault=fault, latency_us=10)
-    counters.count(CHALLENGER, unit="ben", fault=False, latency_us=10)
+        counters.count(CHALLENGER, unit="ana", faults=int(fault), latency_us=10)
+    counters.count(CHALLENGER, unit="ben", latency_us=10)
     (totals,) = counters.totals()
     assert (totals.requests, totals.faults, totals.units, totals.failed_units) == (4, 2, 2, 1)
     assert totals.latency_us_sum == 40
@@ -21,14 +21,14 @@ def test_a_unit_that_fails_again_and_again_is_one_failed_unit() -> None:
 def test_requests_without_a_unit_are_each_one() -> None:
     counters = Counters()
     for fault in (False, True, False):
-        counters.count(CHALLENGER, unit=None, fault=fault, latency_us=1)
+        counters.count(CHALLENGER, unit=None, faults=int(fault), latency_us=1)
     (totals,) = counters.totals()
     assert (totals.units, totals.failed_units) == (3, 1)
 
 
 def test_outside_a_release_units_are_not_remembered() -> None:
     counters = Counters()
-    counters.count(Counted("churn", 1, None, None), unit="ana", fault=False, latency_us=1)
+    counters.count(Counted("churn", 1, None, None), unit="ana", latency_us=1)
     (totals,) = counters.totals()
     assert (totals.requests, totals.units) == (1, 0)
 
@@ -36,21 +36,21 @@ def test_outside_a_release_units_are_not_remembered() -> None:
 def test_units_of_former_releases_are_let_go_and_their_numbers_stay() -> None:
     counters = Counters()
     for unit in ("ana", "ben", None):
-        counters.count(CHALLENGER, unit=unit, fault=True, latency_us=1)
+        counters.count(CHALLENGER, unit=unit, faults=1, latency_us=1)
     counters.forget_units("churn", but_of="rel_1")
-    counters.count(CHALLENGER, unit="ana", fault=False, latency_us=1)
+    counters.count(CHALLENGER, unit="ana", latency_us=1)
     counters.forget_units("churn", but_of="rel_2")
-    counters.count(CHALLENGER, unit="cem", fault=False, latency_us=1)  # still under way when the release ended
+    counters.count(CHALLENGER, unit="cem", latency_us=1)  # still under way when the release ended
     (totals,) = counters.totals()
     assert (totals.requests, totals.units, totals.failed_units) == (5, 3, 3)
 
 
 def test_only_what_was_counted_since_is_told() -> None:
     counters = Counters()
-    counters.count(CHALLENGER, unit=None, fault=False, latency_us=1)
+    counters.count(CHALLENGER, unit=None, latency_us=1)
     seen = counters.revision
     assert counters.totals(seen) == ()
-    counters.count(CHALLENGER._replace(step=1), unit=None, fault=False, latency_us=1)
+    counters.count(CHALLENGER._replace(step=1), unit=None, latency_us=1)
     assert [totals.step for totals in counters.totals(seen)] == [1]
     assert len(counters.totals()) == 2
 
@@ -58,8 +58,8 @@ def test_only_what_was_counted_since_is_told() -> None:
 def test_each_step_counts_for_itself() -> None:
     counters = Counters()
     before = counters.revision
-    counters.count(CHALLENGER, unit="ana", fault=False, latency_us=1)
-    counters.count(CHALLENGER._replace(step=1), unit="ana", fault=True, latency_us=1)
+    counters.count(CHALLENGER, unit="ana", latency_us=1)
+    counters.count(CHALLENGER._replace(step=1), unit="ana", faults=1, latency_us=1)
     assert [(totals.step, totals.faults) for totals in counters.totals()] == [(0, 0), (1, 1)]
     assert counters.revision != before
 

@@ -98,3 +98,16 @@ def test_a_host_ends_with_the_context(tmp_path: Path) -> None:
     while process.is_running() and time.monotonic() < give_up_s:
         time.sleep(0.01)
     assert not process.is_running()
+
+
+def test_rows_are_timed_one_by_one_and_a_model_that_raises_is_a_fault(tmp_path: Path) -> None:
+    with models.host(models.write_model(tmp_path / "good", models.binary_model())) as host:
+        seconds = host.time_rows(models.features(7), models.NAMES)
+        assert seconds.shape == (7,)
+        assert (seconds > 0).all()
+        assert host.score(models.features(2), models.NAMES).shape == (2,)
+    with (
+        models.host(models.write_model(tmp_path / "bad", models.raising_model())) as host,
+        pytest.raises(ModelFault, match="raised ValueError"),
+    ):
+        host.time_rows(np.array([[5.0, 5.0]]))

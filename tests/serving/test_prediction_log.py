@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from headrace.serving.nouns import Arm, BusinessTime, PredictionRecord, Purpose
-from headrace.serving.prediction_log import (
+from headrace.serving.nouns import Arm, BusinessTime, Purpose
+from headrace.serving.prediction_log import PredictionLog
+from headrace.serving.segments import (
     CLOSED,
     OPEN,
-    PredictionLog,
+    Logged,
     models_logged,
     read_segment,
     segment_number,
@@ -26,25 +28,26 @@ from headrace.serving.prediction_log import (
 MAY = datetime(1997, 5, 1, tzinfo=UTC)
 
 
-def record(number: int = 0, *, model: str = "churn", business_at: datetime = MAY) -> PredictionRecord:
-    return PredictionRecord(
-        prediction_id=f"prd_{number}",
-        business_at=business_at,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        model=model,
-        version=1,
-        arm=Arm.CHAMPION,
-        propensity=1.0,
-        release_id=None,
-        step=None,
-        entity={"customer_id": number},
-        names=("x",),
-        features=(float("nan"),),
-        output=0.5,
-        latency_us=20,
-        fault=None,
-        purpose=Purpose.LIVE,
-    )
+def record(number: int = 0, *, model: str = "churn", business_at: datetime = MAY, **changes: Any) -> Logged:
+    facts: dict[str, Any] = {
+        "ids": [f"prd_{number}"],
+        "business_at": business_at,
+        "at": datetime(2026, 1, 1, tzinfo=UTC),
+        "model": model,
+        "version": 1,
+        "arm": Arm.CHAMPION,
+        "propensity": 1.0,
+        "release_id": None,
+        "step": None,
+        "entity_key": "customer_id",
+        "entities": [number],
+        "names": ("x",),
+        "inputs": np.array([[np.nan]]),
+        "outputs": np.array([0.5]),
+        "latency_us": 20,
+        "purpose": Purpose.LIVE,
+    }
+    return Logged(**(facts | changes))
 
 
 class Clock:
@@ -138,11 +141,11 @@ def test_a_request_in_flight_holds_back_what_counts_as_logged(
     tmp_path: Path, start: Callable[..., PredictionLog], clock: Clock
 ) -> None:
     log = start()
-    ticket = log.begin(MAY)
+    era = log.begin()
     clock.now = MAY + timedelta(days=31)
     eventually(lambda: log.logged_until == MAY)
     log.append(record(1))
-    log.end(ticket)
+    log.end(era)
     eventually(lambda: log.logged_until == clock.now)
     assert logged(tmp_path) == ["prd_1"]
 
@@ -163,7 +166,7 @@ def test_numbers_rise_from_life_to_life_and_leftovers_are_closed_under_new_ones(
     ahead = segment_number(first) + 10**12  # a clock that was set back since
     (tmp_path / "gateway-1" / "last").write_text(str(ahead))
     left = first.with_name(f"5{OPEN}")
-    left.write_bytes(first.read_bytes() + b'{"prediction_id":"torn')
+    left.write_bytes(first.read_bytes() + b'["row","torn')
     start().close()
     numbers = [segment_number(path) for path in segments(tmp_path, "churn", CLOSED)["gateway-1"]]
     assert numbers == [segment_number(first), ahead + 1]

@@ -8,7 +8,7 @@ import pytest
 from tests.serving import models
 
 from headrace.kernel.blobs import open_blob_store
-from headrace.serving.inputs import Array
+from headrace.serving.inputs import Inputs, row_answers
 from headrace.serving.loading import LoadedModel, open_loader
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import ServedVersion
@@ -19,12 +19,12 @@ VERSION = ServedVersion(model="churn", number=3, digest="sha256:0", files=())
 ROWS = np.ones((2, 1))
 
 
-def predictor(predict: Callable[[Array], object]) -> Predictor:
+def predictor(predict: Callable[..., object]) -> Predictor:
     signature = Signature([Column(name="x", type="double")])
     return Predictor(VERSION, LoadedModel(signature=signature, predict=predict))  # type: ignore[arg-type]
 
 
-def raising(_: Array) -> Array:
+def raising(_: Inputs) -> Inputs:
     raise KeyError("customer 17")
 
 
@@ -36,11 +36,12 @@ def raising(_: Array) -> Array:
         (lambda rows: rows[:, :, None], "WrongShape"),
         (lambda rows: rows[:, 0] * np.nan, "NotFinite"),
         (lambda rows: rows[:, 0] * np.inf, "NotFinite"),
-        (lambda _: ["yes", "no"], "ValueError"),
+        (lambda _: [{"a": 1}, None], "WrongType"),
+        (lambda _: {"label": ["yes"], "score": [0.1, 0.2]}, "WrongShape"),
     ],
 )
 def test_whatever_a_model_does_wrong_is_a_fault_without_the_input(
-    predict: Callable[[Array], object], kind: str
+    predict: Callable[..., object], kind: str
 ) -> None:
     with pytest.raises(Fault) as fault:
         predictor(predict).predict(ROWS)
@@ -48,9 +49,20 @@ def test_whatever_a_model_does_wrong_is_a_fault_without_the_input(
     assert "customer 17" not in str(fault.value)
 
 
-def test_answers_are_plain_numbers() -> None:
-    assert predictor(lambda rows: rows[:, 0]).predict(ROWS) == [1.0, 1.0]
-    assert predictor(lambda rows: np.hstack([rows, rows])).predict(ROWS) == [[1.0, 1.0], [1.0, 1.0]]
+@pytest.mark.parametrize(
+    ("predict", "answers"),
+    [
+        (lambda rows: rows[:, 0], [1.0, 1.0]),
+        (lambda rows: np.hstack([rows, rows]), [[1.0, 1.0], [1.0, 1.0]]),
+        (lambda _: ["yes", "no"], ["yes", "no"]),
+        (
+            lambda _: {"label": ["a", "b"], "score": [1, 2]},
+            [{"label": "a", "score": 1}, {"label": "b", "score": 2}],
+        ),
+    ],
+)
+def test_answers_are_one_a_row(predict: Callable[..., object], answers: list[object]) -> None:
+    assert row_answers(predictor(predict).predict(ROWS)) == answers
 
 
 def test_large_requests_leave_the_event_loop() -> None:
@@ -59,16 +71,10 @@ def test_large_requests_leave_the_event_loop() -> None:
     assert not fast.inline(INLINE_ROWS + 1)
 
 
-def test_a_model_in_a_process_of_its_own_is_never_waited_for_on_the_event_loop() -> None:
-    signature = Signature([Column(name="x", type="double")])
-    hosted = LoadedModel(signature=signature, predict=lambda rows: rows[:, 0], hosted=True)
-    assert not Predictor(VERSION, hosted).inline(1)
-
-
 def test_a_directory_damaged_on_this_machine_is_fetched_once_more(tmp_path: Path) -> None:
     blobs = open_blob_store(tmp_path / "home")
     version = models.store_version(blobs, models.write_model(tmp_path / "model", models.binary_model()), 1)
     cache = ModelCache(tmp_path / "cache" / "models", blobs)
     (cache.obtain(version).directory / "model.skops").write_bytes(b"damaged")
-    (answer,) = load_predictor(open_loader(tmp_path, blobs), version).predict(np.zeros((1, 2)))
+    (answer,) = row_answers(load_predictor(open_loader(tmp_path, blobs), version).predict(np.zeros((1, 2))))
     assert isinstance(answer, float)

@@ -30,7 +30,7 @@ from headrace.serving.nouns import (
     Snapshot,
     StreamLine,
 )
-from headrace.serving.prediction_log import CLOSED, read_segment, segments
+from headrace.serving.segments import CLOSED, read_segment, segments
 
 MAY = datetime(1997, 5, 1, tzinfo=UTC)
 

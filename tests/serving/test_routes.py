@@ -41,7 +41,7 @@ class Stream:
 
     def __init__(self, database: Database, host: str = "127.0.0.1") -> None:
         self.database = database
-        self.bell = Bell()
+        self.bell = database.bell
         self._host = host
         self._lines: AsyncIterator[bytes] | None = None
 
@@ -62,7 +62,6 @@ class Stream:
     async def change(self, **change: Any) -> None:
         wanted = RouteChange(model="churn", **change)
         await asyncio.to_thread(self.database.write, lambda tx: routing.set_route(tx, wanted), actor="ana")
-        self.bell.ring(routing.ROUTES_TOPIC)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +82,24 @@ def test_everything_comes_first_and_then_each_change(database: Database, run: Ru
         assert (changed.sequence, changed.route.challenger) == (2, 2)
         await asyncio.to_thread(database.write, lambda tx: routing.remove(tx, "churn"), actor="ana")
         assert await stream.next() == RouteRemoved(sequence=3, model="churn")
+
+    run(scenario())
+
+
+def test_a_change_is_told_at_once_and_not_when_somebody_looks(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LOOK_S", 60.0)
+
+    async def scenario() -> None:
+        stream = Stream(database)
+        await stream.next()
+        waiting = asyncio.create_task(stream.next())
+        await asyncio.sleep(0.05)
+        await stream.change(champion=1)
+        assert isinstance(await asyncio.wait_for(waiting, 10), RouteSet)
+        await asyncio.to_thread(database.write, lambda tx: routing.remove(tx, "churn"), actor="ana")
+        assert isinstance(await asyncio.wait_for(stream.next(), 10), RouteRemoved)
 
     run(scenario())
 

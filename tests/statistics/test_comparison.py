@@ -9,17 +9,17 @@ import pytest
 from scipy import stats
 
 from headrace.errors import InvalidInput
-from headrace.statistics import comparison, ranking
+from headrace.statistics import comparison, metrics, ranking
 from headrace.statistics.comparison import (
     MINIMUM_OUTCOMES,
     Verdict,
-    at_least,
+    attain,
     attains,
-    bootstrap,
     compare,
     non_inferiority,
 )
-from headrace.statistics.ranking import Interval
+from headrace.statistics.intervals import Interval
+from headrace.statistics.metrics import METRICS
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +54,7 @@ def test_non_inferiority(low: float, high: float, margin: float, verdict: Verdic
     assert verdict.is_good == (verdict in {Verdict.PASS, Verdict.BETTER})
 
 
-@pytest.mark.parametrize("metric", comparison.METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_sees_a_clearly_worse_model_and_a_clearly_better_one(metric: str) -> None:
     labels, new, old = pair(1, 3000, loss=1.0)
     worse = compare(metric, labels, new, old, margin=0.005)
@@ -121,34 +121,6 @@ def test_groups_without_repeats_use_the_closed_form() -> None:
     assert compare("roc_auc", labels, new, old, margin=0.01, groups=np.arange(200)) == plain
 
 
-def test_bootstrap_agrees_with_students_interval_and_with_its_seed() -> None:
-    values = np.random.default_rng(7).normal(size=400)
-    drawn = bootstrap(lambda rows: float(values[rows].mean()), 400, seed=1)
-    closed = ranking.mean_interval(values)
-    assert drawn.low == pytest.approx(closed.low, abs=0.02)
-    assert drawn.high == pytest.approx(closed.high, abs=0.02)
-    assert drawn == bootstrap(lambda rows: float(values[rows].mean()), 400, seed=1)
-    assert drawn != bootstrap(lambda rows: float(values[rows].mean()), 400, seed=2)
-
-
-def test_stratified_draws_keep_a_rare_outcome() -> None:
-    labels = np.array([1] * 2 + [0] * 98)
-    found = bootstrap(lambda rows: float(labels[rows].sum()), 100, strata=labels)
-    assert (found.low, found.high) == (2.0, 2.0)
-
-
-def test_a_bootstrap_without_values_is_refused() -> None:
-    labels, scores = np.array([1, 1, 0, 0]), np.array([0.9, 0.8, 0.1, 0.2])
-    with pytest.raises(InvalidInput, match="too few draws"):
-        bootstrap(
-            lambda rows: comparison.value("roc_auc", labels[rows], scores[rows]),
-            4,
-            groups=labels,
-            resamples=101,
-            seed=8,
-        )
-
-
 @pytest.mark.parametrize(
     ("low", "high", "lower_is_better", "verdict"),
     [
@@ -167,18 +139,19 @@ def test_attains(low: float, high: float, lower_is_better: bool, verdict: Verdic
 
 def test_at_least_rests_on_the_bound_not_on_the_estimate() -> None:
     labels, new, _ = pair(9, 300)
-    area = comparison.value("roc_auc", labels, new)
-    assert at_least("roc_auc", labels, new, threshold=area - 0.001).verdict is Verdict.INCONCLUSIVE
-    assert at_least("roc_auc", labels, new, threshold=area - 0.1).verdict is Verdict.PASS
-    assert at_least("roc_auc", labels[:20], new[:20], threshold=0.1).verdict is Verdict.INCONCLUSIVE
+    area = metrics.value("roc_auc", labels, new)
+    assert attain("roc_auc", labels, new, bound=area - 0.001).verdict is Verdict.INCONCLUSIVE
+    assert attain("roc_auc", labels, new, bound=area - 0.1).verdict is Verdict.PASS
+    assert attain("roc_auc", labels[:20], new[:20], bound=0.1).verdict is Verdict.INCONCLUSIVE
 
 
 def test_all_metrics_come_with_an_interval_around_the_value() -> None:
     labels, new, _ = pair(10, 500)
     found = comparison.classification_metrics(labels, new)
-    assert tuple(found) == comparison.METRICS
+    assert tuple(found) == METRICS
     assert all(each.low < each.value < each.high for each in found.values())
-    assert set(comparison.classification_metrics(np.ones(50), new[:50])) == {"accuracy", "brier", "log_loss"}
+    assert set(comparison.classification_metrics(np.ones(50), new[:50])) == set(METRICS) - metrics.RANKINGS
+    assert set(comparison.classification_metrics(np.zeros(50), new[:50] / 2)) == {"accuracy", "brier", "log_loss"}
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
@@ -186,10 +159,6 @@ def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
         compare("auc", np.ones(2), np.ones(2), np.ones(2), margin=0.0)
     assert refused.value.fix is not None
     assert "roc_auc" in refused.value.fix
-
-
-def test_without_a_standard_error_nothing_is_detectable() -> None:
-    assert comparison.detectable(Interval(value=0, low=0, high=0, confidence=0.9, rows=1)) == math.inf
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
@@ -200,10 +169,10 @@ def test_a_ranking_of_few_of_one_outcome_is_no_evidence(metric: str) -> None:
     labels[: MINIMUM_OUTCOMES - 1] = 1
     scores = np.where(labels == 1, 0.99, generator.uniform(0.0, 0.5, size=400))
     assert compare(metric, labels, scores, scores, margin=0.01).verdict is Verdict.INCONCLUSIVE
-    assert at_least(metric, labels, scores, threshold=0.5).verdict is Verdict.INCONCLUSIVE
+    assert attain(metric, labels, scores, bound=0.5).verdict is Verdict.INCONCLUSIVE
     labels[MINIMUM_OUTCOMES - 1], scores[MINIMUM_OUTCOMES - 1] = 1, 0.99
     assert compare(metric, labels, scores, scores, margin=0.01).verdict is Verdict.PASS
-    assert at_least(metric, labels, scores, threshold=0.5).verdict is Verdict.PASS
+    assert attain(metric, labels, scores, bound=0.5).verdict is Verdict.PASS
 
 
 def test_a_worse_model_passes_as_seldom_as_said_with_the_fewest_outcomes() -> None:

@@ -1,4 +1,4 @@
-"""Scores' metrics agree with brute force, scikit-learn and the bootstrap, and their intervals cover."""
+"""Rankings and losses agree with brute force, scikit-learn and the bootstrap, and their intervals cover."""
 
 import math
 from typing import Any
@@ -103,22 +103,53 @@ def test_losses_are_scikit_learns() -> None:
     labels, scores = sample(7)
     assert ranking.brier_losses(labels, scores).mean() == pytest.approx(metrics.brier_score_loss(labels, scores))
     assert ranking.log_losses(labels, scores).mean() == pytest.approx(metrics.log_loss(labels, scores))
-    assert ranking.hits(labels, scores).mean() == pytest.approx(metrics.accuracy_score(labels, scores >= 0.5))
 
 
 def test_a_certain_and_wrong_probability_has_a_finite_loss() -> None:
     assert np.isfinite(ranking.log_losses(np.array([1, 0]), np.array([0.0, 1.0]))).all()
 
 
-def test_mean_and_proportion_intervals_are_scipys() -> None:
-    values = np.random.default_rng(8).normal(size=50)
-    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    found = ranking.mean_interval(values)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    wilson = stats.binomtest(7, 20).proportion_ci(0.95, method="wilson")
-    share = ranking.proportion_interval(7, 20)
-    assert (share.low, share.high) == pytest.approx((wilson.low, wilson.high))
-    assert ranking.mean_interval(values[:1]).high == math.inf
+def test_clusters_that_are_rows_change_next_to_nothing() -> None:
+    labels, new = sample(8)
+    old = np.clip(new + np.random.default_rng(9).normal(0, 0.1, size=len(new)), 0, 1)
+    own = np.arange(len(labels))
+    alone = ranking.roc_auc_difference(labels, new, old)
+    assert ranking.roc_auc_difference(labels, new, old, clusters=own).standard_error == pytest.approx(
+        alone.standard_error, rel=0.01
+    )
+
+
+def test_copies_of_rows_add_nothing_to_what_is_known_of_an_area() -> None:
+    labels, scores = sample(10, rows=300)
+    copied_labels, copied = np.repeat(labels, 4), np.repeat(scores, 4)
+    clusters = np.repeat(np.arange(300), 4)
+    once, copies = ranking.roc_auc(labels, scores), ranking.roc_auc(copied_labels, copied, clusters=clusters)
+    assert copies.standard_error == pytest.approx(once.standard_error, rel=0.02)
+    assert ranking.roc_auc(copied_labels, copied).standard_error == pytest.approx(
+        (once.standard_error or 0.0) / 2, rel=0.02
+    )
+
+
+def test_the_interval_of_a_clustered_area_covers_and_the_plain_one_does_not() -> None:
+    truth = float(stats.norm.cdf(1.0 / math.sqrt(2.0)))
+    covered = {"clustered": 0, "plain": 0}
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        clusters = np.repeat(np.arange(60), 5)
+        mood = np.repeat(generator.normal(size=60), 5)
+        labels = np.repeat(generator.random(60) < 0.4, 5).astype(int)
+        scores = labels + np.sqrt(0.7) * mood + np.sqrt(0.3) * generator.normal(size=300)
+        for name, given_clusters in (("clustered", clusters), ("plain", None)):
+            found = ranking.roc_auc(labels, scores, confidence=0.9, clusters=given_clusters)
+            covered[name] += found.low <= truth <= found.high
+    assert stats.binomtest(covered["clustered"], 300, 0.9).pvalue > 0.001
+    assert covered["plain"] < 200
+
+
+def test_the_rarer_outcome_counts_clusters_once() -> None:
+    labels, clusters = np.array([1, 1, 1, 0, 0, 0]), np.array([0, 0, 1, 2, 3, 4])
+    assert ranking.rarer_outcome(labels) == 3
+    assert ranking.rarer_outcome(labels, clusters) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,9 +164,3 @@ def test_mean_and_proportion_intervals_are_scipys() -> None:
 def test_unusable_input_is_refused(labels: list[int], scores: list[float], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         ranking.brier_losses(np.array(labels), np.array(scores))
-
-
-def test_the_interval_of_a_difference_of_shares_is_newcombes() -> None:
-    # Newcombe (1998), table II, method 10: 56/70 against 48/80
-    found = ranking.proportion_difference((56, 70), (48, 80))
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)

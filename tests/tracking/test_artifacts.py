@@ -8,7 +8,8 @@ from headrace.errors import InvalidInput, NotFound, Pinned, Unavailable
 from headrace.kernel import events, pins
 from headrace.kernel.blobs import Blob, BlobStore
 from headrace.kernel.database import Database
-from headrace.tracking import artifacts, runs
+from headrace.tracking import artifacts, importing, runs
+from headrace.tracking.imported import ImportFile, ImportFiles
 from headrace.tracking.nouns import CreateRun, Run
 
 pytestmark = pytest.mark.both_databases
@@ -120,4 +121,13 @@ def test_a_file_whose_bytes_were_collected_meanwhile_is_not_recorded(
     owner = artifacts.run_owner(run.id)
     with pytest.raises(Unavailable, match="no longer there"):
         database.write(lambda tx: artifacts.record(tx, owner, "a", blob, blobs), actor="ana")
+    assert listing(database, run) == []
+
+
+def test_a_folder_of_very_many_files_goes_at_once(database: Database, run: Run) -> None:
+    owner = artifacts.run_owner(run.id)
+    digest = f"sha256:{'0' * 64}"
+    files = tuple(ImportFile(path=f"shards/{number}", digest=digest, size_bytes=1) for number in range(70_000))
+    database.write(lambda tx: importing.take_files(tx, ImportFiles(owner=owner, files=files)), actor="ana")
+    database.write(lambda tx: artifacts.delete(tx, owner, "shards"), actor="ana")
     assert listing(database, run) == []

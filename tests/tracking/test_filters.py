@@ -185,3 +185,19 @@ def test_any_text_is_a_filter_or_refused(pieces: list[str], between: str) -> Non
             comparisons(filters.parse(text, known))
         with contextlib.suppress(InvalidInput):
             filters.parse_order([text], known)
+
+
+def test_an_order_of_mostly_blanks_is_read_at_once() -> None:
+    blank = " " * (filters.LENGTH_LIMIT // 3)  # with an expression that goes back, this takes seconds
+    expected = (Order(kind="attribute", key="name", ascending=False),)
+    assert filters.parse_order([f"{blank}run_name{blank}DESC"], vocabulary.RUNS) == expected
+    for text in (f"name{blank}sideways", " " * (50 * filters.LENGTH_LIMIT) + "name"):
+        with pytest.raises(InvalidInput, match="order_by clause"):
+            filters.parse_order([text], vocabulary.RUNS)
+
+
+def test_results_are_not_ordered_by_everything() -> None:
+    most = [f"params.p{number}" for number in range(filters.ORDERS_LIMIT)]
+    assert len(filters.parse_order(most, vocabulary.RUNS)) == filters.ORDERS_LIMIT
+    with pytest.raises(InvalidInput, match="at most"):
+        filters.parse_order([*most, "name"], vocabulary.RUNS)

@@ -114,6 +114,16 @@ def test_nothing_of_a_purged_experiment_is_left(database: Database, make: Make, 
     assert purge_all(database, 30 * DAY) == Purge()
 
 
+def test_a_dataset_goes_with_the_last_run_that_read_it(database: Database, make: Make) -> None:
+    """Its description may hold as much as what was logged."""
+    first, second = make("churn"), make("churn")
+    assert rows(database)["tracking_datasets"] == 1
+    for run, left in ((first, 1), (second, 0)):
+        database.write(lambda tx, run=run: lifecycle.delete_run(tx, run.id), actor="ana")  # type: ignore[misc]
+        database.write(lambda tx, run=run: purging.purge_run(tx, run.id), actor="ada")  # type: ignore[misc]
+        assert rows(database)["tracking_datasets"] == left
+
+
 def test_what_was_restored_stays(database: Database, make: Make, clock: ManualClock) -> None:
     run = make("churn")
     database.write(lambda tx: lifecycle.delete_run(tx, run.id), actor="ana")

@@ -112,3 +112,18 @@ def test_every_route_is_authorized() -> None:
         for method in handler.http_methods - {"HEAD"}  # needs what GET needs
     }
     assert registered == set(routes.AUTHORIZATION)
+
+
+@pytest.mark.parametrize("at", ["2026-01-01T00:00:00", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"])
+def test_times_that_cannot_be_kept_are_refused(door: TestClient[Litestar], at: str) -> None:
+    """One without its offset means another time at each place; one outside the years could never be read again."""
+    run_id = begin(door)
+    before = door.get(f"/api/v1/runs/{run_id}").json()
+    for path, body in (
+        ("/api/v1/runs", {"started_at": at}),
+        (f"/api/v1/runs/{run_id}/batch", {"metrics": [{"key": "m", "value": 1, "at": at}]}),
+        (f"/api/v1/runs/{run_id}/finish", {"ended_at": at}),
+    ):
+        assert door.post(path, json=body).status_code == 400, path
+    assert door.get(f"/api/v1/runs/{run_id}").json() == before
+    assert len(door.get("/api/v1/runs").json()["runs"]) == 1

@@ -113,3 +113,12 @@ def test_searches_keep_to_their_experiments(database: Database, run: Run) -> Non
 def test_a_page_has_a_size(database: Database, limit: int) -> None:
     with pytest.raises(InvalidInput):
         search(database, limit=limit)
+
+
+def test_the_end_of_a_run_can_be_put_right(database: Database, run: Run, clock: ManualClock) -> None:
+    end = clock.now() + timedelta(seconds=5)
+    database.write(lambda tx: runs.update(tx, run.id, ended_at=end), actor="ana")
+    assert database.read(lambda tx: runs.get(tx, run.id)).ended_at is None  # it still runs
+    database.write(lambda tx: runs.finish(tx, run.id, FinishRun(status=RunStatus.FAILED)), actor="ana")
+    changed = database.write(lambda tx: runs.update(tx, run.id, ended_at=end), actor="ana")
+    assert (changed.status, changed.ended_at) == (RunStatus.FAILED, end)

@@ -1,5 +1,6 @@
 """Searches for runs: the SQL against plain Python, pages against the whole."""
 
+import base64
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
-from headrace.tracking import experiments, filters, logging, runs, search, tables_search, vocabulary
+from headrace.tracking import experiments, filters, logged_models, logging, runs, search, tables_search, vocabulary
 from headrace.tracking.expressions import And, Comparison, Expression, Not, Or
 from headrace.tracking.nouns import (
     Batch,
@@ -20,6 +21,7 @@ from headrace.tracking.nouns import (
     Dataset,
     DatasetInput,
     Inputs,
+    LoggedModelQuery,
     MetricPoint,
     Run,
     RunQuery,
@@ -260,6 +262,18 @@ def test_a_cursor_is_of_its_search(database: Database, made: list[Run]) -> None:
             names(database, **{"cursor": page.next_cursor, **other})
 
 
+@pytest.mark.parametrize("order", [(), ("metrics.m",), ("params.p", "end_time"), ("metrics.m", "run_name")])
+def test_a_cursor_that_was_made_up_is_refused(database: Database, made: list[Run], order: tuple[str, ...]) -> None:
+    query = RunQuery(experiment_ids=(made[0].experiment_id,), order_by=order, limit=1)
+    cursor = database.read(lambda tx: search.find(tx, query)).next_cursor
+    signature, position = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=="))
+    other = ["x" if isinstance(edge, int) else 1 for edge in position]
+    for forged in ([], position[1:], [*position, 1], other):
+        raw = base64.urlsafe_b64encode(msgspec.json.encode([signature, forged])).decode().rstrip("=")
+        with pytest.raises(InvalidInput):
+            database.read(lambda tx, raw=raw: search.find(tx, msgspec.structs.replace(query, cursor=raw)))  # type: ignore[misc]
+
+
 def test_lowest_and_highest_are_kept(database: Database, made: list[Run]) -> None:
     summary = made[1].metrics["m"]
     assert (summary.value, summary.step) == (0.75, 2)
@@ -288,3 +302,9 @@ def test_params_and_tags_as_pairs_are_what_was_logged(database: Database, logged
         assert {pair["key"]: pair["value"] for pair in read} == logged
         assert len(read) == len(logged)
     assert [(key, step, value) for _, key, step, _, value in found.metrics] == [("m", 3, NAN)]
+
+
+def test_very_many_experiments_may_be_named(database: Database, made: list[Run]) -> None:
+    ids = tuple(str(number) for number in range(300_000))
+    assert len(names(database, experiment_ids=ids)) == len(made)  # in the one that there is
+    assert database.read(lambda tx: logged_models.search(tx, LoggedModelQuery(experiment_ids=ids))) == ((), "")

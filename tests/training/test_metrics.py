@@ -15,6 +15,9 @@ THEIRS = {
     "roc_auc": metrics.roc_auc_score,
     "average_precision": metrics.average_precision_score,
     "accuracy": lambda label, score: metrics.accuracy_score(label, score >= 0.5),
+    "precision": lambda label, score: metrics.precision_score(label, score >= 0.5),
+    "recall": lambda label, score: metrics.recall_score(label, score >= 0.5),
+    "f1": lambda label, score: metrics.f1_score(label, score >= 0.5),
     "log_loss": metrics.log_loss,
     "brier": metrics.brier_score_loss,
 }
@@ -23,3 +26,8 @@ THEIRS = {
 @pytest.mark.parametrize("name", sorted(HIGHER_IS_BETTER))
 def test_each_metric_agrees_with_scikit_learn(name: str) -> None:
     assert binary_metric(name, LABEL, SCORE) == pytest.approx(THEIRS[name](LABEL, SCORE), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_a_metric_of_no_row_at_all_is_zero(name: str) -> None:
+    assert binary_metric(name, np.zeros(5, dtype=np.int64), np.zeros(5)) == 0.0

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from headrace.registry.nouns import Approval
     from headrace.sdk.platform import Platform
+
+GATEWAY_PATIENCE_S = 30.0
+LOOK_EVERY_S = 0.05
 
 
 def release(
@@ -15,6 +17,9 @@ def release(
         str | None, typer.Option("--do", help="pause, resume, abort, promote or roll_back the open release.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    history: Annotated[
+        bool, typer.Option("--history", help="Tell what happened to the last release, from its events alone.")
+    ] = False,
 ) -> None:
     """Open a release of a version, or act on the open one."""
     from headrace.cli.screen import console
@@ -25,6 +30,9 @@ def release(
     platform = connect()
     model, _, number = version.partition("@")
     screen = console()
+    if history:
+        _tell(platform, model)
+        return
     if action is None:
         if not number.isdigit():
             raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
@@ -46,45 +54,94 @@ def release(
     screen.print(f"[green]✓[/] release {changed.id} of {model}@{changed.number}: {changed.phase}")
 
 
+def _tell(platform: "Platform", model: str) -> None:
+    """Every event of a model's last release."""
+    from headrace.cli.screen import console, table
+    from headrace.errors import NotFound
+
+    found = platform.releases(model)
+    if not found:
+        raise NotFound(f"{model} has no release", where=model, fix=f"Open one: headrace release {model}@1")
+    told = platform.release_history(found[0].id)
+    shown = table("when", "who", "what", "phase", ">weight", "why", title=f"{found[0].id} of {found[0].model}")
+    for step in told.steps:
+        what = str(step.happened.__struct_config__.tag).removeprefix("release_").replace("_", " ")
+        weight = f"{step.state.weight_percent} %"
+        shown.add_row(
+            f"{step.at:%Y-%m-%d %H:%M:%S}", step.actor, what, step.state.phase, weight, step.happened.reason
+        )
+    console().print(shown)
+    console().print("the events lead to what is stored" if told.agrees else "[red]the events do not lead here[/]")
+
+
 def approve(
     version: Annotated[str, typer.Argument(help="MODEL@N, or MODEL for its only open request.")],
     refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead.")] = False,
+    meaning: Annotated[str, typer.Option(help="What the approval means, for the record.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
 ) -> None:
     """Decide on a version's request for approval, as a second pair of eyes."""
-    from headrace.cli.screen import console
+    from headrace.cli.approvals import answer, find
     from headrace.sdk.connect import connect
 
     platform = connect()
-    request = find_request(platform, version)
-    decided = platform.decide(request.id, grant=not refuse, reason=reason)
-    console().print(f"[green]✓[/] {decided.model}@{decided.number} is {decided.status} by {decided.decided_by}")
-
-
-def find_request(platform: "Platform", version: str) -> "Approval":
-    """The open request that MODEL@N, or MODEL, means."""
-    from headrace.errors import NotFound
-
-    model, _, number = version.partition("@")
-    for approval in platform.approvals("requested"):
-        if approval.model == model and number in {"", str(approval.number)}:
-            return approval
-    raise NotFound(f"no approval of {version} is asked for", where=version, fix="See: headrace status")
+    answer(platform, find(platform, version), grants=not refuse, meaning=meaning, reason=reason)
 
 
 def rollback(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     to: Annotated[
-        int | None, typer.Option(help="Version to go back to [the last one whose release completed].")
+        int | None, typer.Option(help="Version to go back to [the last one before whose release completed].")
+    ] = None,
+    leave: Annotated[
+        int | None,
+        typer.Option("--from", help="Version to leave; refused when another one has the traffic by then."),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    look: Annotated[bool, typer.Option("--look", help="Only say what it would do.")] = False,
 ) -> None:
     """Take the traffic back to an earlier version, now."""
+    import time
+
     from headrace.cli.screen import console
     from headrace.sdk.connect import connect
 
-    done = connect().roll_back(model, to=to, reason=reason)
+    platform = connect()
+    screen = console()
+    if look:
+        ahead = platform.look_at_rollback(model)
+        how = "which is loaded" if ahead.resident else "which gateways load first"
+        screen.print(f"{model}: from version {ahead.left} back to {_version(ahead.now)}, {how}")
+        return
+    began = time.monotonic()
+    done = platform.roll_back(model, to=to, expected=leave, reason=reason)
     if done.left == done.now:
-        console().print(f"{model}@{done.now} was in production already")
-    else:
-        console().print(f"[green]✓[/] {model}: from version {done.left} back to {done.now}")
+        screen.print(f"{model}@{done.now} was in production already")
+        return
+    ended = f", release {done.release_id} is over" if done.release_id else ""
+    screen.print(f"[green]✓[/] {model}: from version {done.left} back to {_version(done.now)}{ended}")
+    if done.sequence is not None:
+        _await_gateways(platform, done.sequence)
+        screen.print(f"[green]✓[/] every gateway answers with it, {time.monotonic() - began:.1f} s after the call")
+
+
+def _version(number: int | None) -> str:
+    return "nothing, since nothing was in production before" if number is None else str(number)
+
+
+def _await_gateways(platform: "Platform", sequence: int) -> None:
+    """Wait until every gateway has applied a route."""
+    import time
+
+    from headrace.errors import Unavailable
+
+    give_up = time.monotonic() + GATEWAY_PATIENCE_S
+    while behind := platform.gateways_behind(sequence):
+        if time.monotonic() > give_up:
+            names = ", ".join(gateway.name for gateway in behind)
+            raise Unavailable(
+                f"{names} did not switch within {GATEWAY_PATIENCE_S:.0f} s",
+                where="gateway",
+                fix="The rollback itself is done and recorded; see the log of the gateway.",
+            )
+        time.sleep(LOOK_EVERY_S)

@@ -9,14 +9,17 @@ import typer
 
 from headrace.cli import (
     access,
+    approvals,
     audit,
     delivery,
     demo,
+    evidence,
     exporting,
     importing,
     maintenance,
     models,
     overview,
+    policy,
     project,
     tracking,
     up,
@@ -50,6 +53,9 @@ app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(models.app, name="models", rich_help_panel="Look")
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
+app.add_typer(policy.app, name="policy", rich_help_panel="Govern")
+app.add_typer(approvals.app, name="approvals", rich_help_panel="Govern")
+app.add_typer(evidence.app, name="evidence", rich_help_panel="Delivery")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
 app.add_typer(access.app, name="access", rich_help_panel="Govern")
 

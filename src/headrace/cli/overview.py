@@ -45,8 +45,8 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
             )
     for approval in platform.approvals("requested"):
         shown.add_row(
-            f"approval {approval.model}@{approval.number}",
-            f"{approval.role}; headrace approve {approval.model}@{approval.number}",
+            f"approval of {approval.about} to {approval.wish}",
+            f"{approval.granted} of {approval.needed} {approval.role}; headrace approvals show {approval.id}",
             f"{approval.requested_at:%Y-%m-%d %H:%M}",
         )
     for pipeline in platform.pipelines():

@@ -42,6 +42,13 @@ def show_problem(problem: HeadraceError) -> None:
         screen.print(Text(f"      {problem.fix}", style="dim"), soft_wrap=True)
 
 
+def plain(text: str) -> str:
+    """What somebody typed, none of which is markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
 def moment(when: datetime | None) -> str:
     """A time, to the minute."""
     return "" if when is None else f"{when:%Y-%m-%d %H:%M}"

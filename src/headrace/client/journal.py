@@ -7,7 +7,9 @@ process that appended it, though not, before the next `flush`, a loss of power.
 
 import os
 import threading
+import weakref
 from collections import deque
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,16 +37,15 @@ class Journal:
         self.memory: deque[bytes] = deque()
         self.trouble: OSError | None = None
         self._segment_bytes = segment_bytes
-        self._owner = 0
         self._file: int | None = None
         self._number = 0
         self._written = 0
+        self._owner = os.getpid()
         self._lock = threading.Lock()
+        _journals.add(self)
 
     def append(self, line: bytes) -> None:
         """Add one line, without its end of line."""
-        if self._owner != os.getpid():
-            self._adopt()
         with self._lock:
             try:
                 self._write(line + b"\n")
@@ -54,19 +55,18 @@ class Journal:
 
     def flush(self) -> None:
         """Have the disk keep what was appended, even through a loss of power."""
-        if self._file is not None and self._owner == os.getpid():
+        if self._file is not None:
             os.fsync(self._file)
 
     def close(self) -> None:
         """Let go of the file; a later line would begin another."""
         with self._lock:
-            if self._file is not None and self._owner == os.getpid():
+            if self._file is not None:
                 os.close(self._file)
             self._file = None
-            self._owner = 0
 
-    def _adopt(self) -> None:
-        """Begin files of this process: it is the first to write, or the child of a fork."""
+    def adopt(self) -> None:
+        """Begin files of this process, which is the child of a fork."""
         self._lock = threading.Lock()  # the parent's may be held by a thread that does not exist here
         self._owner, self._file, self._number = os.getpid(), None, 0
         self.memory = deque()
@@ -95,6 +95,18 @@ class Journal:
                 os.close(self._file)
             self._file, self._written = file, 0
             return
+
+
+_journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+
+
+def _adopt_all() -> None:
+    for journal in list(_journals):
+        journal.adopt()
+
+
+# when a child has but one thread yet: later, two that log their first line at once would both do it
+os.register_at_fork(after_in_child=_adopt_all)
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -158,7 +170,8 @@ class JournalReader:
         """How much is left to read."""
         waiting = sum(map(len, self._journal.memory)) if self._journal is not None else 0
         for segment in self._segments():
-            waiting += max(0, segment.stat().st_size - self._acknowledged.get(segment.name, 0))
+            with suppress(FileNotFoundError):  # it was just read to its end, and deleted
+                waiting += max(0, segment.stat().st_size - self._acknowledged.get(segment.name, 0))
         return waiting
 
     def _segments(self) -> list[Path]:

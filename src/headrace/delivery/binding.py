@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from headrace.project.approval import Approval
-from headrace.project.gates import AtLeast, Gate, NotWorseThanProduction
+from headrace.project.gates import (
+    AtLeast,
+    AtMost,
+    Calibrated,
+    Fair,
+    Gate,
+    Latency,
+    NotWorseThanProduction,
+    Size,
+    Slices,
+    Small,
+)
+from headrace.project.metrics import HIGHER_IS_BETTER
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 
@@ -30,6 +42,7 @@ def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> Deliver
         staging=declared.staging or agreed.staging,
         approval=_approval(declared.approval, agreed.approval),
         rollout=_rollout(declared.rollout, agreed.rollout),
+        holdout_uses=min(declared.holdout_uses, agreed.holdout_uses),
     )
 
 
@@ -44,20 +57,110 @@ def _approval(declared: Approval | None, agreed: Approval | None) -> Approval | 
 
 
 def _gates(declared: Sequence[Gate], agreed: Sequence[Gate]) -> tuple[Gate, ...]:
-    bound = {(type(gate), gate.metric): gate for gate in declared}
-    for gate in agreed:
-        key = (type(gate), gate.metric)
+    bound: dict[tuple[object, ...], Gate] = {}
+    for gate in (*declared, *agreed):
+        key = _subject(gate)
         bound[key] = _gate(bound[key], gate) if key in bound else gate
     return tuple(bound.values())
 
 
+def _subject(gate: Gate) -> tuple[object, ...]:
+    """What a gate is about. Two about the same are compared; one about something else does not replace it."""
+    match gate:
+        case AtLeast() | NotWorseThanProduction():
+            return type(gate), gate.metric, gate.threshold
+        case AtMost():
+            return type(gate), gate.metric
+        case Fair():
+            return type(gate), gate.measure, gate.threshold, _grouping(gate)
+        case Slices():
+            return type(gate), gate.metric, gate.threshold, _grouping(gate)
+        case _:
+            return (type(gate),)
+
+
+def _grouping(gate: Fair | Slices) -> tuple[str, ...]:
+    return tuple(sorted(column.title for column in gate.columns))
+
+
 def _gate(declared: Gate, agreed: Gate) -> Gate:
-    alpha = min(declared.alpha, agreed.alpha)
-    if isinstance(declared, AtLeast) and isinstance(agreed, AtLeast):
-        return structs.replace(declared, value=max(declared.value, agreed.value), alpha=alpha)
-    if isinstance(declared, NotWorseThanProduction) and isinstance(agreed, NotWorseThanProduction):
-        return structs.replace(declared, margin=min(declared.margin, agreed.margin), alpha=alpha)
+    """The declared gate, nowhere weaker than the agreed one about the same."""
+    match declared, agreed:
+        case AtLeast(), AtLeast():
+            return structs.replace(
+                declared, value=max(declared.value, agreed.value), alpha=_alpha(declared, agreed)
+            )
+        case AtMost(), AtMost():
+            return structs.replace(
+                declared, value=min(declared.value, agreed.value), alpha=_alpha(declared, agreed)
+            )
+        case NotWorseThanProduction(), NotWorseThanProduction():
+            margin = min(declared.margin, agreed.margin)
+            return structs.replace(declared, margin=margin, alpha=_alpha(declared, agreed))
+        case Calibrated(), Calibrated():
+            at_most = min(declared.at_most, agreed.at_most)
+            return structs.replace(declared, at_most=at_most, alpha=_alpha(declared, agreed))
+        case Fair(), Fair():
+            small = _stricter_small(declared.small_groups, agreed.small_groups)
+            return structs.replace(
+                declared,
+                at_most=_least(declared.at_most, agreed.at_most),
+                at_least=_greatest(declared.at_least, agreed.at_least),
+                margin=_least(declared.margin, agreed.margin),
+                minimum_rows=_stricter_minimum(declared, agreed, small),
+                small_groups=small,
+                intersections=declared.intersections or agreed.intersections,
+                alpha=_alpha(declared, agreed),
+            )
+        case Slices(), Slices():
+            small = _stricter_small(declared.small_slices, agreed.small_slices)
+            alarm = declared.alarm and agreed.alarm
+            better = _greatest if HIGHER_IS_BETTER[declared.metric] else _least
+            return structs.replace(
+                declared,
+                margin=_least(declared.margin, agreed.margin),
+                bound=better(declared.bound, agreed.bound),
+                alarm=alarm,
+                minimum_rows=_stricter_minimum(declared, agreed, small),
+                small_slices=small,
+                # an alarm is raised the sooner the greater its error rate is
+                alpha=max(declared.alpha, agreed.alpha) if alarm else _alpha(declared, agreed),
+            )
+        case Latency(), Latency():
+            return structs.replace(
+                declared,
+                p95_ms=_least(declared.p95_ms, agreed.p95_ms),
+                slower_at_most=_least(declared.slower_at_most, agreed.slower_at_most),
+                alpha=_alpha(declared, agreed),
+            )
+        case Size(), Size():
+            return structs.replace(declared, at_most_bytes=min(declared.at_most_bytes, agreed.at_most_bytes))
     return declared
+
+
+def _alpha(
+    declared: "AtLeast | AtMost | NotWorseThanProduction | Fair | Calibrated | Slices | Latency",
+    agreed: "AtLeast | AtMost | NotWorseThanProduction | Fair | Calibrated | Slices | Latency",
+) -> float:
+    return min(declared.alpha, agreed.alpha)
+
+
+def _least(declared: float | None, agreed: float | None) -> float | None:
+    return min((one for one in (declared, agreed) if one is not None), default=None)
+
+
+def _greatest(declared: float | None, agreed: float | None) -> float | None:
+    return max((one for one in (declared, agreed) if one is not None), default=None)
+
+
+def _stricter_minimum(declared: "Fair | Slices", agreed: "Fair | Slices", small: Small) -> int:
+    """Where small groups are left out the smaller minimum is stricter; where they leave a doubt, the greater."""
+    both = declared.minimum_rows, agreed.minimum_rows
+    return min(both) if small == "left_out" else max(both)
+
+
+def _stricter_small(declared: Small, agreed: Small) -> Small:
+    return "left_out" if declared == agreed == "left_out" else "inconclusive"
 
 
 def _rollout(declared: Canary, agreed: Canary) -> Canary:

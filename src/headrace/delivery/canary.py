@@ -4,15 +4,16 @@ The control process calls `evaluate_open` a few times a second. It may be called
 times, by anyone: the test is anytime-valid, and a verdict that was carried out is stale the next time.
 """
 
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
 from headrace.delivery import releases, tables
-from headrace.delivery.machine import Advance, Command, EndCooling, ExpireApproval, Phase, Retreat
+from headrace.delivery.machine import Advance, Command, EndCooling, Phase, Retreat
 from headrace.delivery.nouns import Release, StepEvidence
 from headrace.kernel.database import Tx
-from headrace.registry import approvals
 from headrace.serving import reports
 from headrace.serving.nouns import Counts
 from headrace.statistics.sequential import Exposure, Judgement, Verdict, judge
@@ -24,22 +25,31 @@ WATCHED = (Phase.ROLLING_OUT, Phase.COOLING)
 
 
 def is_needed(tx: Tx) -> bool:
-    """Whether `evaluate_open` would change anything; only reads."""
-    return bool(approvals.workspaces_due(tx)) or any(
-        look(tx.within(workspace), release) != (release, None)
-        for workspace, release_id in tables.ids_in_phases(tx, WATCHED)
-        for release in [releases.get(tx.within(workspace), release_id)]
-    )
+    """Whether `evaluate_open` would change anything; only reads.
+
+    A release that cannot be judged, say one that a later program wrote, is told by raising, once nobody else waits.
+    """
+    problem: Exception | None = None
+    for workspace, release_id in tables.ids_in_phases(tx, WATCHED):
+        try:
+            release = releases.get(tx.within(workspace), release_id)
+            if look(tx.within(workspace), release) != (release, None):
+                return True
+        except Exception as error:  # noqa: BLE001 - raised below, when it holds up nobody
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return False
 
 
 def evaluate_open(tx: Tx) -> None:
-    """Look at every release that waits for evidence or for a timer, and carry out what is due."""
-    for workspace in approvals.workspaces_due(tx):
-        for lapsed in approvals.expire_due(tx.within(workspace)):
-            if lapsed.release_id is not None:
-                releases.execute(tx.within(workspace), lapsed.release_id, ExpireApproval())
+    """Look at every release that waits for evidence or for its timer, and carry out what is due.
+
+    Each by itself: a version that does harm is taken back, whatever may be wrong with the release of another model.
+    """
     for workspace, release_id in tables.ids_in_phases(tx, WATCHED):
-        evaluate(tx.within(workspace), release_id)
+        with suppress(Exception):  # `is_needed` tells of it
+            tx.within(workspace).apart(partial(evaluate, release_id=release_id))
 
 
 def evaluate(tx: Tx, release_id: str) -> Release:
@@ -55,12 +65,14 @@ def look(tx: Tx, release: Release) -> tuple[Release, Command | None]:
     """The release with its newest evidence, and the command that the evidence or a timer asks for."""
     if release.phase not in WATCHED or release.step_started_at is None:
         return release, None
+    if tx.now < release.step_started_at:  # the clock was set back: time on this step begins anew
+        release = msgspec.structs.replace(release, step_started_at=tx.now)
     tripped = _trip(tx, release)
     if tripped is not None:
         return release, Retreat(reason=tripped)
     judgement = judge_release(tx, release)
     seen = _with_evidence(tx, release, judgement)
-    return seen, _asked_for(seen, judgement, tx.now - release.step_started_at)
+    return seen, _asked_for(seen, judgement, tx.now - (release.step_started_at or tx.now))
 
 
 def _asked_for(release: Release, judgement: Judgement, elapsed: timedelta) -> Command | None:

@@ -5,14 +5,15 @@ Everything is a row written in the transaction of the release's own event, and e
 
 from collections.abc import Callable
 
-from headrace.delivery import policies, tables
+from headrace.delivery import clearance, policies
 from headrace.delivery.kinds import GATES, STAGING
 from headrace.delivery.machine import Phase, ReleaseState
 from headrace.delivery.nouns import GatesRequest, Release, StagingRequest
 from headrace.kernel import jobs
 from headrace.kernel.database import Tx
 from headrace.registry import approvals, stages, versions
-from headrace.registry.nouns import RequestApproval, Stage
+from headrace.registry.governed import Grounds
+from headrace.registry.nouns import Stage
 from headrace.serving import routing, served
 from headrace.serving.nouns import RouteChange
 
@@ -21,7 +22,9 @@ def carry_out(tx: Tx, release: Release, before: ReleaseState | None, after: Rele
     """Write what follows from the step between two states; a mere pause has no effect."""
     moved = before is None or (before.phase, before.step) != (after.phase, after.step)
     asks_again = before is not None and after.approval_open and not before.approval_open
-    if moved or asks_again:
+    if asks_again:
+        clearance.ask(tx, release)
+    elif moved:
         _EFFECTS[after.phase](tx, release)
 
 
@@ -40,7 +43,8 @@ def _gate(tx: Tx, release: Release) -> None:
 
 
 def _stage(tx: Tx, release: Release) -> None:
-    _move(tx, release, Stage.STAGING, "its release entered staging")
+    if clearance.may_show_staging(tx, release):
+        _move(tx, release, Stage.STAGING, "its release entered staging", clearance.grounds_of(release))
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion, resident=(release.number,)))
     request = StagingRequest(
         release_id=release.id,
@@ -53,22 +57,7 @@ def _stage(tx: Tx, release: Release) -> None:
 
 
 def _ask(tx: Tx, release: Release) -> None:
-    approval = release.policy.approval
-    if approval is None:
-        return
-    project = tables.project_of_model(tx, release.model)
-    approvals.request(
-        tx.acting_as(release.opened_by),
-        RequestApproval(
-            model=release.model,
-            number=release.number,
-            release_id=release.id,
-            role=approval.role,
-            four_eyes=approval.four_eyes,
-            expires_s=approval.expires_after.total_seconds(),
-            excluded=() if project is None else (project.applied_by,),
-        ),
-    )
+    clearance.ask(tx, release)
 
 
 def _roll_out(tx: Tx, release: Release) -> None:
@@ -93,6 +82,7 @@ def _promote(tx: Tx, release: Release) -> None:
         Stage.PRODUCTION,
         f"release {release.id} promoted it",
         archive_existing=True,
+        grounds=clearance.grounds_of(release),
     )
     routing.set_route(
         tx,
@@ -113,14 +103,21 @@ def _complete(tx: Tx, release: Release) -> None:
 def _give_up(tx: Tx, release: Release) -> None:
     """Leave things as they were before the release."""
     approvals.withdraw(tx, release.id, f"the release is {release.phase.value}")
+    grounds = clearance.going_back(release)
     back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
     if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
-        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}")
+        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
     if release.champion is None:
         routing.remove(tx, release.model)
         return
     stages.transition(
-        tx, release.model, release.champion, Stage.PRODUCTION, f"release {release.id} is {release.phase.value}"
+        tx,
+        release.model,
+        release.champion,
+        Stage.PRODUCTION,
+        f"release {release.id} is {release.phase.value}",
+        archive_existing=True,
+        grounds=grounds,
     )
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
 
@@ -129,8 +126,8 @@ def _nothing(tx: Tx, release: Release) -> None:
     """Being ready is only a moment, or a pause."""
 
 
-def _move(tx: Tx, release: Release, stage: Stage, reason: str) -> None:
-    stages.transition(tx, release.model, release.number, stage, reason)
+def _move(tx: Tx, release: Release, stage: Stage, reason: str, grounds: Grounds) -> None:
+    stages.transition(tx, release.model, release.number, stage, reason, grounds=grounds)
 
 
 _EFFECTS: dict[Phase, Callable[[Tx, Release], None]] = {

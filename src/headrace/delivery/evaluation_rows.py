@@ -4,7 +4,7 @@ Work-side. A version reads the views that it was trained with; when candidate an
 rows are joined by the entity's key, so that both still answer about the same entities at the same moment.
 """
 
-import io
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import InvalidInput, LabelsNotMature, Unavailable
-from headrace.kernel.blobs import BlobStore
 from headrace.kernel.work import WorkContext
 from headrace.project.declaration import definition
 from headrace.project.feature_view import FeatureView
@@ -24,7 +23,7 @@ from headrace.project.model import ModelDeclaration
 from headrace.serving.loading import open_loader
 from headrace.serving.nouns import ServedVersion
 from headrace.training.nouns import TrainingSetManifest, TrainingSetRequest
-from headrace.training.training_sets import HOLDOUT, build_training_set
+from headrace.training.training_sets import HOLDOUT, build_training_set, content_digest
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +38,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
         names: of the columns.
         as_of: the moment of the features, business time.
         training_set_id: what they were read from.
+        unlabelled: rows that were left out because nobody knows their label.
     """
 
     keys: npt.NDArray[Any]
@@ -47,6 +47,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     as_of: datetime
     training_set_id: str
+    unlabelled: int = 0
 
 
 def read(ctx: WorkContext, manifest: TrainingSetManifest, *, holdout_only: bool) -> Rows:
@@ -54,6 +55,9 @@ def read(ctx: WorkContext, manifest: TrainingSetManifest, *, holdout_only: bool)
     table = pq.read_table(pa.BufferReader(ctx.blobs.read(manifest.data_digest)))
     if holdout_only:
         table = table.filter(pc.field(HOLDOUT))
+    unlabelled = table[manifest.label].null_count
+    if unlabelled:
+        table = table.filter(pc.field(manifest.label).is_valid())
     return Rows(
         keys=table[manifest.entity_key].to_numpy(zero_copy_only=False),
         labels=table[manifest.label].to_numpy(zero_copy_only=False).astype(np.int64),
@@ -61,6 +65,7 @@ def read(ctx: WorkContext, manifest: TrainingSetManifest, *, holdout_only: bool)
         names=manifest.features,
         as_of=manifest.as_of,
         training_set_id=manifest.id,
+        unlabelled=unlabelled,
     )
 
 
@@ -145,9 +150,7 @@ def score(ctx: WorkContext, version: ServedVersion, rows: Rows) -> Floats:
     return answers
 
 
-def keep_scores(blobs: BlobStore, rows: Rows, scores: dict[str, Floats]) -> str:
-    """Store every row's key, label and scores as parquet, so that anyone can compute a verdict again."""
-    columns: dict[str, Any] = {"key": rows.keys, "label": rows.labels, **scores}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    return blobs.put(buffer.getvalue()).digest
+def digest(rows: Rows) -> str:
+    """Names the rows that a verdict is made on: whose, with what outcome, as of when; not by which model."""
+    who = content_digest(pa.table({"key": pa.array(rows.keys), "label": pa.array(rows.labels)}))
+    return f"sha256:{hashlib.sha256(f'{who} {rows.as_of.isoformat()}'.encode()).hexdigest()}"

@@ -1,33 +1,41 @@
 """The gates: a candidate's verdict, from its own scores and production's on identical rows.
 
 Work-side. Every gate becomes one piece of evidence with interval, margin, sample size and the smallest effect that
-so many rows could have shown. What cannot be told is INCONCLUSIVE, and that is not a pass.
-
-Sources: see `statistics.comparison` (non-inferiority) and `statistics.ranking` (DeLong).
+so many rows could have shown. What cannot be told is INCONCLUSIVE, and that is not a pass. The verdicts themselves
+are pure (verdicts.py); what they rest on is stored with the evidence.
 """
+
+import os
+import platform
+from typing import Any
 
 import msgspec
 
-from headrace.delivery import evaluation_rows
-from headrace.delivery.evaluation_rows import Floats, Rows
+from headrace.delivery import evaluation_rows, stored_scores
+from headrace.delivery.evaluation_rows import Rows
+from headrace.delivery.findings import Sample, name_of
+from headrace.delivery.group_columns import Grouped, group_rows
 from headrace.delivery.nouns import GatesRequest, GatesResult
+from headrace.delivery.timing import time_in_turns
+from headrace.delivery.verdicts import judge
 from headrace.errors import InvalidInput
 from headrace.kernel.work import WorkContext
-from headrace.project.gates import AtLeast, Gate, NotWorseThanProduction
+from headrace.project.declaration import definition
+from headrace.project.gates import Gate, Latency, Size, columns_of
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Evidence, Verdict
-from headrace.serving.nouns import ServedVersion
-from headrace.statistics import comparison
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows with what both versions say of them."""
+    """The rows with what both versions say of them, and where that is stored."""
 
     rows: Rows
-    candidate: Floats
-    production: Floats | None
+    grouped: Grouped
+    sample: Sample
     scores: str
-    """Blob digest of the file that holds them."""
+    """Blob digest of the rows' labels, scores and groups."""
+    timings: str | None
+    """Blob digest of the timed calls; None when no gate asks for them."""
 
 
 def run(ctx: WorkContext, request: GatesRequest) -> GatesResult:
@@ -39,7 +47,10 @@ def run(ctx: WorkContext, request: GatesRequest) -> GatesResult:
     ctx.progress(0.0, "builds the rows of the verdict")
     scored = score_both(ctx, request)
     ctx.progress(0.8, "judges the gates")
-    return GatesResult(evidence=tuple(judge(gate, request, scored) for gate in request.gates))
+    return GatesResult(
+        evidence=tuple(_evidence(gate, request, scored) for gate in request.gates),
+        evaluation_digest=evaluation_rows.digest(scored.rows),
+    )
 
 
 def score_both(ctx: WorkContext, request: GatesRequest) -> Scored:
@@ -51,37 +62,34 @@ def score_both(ctx: WorkContext, request: GatesRequest) -> Scored:
         )
     rows = _rows(ctx, request, declaration)
     ctx.progress(0.4, f"scores {len(rows.labels)} rows")
-    candidate = evaluation_rows.score(ctx, request.candidate, rows)
-    columns = {"candidate": candidate}
-    production = None
-    if request.production is not None:
-        production = _score_other(ctx, declaration, rows, request.candidate, request.production)
-        columns["production"] = production
-    scores = evaluation_rows.keep_scores(ctx.blobs, rows, columns)
-    return Scored(rows=rows, candidate=candidate, production=production, scores=scores)
-
-
-def judge(gate: Gate, request: GatesRequest, scored: Scored) -> Evidence:
-    """One gate's evidence; rows that carry no answer (one outcome only, say) make it INCONCLUSIVE."""
-    try:
-        if isinstance(gate, AtLeast):
-            return _at_least(gate, request, scored)
-        return _not_worse(gate, request, scored)
-    except InvalidInput as problem:
-        return _evidence(
-            gate,
-            request,
-            scored,
-            verdict=Verdict.INCONCLUSIVE,
-            summary=f"{name_of(gate)}: {problem.message}",
-        )
-
-
-def name_of(gate: Gate) -> str:
-    """A gate in short."""
-    if isinstance(gate, AtLeast):
-        return f"{gate.metric} at least {gate.value:g}"
-    return f"{gate.metric} not worse than production by {gate.margin:g}"
+    other = None if request.production is None else _rows_of_other(ctx, request, declaration, rows)
+    columns = tuple(column for gate in request.gates for column in columns_of(gate))
+    grouped = group_rows(ctx, declaration.label.entity, columns, rows, other)
+    sample = Sample(
+        keys=rows.keys,
+        labels=rows.labels,
+        candidate=evaluation_rows.score(ctx, request.candidate, rows),
+        production=(
+            None
+            if request.production is None or other is None
+            else evaluation_rows.score(ctx, request.production, other)
+        ),
+        groups=grouped.groups,
+        problems=grouped.problems,
+        size_bytes=sum(file.size_bytes for file in request.candidate.files),
+    )
+    timings = None
+    if any(isinstance(gate, Latency) for gate in request.gates):
+        production = None if request.production is None or other is None else (request.production, other)
+        sample = msgspec.structs.replace(sample, timings=time_in_turns(ctx, (request.candidate, rows), production))
+        timings = sample.timings
+    return Scored(
+        rows=rows,
+        grouped=grouped,
+        sample=sample,
+        scores=ctx.blobs.put(stored_scores.of_scores(sample)).digest,
+        timings=None if timings is None else ctx.blobs.put(stored_scores.of_timings(timings)).digest,
+    )
 
 
 def _rows(ctx: WorkContext, request: GatesRequest, declaration: ModelDeclaration) -> Rows:
@@ -97,124 +105,51 @@ def _rows(ctx: WorkContext, request: GatesRequest, declaration: ModelDeclaration
     return evaluation_rows.read(ctx, manifest, holdout_only=True)
 
 
-def _score_other(
-    ctx: WorkContext,
-    declaration: ModelDeclaration,
-    rows: Rows,
-    candidate: ServedVersion,
-    production: ServedVersion,
-) -> Floats:
-    if not evaluation_rows.same_views(candidate, production):
-        rows = evaluation_rows.for_other(ctx, declaration, rows, production)
-    return evaluation_rows.score(ctx, production, rows)
+def _rows_of_other(
+    ctx: WorkContext, request: GatesRequest, declaration: ModelDeclaration, rows: Rows
+) -> Rows | None:
+    """The rows with production's features; the same where both read the same views."""
+    production = request.production
+    if production is None or evaluation_rows.same_views(request.candidate, production):
+        return None if production is None else rows
+    return evaluation_rows.for_other(ctx, declaration, rows, production)
 
 
-def _at_least(gate: AtLeast, request: GatesRequest, scored: Scored) -> Evidence:
-    found = comparison.at_least(
-        gate.metric,
-        scored.rows.labels,
-        scored.candidate,
-        threshold=gate.value,
-        alpha=gate.alpha,
-        groups=scored.rows.keys,
-    )
-    estimate = found.estimate
-    return _evidence(
-        gate,
-        request,
-        scored,
-        verdict=Verdict(found.verdict.value),
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        confidence=estimate.confidence,
-        margin=gate.value,
-        smallest_detectable_effect=comparison.detectable(estimate, gate.alpha),
-        summary=(
-            f"{gate.metric} {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}], "
-            f"at least {gate.value:g}: {found.verdict.value}"
-        ),
-    )
-
-
-def _not_worse(gate: NotWorseThanProduction, request: GatesRequest, scored: Scored) -> Evidence:
-    if request.production is None or scored.production is None:
-        return _evidence(
-            gate,
-            request,
-            scored,
-            verdict=Verdict.PASS,
-            margin=gate.margin,
-            summary=f"{gate.metric}: a first version has no production version to compare with",
-        )
-    found = comparison.compare(
-        gate.metric,
-        scored.rows.labels,
-        scored.candidate,
-        scored.production,
-        margin=gate.margin,
-        alpha=gate.alpha,
-        groups=scored.rows.keys,
-    )
-    gain = found.difference
-    return _evidence(
-        gate,
-        request,
-        scored,
-        verdict=Verdict(found.verdict.value),
-        value=gain.value,
-        low=gain.low,
-        high=gain.high,
-        confidence=gain.confidence,
-        margin=gate.margin,
-        smallest_detectable_effect=found.detectable,
-        details={"candidate": found.new, "production": found.old},
-        summary=(
-            f"{gate.metric} {found.old:.4f} -> {found.new:.4f}, gain {gain.value:+.4f} "
-            f"[{gain.low:+.4f}, {gain.high:+.4f}], margin {gate.margin:g}: {found.verdict.value}"
-        ),
-    )
-
-
-def _evidence(
-    gate: Gate,
-    request: GatesRequest,
-    scored: Scored,
-    *,
-    verdict: Verdict,
-    summary: str,
-    value: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    confidence: float | None = None,
-    margin: float | None = None,
-    smallest_detectable_effect: float | None = None,
-    details: dict[str, float] | None = None,
-) -> Evidence:
-    facts: dict[str, object] = {
-        "alpha": gate.alpha,
+def _evidence(gate: Gate, request: GatesRequest, scored: Scored) -> Evidence:
+    found = judge(gate, scored.sample)
+    details: dict[str, Any] = {
+        **found.details,
+        "declaration": definition(gate),
         "training_set_id": scored.rows.training_set_id,
         "as_of": scored.rows.as_of,
-        **(details or {}),
+        "rows_without_label": scored.rows.unlabelled,
+        "sources": scored.grouped.sources if columns_of(gate) else {},
     }
+    if not isinstance(gate, Size):
+        details["alpha"] = gate.alpha
+    if isinstance(gate, Latency):
+        details["machine"] = (
+            f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+        )
+    scores = scored.timings if isinstance(gate, Latency) else scored.scores
     return Evidence(
         model=request.candidate.model,
         number=request.candidate.number,
         kind="gate",
         name=name_of(gate),
         gate=str(gate.__struct_config__.tag),
-        verdict=verdict,
-        metric=gate.metric,
-        value=value,
-        low=low,
-        high=high,
-        confidence=confidence,
-        margin=margin,
-        sample_size=len(scored.rows.labels),
-        smallest_detectable_effect=smallest_detectable_effect,
+        verdict=Verdict(found.verdict.value),
+        metric=found.metric,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        confidence=found.confidence,
+        margin=found.margin,
+        sample_size=found.sample_size,
+        smallest_detectable_effect=found.smallest_detectable_effect,
         production_number=None if request.production is None else request.production.number,
         cohort=request.cohort,
-        scores=scored.scores,
-        summary=summary,
-        details=facts,
+        scores=None if isinstance(gate, Size) else scores,
+        summary=found.summary,
+        details=details,
     )

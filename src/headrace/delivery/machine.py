@@ -7,7 +7,8 @@ result of an attempt that was given up, a verdict on a step that is over, a comm
        └────────┴─ blocked     └─ refused              └───────────┴─ rolled_back
        └────────┴──────────┴──────────┴─ aborted ──────┘
 
-A phase that the plan does not need is passed over. `ready` lasts only while the release is paused.
+A phase that the plan does not need is passed over. `ready` lasts only while the release is paused. An approval that
+is lost while the version has traffic pauses the rollout until it is given again.
 """
 
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     """Counts the effects asked for; a result that names another attempt is stale."""
     approval_open: bool = False
+    """Whether a request for approval is waited for: before the traffic, or again when it was lost in between."""
     step: int | None = None
     """Index into the plan's steps; one past the last while cooling."""
     reason: str = ""
@@ -192,6 +194,10 @@ class ApprovalLapsed(Happening, frozen=True, tag="release_approval_lapsed"):
     """Nobody decided in time; the release waits until somebody resumes it."""
 
 
+class ApprovalLost(Happening, frozen=True, tag="release_approval_lost"):
+    """What was approved is no longer; the release stands still until it is approved again."""
+
+
 class StepStarted(Happening, frozen=True, tag="release_step_started"):
     """A share of the traffic goes to the version."""
 
@@ -233,6 +239,25 @@ class Resumed(Happening, frozen=True, tag="release_resumed"):
     """Going on."""
 
 
+Happened = (
+    Opened
+    | GatesPassed
+    | StagingPassed
+    | Approved
+    | ApprovalLapsed
+    | ApprovalLost
+    | StepStarted
+    | Promoted
+    | Completed
+    | Blocked
+    | Refused
+    | Aborted
+    | RolledBack
+    | Paused
+    | Resumed
+)
+"""Everything that can happen, for reading it back."""
+
 Events = Sequence[Happening]
 
 _ENDS: dict[type[Happening], Phase] = {
@@ -261,6 +286,8 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
             return _enter(state, Phase.READY)
         case ApprovalLapsed():
             return msgspec.structs.replace(state, approval_open=False, paused=True)
+        case ApprovalLost():
+            return msgspec.structs.replace(state, approval_open=True, paused=True)
         case StepStarted(step=step):
             return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step)
         case Promoted(step=step):
@@ -325,10 +352,12 @@ def _report(state: ReleaseState, command: ReportGates | ReportStaging) -> list[H
 
 
 def _answer(state: ReleaseState, command: AnswerApproval | ExpireApproval) -> list[Happening]:
-    if state.phase is not Phase.AWAITING_APPROVAL or not state.approval_open:
+    if not state.approval_open:
         return []
     if isinstance(command, ExpireApproval):
         return [ApprovalLapsed(reason="nobody decided in time; resume the release to ask again")]
+    if state.phase is not Phase.AWAITING_APPROVAL:  # it was lost while the version had traffic
+        return [Resumed(reason=command.reason) if command.granted else RolledBack(reason=command.reason)]
     return [Approved(reason=command.reason) if command.granted else Refused(reason=command.reason)]
 
 

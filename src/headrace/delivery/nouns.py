@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.delivery.machine import Phase, ReleaseState
+from headrace.delivery.machine import Happened, Phase, ReleaseState
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
@@ -75,6 +75,26 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
         return self.state.reason
 
 
+class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a release, and the state that follows from it."""
+
+    seq: int
+    """Place in the platform's sequence of events."""
+    at: datetime
+    actor: str
+    happened: Happened
+    state: ReleaseState
+
+
+class ReleaseHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """A release told again from its events alone."""
+
+    release_id: str
+    steps: tuple[ReleaseStep, ...]
+    agrees: bool
+    """Whether the events lead to the state that is stored."""
+
+
 class OpenRelease(msgspec.Struct, frozen=True, kw_only=True):
     """What it takes to open a release."""
 
@@ -104,9 +124,12 @@ class ReleaseCommand(msgspec.Struct, frozen=True, kw_only=True):
 class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A wish to go back: to a version, or to the last one whose release completed.
 
+    One of the two is needed, or two callers who see the same trouble would go back twice.
+
     Attributes:
         to: the version to go back to; None finds it.
-        expected: the version that the caller believes is in production; another one refuses the request.
+        expected: the version that the caller wants to leave: the one whose release has traffic, else the one in
+            production. Another one refuses the request.
     """
 
     to: int | None = None
@@ -115,13 +138,18 @@ class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rollback did; `left` and `now` are equal when there was nothing to do."""
+    """What a rollback did, or would do; `left` and `now` are equal when there is nothing to do."""
 
     model: str
     left: int | None
     now: int | None
+    """None when nothing was in production before: the model is served no more."""
     release_id: str | None = None
-    """The release that it ended, if one was open."""
+    """The release that it ends, if one is open."""
+    resident: bool = True
+    """Whether gateways hold the version already and switch at once; else they load it first, and then switch."""
+    sequence: int | None = None
+    """Place of the new route in the order of all; a gateway that has applied it answers with the version."""
 
 
 # -- gates and staging --------------------------------------------------------------------------------------
@@ -148,9 +176,14 @@ class GatesRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatesResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of evidence for each gate, in order."""
+    """One piece of evidence for each gate, in order.
+
+    Attributes:
+        evaluation_digest: names the rows that they were judged on, so that their reuse can be counted.
+    """
 
     evidence: tuple[Evidence, ...]
+    evaluation_digest: str = ""
 
 
 class StagingRequest(msgspec.Struct, frozen=True, kw_only=True):

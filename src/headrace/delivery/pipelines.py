@@ -19,7 +19,7 @@ from headrace.delivery.nouns import (
     TrainRequest,
     TrainResult,
 )
-from headrace.errors import NotFound
+from headrace.errors import NotFound, PolicyRefused
 from headrace.features import catalog
 from headrace.features.nouns import ObjectKind
 from headrace.kernel import business_time, events, jobs
@@ -226,7 +226,10 @@ def _open(tx: Tx, pipeline: Pipeline, version: Version) -> tuple[str | None, str
             f"registered version {version.number}; release {present.id} of version {present.number} is open",
         )
     asked = OpenRelease(model=pipeline.model, number=version.number, cohort=pipeline.cohort)
-    release = releases.open_release(tx, asked, pipeline_id=pipeline.id)
+    try:
+        release = releases.open_release(tx, asked, pipeline_id=pipeline.id)
+    except PolicyRefused as refusal:  # raised before anything is written
+        return None, f"registered version {version.number}; its release was not opened: {refusal.message}"
     return release.id, f"registered version {version.number} and opened its release"
 
 

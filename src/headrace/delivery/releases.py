@@ -5,9 +5,11 @@ approval, a route for the gateways, a stage in the registry. A crash therefore l
 twice.
 """
 
+from functools import partial
+
 import msgspec
 
-from headrace.delivery import effects, policies, tables
+from headrace.delivery import clearance, effects, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     Abort,
@@ -28,13 +30,13 @@ from headrace.delivery.machine import (
     evolve,
 )
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
-from headrace.errors import Conflict, InternalError, NotFound
-from headrace.kernel import events
+from headrace.errors import Conflict, HeadraceError, InternalError, NotFound, PolicyRefused
+from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import models, stages, versions
+from headrace.registry import governed, models, stages, versions
 from headrace.registry.nouns import Stage
 
 APPROVAL_EVENTS = ("registry.approval_granted", "registry.approval_refused")
@@ -46,6 +48,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     Raises:
         NotFound: there is no such version.
         Conflict: another version of the model is on its way, or this one is in production.
+        PolicyRefused: a policy of the stage Production keeps the caller from it.
     """
     version = versions.get(tx, asked.model, asked.number)
     present = tables.open_release(tx, asked.model, lock=True)
@@ -65,9 +68,11 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     champion = stages.production(tx, asked.model)
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     declared = policies.of_model(tx, asked.model)
-    before = None if champion is None else tables.completed_release(tx, asked.model, champion.number)
+    before = None
+    if champion is not None:
+        before = tables.completed_release(tx, asked.model, champion.number, champion.digest)
     policy = stricter(declared, None if before is None else before.declared or before.policy)
-    opening = Open(plan=plan_of(policy, first=champion is None))
+    opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
     happened = decide(None, opening)
     release = Release(
         id=new_id("rel"),
@@ -85,6 +90,8 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         updated_at=tx.now,
     )
     tables.add_release(tx, release)
+    for number in {release.number, release.champion} - {None}:
+        pins.pin(tx, f"version/{release.model}/{number}", _holder(release), "its release is open")
     return _carry_out(tx, release, None, happened)
 
 
@@ -104,9 +111,29 @@ def execute(tx: Tx, release_id: str, command: Command) -> Release:
     Raises:
         NotFound: there is no such release.
         Conflict: the release is in a phase in which the command makes no sense.
+        PolicyRefused: it is to be promoted by a person, and a policy asks for what is not there.
     """
     release = get(tx, release_id, lock=True)
-    return _carry_out(tx, release, release.state, decide(release.state, command))
+    wanted = decide(release.state, command)
+    happened = clearance.held(tx, release, release.state, wanted)
+    if happened != wanted and isinstance(command, Promote):
+        refusal = clearance.refusal(tx, release)
+        refusal.aftermath = partial(_hold, release_id, command, refusal)
+        raise refusal
+    return _carry_out(tx, release, release.state, happened)
+
+
+def _hold(release_id: str, command: Command, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
+    """What is left of a promotion that was refused: the release stands still, and asks again for its approval."""
+    release = get(tx, release_id, lock=True)
+    held = clearance.held(tx, release, release.state, decide(release.state, command))
+    changed = _carry_out(tx, release, release.state, held)
+    if not changed.state.approval_open:
+        return refusal
+    approval = clearance.ask(tx, changed)
+    return type(refusal)(
+        refusal.message, where=refusal.where, fix=governed.how_to_grant(address, approval, changed.reason)
+    )
 
 
 def command(tx: Tx, release_id: str, asked: ReleaseCommand) -> Release:
@@ -141,7 +168,7 @@ def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: 
 def on_approval_decided(tx: Tx, event: Event) -> None:
     """Take the answer to a release's request for approval."""
     release_id = event.payload.get("release_id")
-    if not release_id:
+    if not release_id or not event.payload.get("complete", True):
         return
     granted = event.type == "registry.approval_granted"
     reason = str(event.payload.get("reason", ""))
@@ -167,7 +194,13 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
         tables.put_release(tx, release, completed_seq=event.seq if completed else None)
         effects.carry_out(tx, release, before, after)
         before = after
+    if release.state.final and happened:
+        pins.release(tx, _holder(release))
     return release
+
+
+def _holder(release: Release) -> str:
+    return f"release/{release.id}"
 
 
 def _kind(happening: Happening) -> str:

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 
-from headrace.delivery import apply, pipelines, releases, rollback
+from headrace.delivery import apply, history, pipelines, releases, rollback
 from headrace.delivery.nouns import (
     OpenRelease,
     Pipeline,
@@ -16,6 +16,7 @@ from headrace.delivery.nouns import (
     Project,
     Release,
     ReleaseCommand,
+    ReleaseHistory,
     ReportStage,
     Rollback,
     RollbackRequest,
@@ -104,6 +105,14 @@ async def get_release(release_id: FromPath[str], transactions: NamedDependency[T
     return await transactions.read(lambda tx: releases.get(tx, release_id))
 
 
+@get("/api/v1/releases/{release_id:str}/history")
+async def get_release_history(
+    release_id: FromPath[str], transactions: NamedDependency[Transactions]
+) -> ReleaseHistory:
+    """What happened to a release, told again from its events alone, and whether that is what is stored."""
+    return await transactions.read(lambda tx: history.of_release(tx, release_id))
+
+
 @post("/api/v1/releases/{release_id:str}/commands", status_code=HTTP_200_OK)
 async def command_release(
     release_id: FromPath[str], data: JSONBody[ReleaseCommand], transactions: NamedDependency[Transactions]
@@ -116,8 +125,14 @@ async def command_release(
 async def roll_back_model(
     name: FromPath[str], data: JSONBody[RollbackRequest], transactions: NamedDependency[Transactions]
 ) -> Rollback:
-    """Return a model to the last version whose release completed."""
+    """Return a model to an earlier version, if the one to be left still has the traffic; safe to repeat."""
     return await transactions.write(lambda tx: rollback.roll_back(tx, name, data))
+
+
+@get("/api/v1/models/{name:str}/rollback")
+async def look_at_rollback(name: FromPath[str], transactions: NamedDependency[Transactions]) -> Rollback:
+    """What a rollback would do now: the version that it would leave, and the one that it would go to."""
+    return await transactions.read(lambda tx: rollback.look(tx, name))
 
 
 HANDLERS = [
@@ -131,7 +146,9 @@ HANDLERS = [
     open_release,
     list_releases,
     get_release,
+    get_release_history,
     command_release,
+    look_at_rollback,
     roll_back_model,
 ]
 
@@ -146,6 +163,8 @@ AUTHORIZATION = {
     "POST /api/v1/releases": Role.DEVELOPER,
     "GET /api/v1/releases": Role.VIEWER,
     "GET /api/v1/releases/{release_id}": Role.VIEWER,
+    "GET /api/v1/releases/{release_id}/history": Role.VIEWER,
     "POST /api/v1/releases/{release_id}/commands": Role.OPERATOR,
+    "GET /api/v1/models/{name}/rollback": Role.VIEWER,
     "POST /api/v1/models/{name}/rollback": Role.OPERATOR,
 }

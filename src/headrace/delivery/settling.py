@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.delivery import pipelines, releases, retraining
+from headrace.delivery import holdouts, pipelines, releases, retraining
 from headrace.delivery.kinds import GATES, STAGING, TRAIN
 from headrace.delivery.machine import ReportGates, ReportStaging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest, StagingResult
@@ -16,11 +16,22 @@ from headrace.registry.nouns import Evidence
 def settle_gates(tx: Tx, job: Job, result: GatesResult) -> None:
     """Record every gate's evidence; the release goes on only if each of them passes."""
     request = msgspec.json.decode(job.payload, type=GatesRequest)
-    kept = [_record(tx, found, request.release_id, request.attempt) for found in result.evidence]
+    kept = [_record(tx, found, request.release_id, request.attempt) for found in _noted(tx, request, result)]
     failing = [found for found in kept if not found.verdict.passes]
     passed = not failing and len(kept) == len(request.gates)
     reason = "; ".join(found.summary or found.name for found in (failing or kept))
     releases.execute(tx, request.release_id, ReportGates(attempt=request.attempt, passed=passed, reason=reason))
+
+
+def _noted(tx: Tx, request: GatesRequest, result: GatesResult) -> list[Evidence]:
+    """The evidence, with how often its rows have been used."""
+    if not result.evaluation_digest:
+        return list(result.evidence)
+    uses = holdouts.use(tx, request.candidate.model, result.evaluation_digest, request.release_id)
+    warn_after = releases.get(tx, request.release_id).policy.holdout_uses
+    return [
+        holdouts.noted(found, result.evaluation_digest, uses, warn_after=warn_after) for found in result.evidence
+    ]
 
 
 def fail_gates(tx: Tx, job: Job, error: str) -> None:

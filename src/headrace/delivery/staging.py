@@ -28,6 +28,8 @@ BATCH_ROWS = 100
 LOAD_PATIENCE_S = 60.0
 LOOK_EVERY_S = 0.2
 CALL_TIMEOUT_S = 30.0
+AWAY = (404, 503)
+"""What a gateway that was started again answers until it has loaded the version."""
 SILENT_FOR = timedelta(seconds=5)
 """A gateway that is so far behind the others has gone; it reports each second."""
 
@@ -101,12 +103,12 @@ def replay(client: httpx.Client, version: ServedVersion, rows: Rows) -> Replayed
         try:
             response = client.post(path, content=body, headers={"Content-Type": "application/json"})
             predictions = _predictions(response, len(batch))
-        except httpx.ConnectError as error:
-            raise Unavailable("the gateway cannot be reached", where=str(client.base_url)) from error
-        except (httpx.HTTPError, msgspec.MsgspecError, InvalidInput) as error:
+        except (httpx.ReadTimeout, msgspec.MsgspecError, InvalidInput) as error:
             failures += len(batch)
             first_failure = first_failure or str(error)
             continue
+        except httpx.TransportError as error:  # a gateway that died is no fault of the version
+            raise Unavailable("the gateway cannot be reached", where=str(client.base_url)) from error
         answers[start : start + len(batch)] = predictions
     return Replayed(answers=answers, failures=failures, first_failure=first_failure)
 
@@ -171,6 +173,8 @@ class _Answer(msgspec.Struct):
 
 
 def _predictions(response: httpx.Response, rows: int) -> Floats:
+    if response.status_code in AWAY:
+        raise Unavailable("the gateway holds the version no more", where=str(response.url.path))
     if response.status_code != httpx.codes.OK:
         raise InvalidInput(f"HTTP {response.status_code}: {response.text[:300]}", where="gateway")
     predictions = msgspec.json.decode(response.content, type=_Answer).predictions

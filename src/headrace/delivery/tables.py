@@ -1,7 +1,7 @@
 """Delivery's tables and every statement on them."""
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -23,7 +23,9 @@ releases = sa.Table(
     sa.Column("phase", sa.String(32), nullable=False),
     sa.Column("is_open", sa.Boolean, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("digest", sa.String(80), nullable=False),  # of the version: a number may name other bytes one day
     sa.Column("completed_seq", sa.BigInteger, nullable=True),  # orders the completed ones: the way back
+    sa.Column("undone", sa.Boolean, nullable=False),  # completed, and later rolled back
     sa.Column("document", Document, nullable=False),
     sa.Index("ix_delivery_releases_model", "workspace", "model", "opened_at"),
     sa.Index("ix_delivery_releases_is_open", "workspace", "is_open"),
@@ -92,6 +94,8 @@ def add_release(tx: Tx, release: Release) -> None:
             id=release.id,
             model=release.model,
             number=release.number,
+            digest=release.digest,
+            undone=False,
             opened_at=release.opened_at,
             **_release_columns(release),
         )
@@ -153,35 +157,56 @@ def list_releases(
     return tuple(_decoded(document, Release) for document in tx.execute(query).scalars())
 
 
-def completed_numbers(tx: Tx, model: str) -> tuple[int, ...]:
-    """The versions whose release completed, the latest first; one that completed twice stands twice."""
+class Completed(NamedTuple):
+    """A release that completed: a place on the way back.
+
+    Attributes:
+        digest: of the version's files, since a model that was deleted and made again counts from 1 again.
+        seq: of the event that completed it.
+        undone: whether a rollback has led past it since.
+    """
+
+    number: int
+    digest: str
+    seq: int
+    undone: bool
+
+
+def completed(tx: Tx, model: str) -> tuple[Completed, ...]:
+    """The releases of a model that completed, the latest first; a version may be there more than once."""
     query = (
-        sa.select(releases.c.number)
-        .where(
-            releases.c.workspace == tx.workspace,
-            releases.c.model == model,
-            releases.c.phase == Phase.COMPLETED.value,
-        )
+        sa.select(releases.c.number, releases.c.digest, releases.c.completed_seq, releases.c.undone)
+        .where(_completed(tx, model))
         .order_by(releases.c.completed_seq.desc())
     )
-    return tuple(tx.execute(query).scalars())
+    return tuple(Completed(row.number, row.digest, row.completed_seq, row.undone) for row in tx.execute(query))
 
 
-def completed_release(tx: Tx, model: str, number: int) -> Release | None:
-    """The last completed release of one version."""
+def stand_at(tx: Tx, model: str, seq: int) -> None:
+    """Let the way back end with the release that completed at `seq`: what completed later is undone."""
+    mine = sa.update(releases).where(_completed(tx, model))
+    tx.execute(mine.where(releases.c.completed_seq > seq).values(undone=True))
+    tx.execute(mine.where(releases.c.completed_seq == seq).values(undone=False))
+
+
+def completed_release(tx: Tx, model: str, number: int, digest: str) -> Release | None:
+    """The last completed release of one version, if that had the same bytes."""
     query = (
         sa.select(releases.c.document)
-        .where(
-            releases.c.workspace == tx.workspace,
-            releases.c.model == model,
-            releases.c.number == number,
-            releases.c.phase == Phase.COMPLETED.value,
-        )
+        .where(_completed(tx, model), releases.c.number == number, releases.c.digest == digest)
         .order_by(releases.c.completed_seq.desc())
         .limit(1)
     )
     document = tx.execute(query).scalars().first()
     return None if document is None else _decoded(document, Release)
+
+
+def _completed(tx: Tx, model: str) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        releases.c.workspace == tx.workspace,
+        releases.c.model == model,
+        releases.c.phase == Phase.COMPLETED.value,
+    )
 
 
 # -- pipelines ----------------------------------------------------------------------------------------------
@@ -300,3 +325,39 @@ def project_of_model(tx: Tx, model: str) -> Project | None:
     )
     name = tx.execute(query).scalar_one_or_none()
     return None if name is None else find_project(tx, name)
+
+
+# -- hold-outs ----------------------------------------------------------------------------------------------
+
+holdout_uses = sa.Table(
+    "delivery_holdout_uses",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("evaluation", sa.String(80), primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),
+    sa.Column("used_at", Instant, nullable=False),
+)
+# kept apart from the evidence, so that a use is counted when the version and its evidence are gone
+
+
+def add_holdout_use(tx: Tx, model: str, evaluation: str, release_id: str) -> None:
+    """Remember that a release was judged on these rows; once, however often it is said."""
+    statement = insert(tx, holdout_uses).values(
+        workspace=tx.workspace, model=model, evaluation=evaluation, release_id=release_id, used_at=tx.now
+    )
+    tx.execute(statement.on_conflict_do_nothing())
+
+
+def count_holdout_uses(tx: Tx, model: str, evaluation: str) -> int:
+    """How many releases of a model were judged on these rows."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(holdout_uses)
+        .where(
+            holdout_uses.c.workspace == tx.workspace,
+            holdout_uses.c.model == model,
+            holdout_uses.c.evaluation == evaluation,
+        )
+    )
+    return int(tx.execute(query).scalar_one())

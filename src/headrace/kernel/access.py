@@ -27,8 +27,9 @@ TOKEN_PREFIX = "hdr_"  # noqa: S105 - lets secret scanners recognise a token
 TOKEN_BYTES = 32
 _TOKEN_FORM = re.compile(r"hdr_[A-Za-z0-9_-]{43}\Z")
 _NAME_FORM = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
-_RESERVED = frozenset({"local", "anonymous", "reader", "system"})
-_SYSTEM_NAME = "system-"
+SYSTEM_NAME = "system"
+"""The actor of the platform's own work."""
+_RESERVED = frozenset({"local", "anonymous", "reader", SYSTEM_NAME})
 
 
 class Role(enum.StrEnum):
@@ -117,6 +118,21 @@ def permits(principal: Principal, role: Role) -> bool:
     return role is Role.VIEWER and bool(principal.roles)
 
 
+def acting(tx: Tx) -> Principal:
+    """On whose behalf a transaction acts, with the roles that it has now.
+
+    A name that was never given is code of the platform or of a test, and has no roles.
+    """
+    if tx.actor == LOCAL.id:
+        return msgspec.structs.replace(LOCAL, workspace=tx.workspace)
+    if tx.actor == SYSTEM_NAME:
+        return Principal(id=SYSTEM_NAME, name=SYSTEM_NAME, roles=(Role.SYSTEM,), workspace=tx.workspace)
+    row = tx.execute(_select(tx).where(principals.c.id == tx.actor)).first()
+    return (
+        Principal(id=tx.actor, name=tx.actor, roles=(), workspace=tx.workspace) if row is None else _principal(row)
+    )
+
+
 def role_named(text: str) -> Role:
     """The role of this name.
 
@@ -145,7 +161,7 @@ def create_principal(tx: Tx, name: str, roles: Iterable[Role]) -> Principal:
             where="name",
             fix="Choose another name, for example ana or ci@build.",
         )
-    if name in _RESERVED or name.startswith(_SYSTEM_NAME):
+    if name in _RESERVED or name.startswith(f"{SYSTEM_NAME}-"):
         raise PolicyRefused(f"the name {name!r} is the platform's own", where="name", fix="Choose another name.")
     given = _assignable(roles)
     if not given:

@@ -2,7 +2,12 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+import msgspec
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time in a request: with its offset from UTC, since without one it is another time at each place."""
 
 
 @runtime_checkable  # Litestar checks what it injects

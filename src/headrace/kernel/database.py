@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from headrace.errors import InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, PermissionRefused
+from headrace.kernel.bells import Bell
 
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ class Tx:
         dialect: "sqlite" or "postgresql".
     """
 
-    __slots__ = ("_callbacks", "_connection", "actor", "dialect", "now", "workspace")
+    __slots__ = ("_bell", "_callbacks", "_connection", "actor", "dialect", "now", "workspace")
 
     def __init__(
         self,
@@ -44,9 +46,11 @@ class Tx:
         actor: str,
         workspace: str,
         callbacks: list[Callable[[], None]],
+        bell: Bell,
     ) -> None:
         self._connection = connection
         self._callbacks = callbacks
+        self._bell = bell
         self.now = now
         self.actor = actor
         self.workspace = workspace
@@ -62,6 +66,10 @@ class Tx:
             return self._connection.execute(statement, parameters)
         except _UNFIT as error:
             raise _unfit() from error
+        except sa.exc.StatementError as error:
+            if isinstance(error.orig, InvalidInput):  # the type of a column refused it
+                raise error.orig from error
+            raise
 
     def execute_driver(self, text: str, parameters: Any, *, many: bool = False) -> Any:
         """Hand a text to the driver as it is, for `kernel.prepared` alone; returns the driver's cursor.
@@ -106,13 +114,44 @@ class Tx:
         """Call `callback` once the transaction is durable; never when it is rolled back."""
         self._callbacks.append(callback)
 
+    def ring(self, topic: str) -> None:
+        """Wake who waits on `topic` in this process, once the transaction is durable."""
+        self._callbacks.append(partial(self._bell.ring, topic))
+
+    def apart(self, work: Callable[["Tx"], T]) -> T:
+        """Run a part of the transaction that can fail by itself: what it wrote is then undone, and nothing else.
+
+        For loops over what belongs to many: one that cannot be served must not hold up the others.
+        """
+        callbacks = len(self._callbacks)
+        self._connection.exec_driver_sql("SAVEPOINT apart")
+        try:
+            result = work(self)
+        except BaseException:
+            del self._callbacks[callbacks:]
+            self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT apart")
+            self._connection.exec_driver_sql("RELEASE SAVEPOINT apart")
+            raise
+        self._connection.exec_driver_sql("RELEASE SAVEPOINT apart")
+        return result
+
     def acting_as(self, actor: str) -> "Tx":
         """The same transaction on behalf of another actor, for work that settles what somebody else asked for."""
-        return Tx(self._connection, now=self.now, actor=actor, workspace=self.workspace, callbacks=self._callbacks)
+        return self._like(actor, self.workspace)
 
     def within(self, workspace: str) -> "Tx":
         """The same transaction in another workspace, for loops that serve all of them."""
-        return Tx(self._connection, now=self.now, actor=self.actor, workspace=workspace, callbacks=self._callbacks)
+        return self._like(self.actor, workspace)
+
+    def _like(self, actor: str, workspace: str) -> "Tx":
+        return Tx(
+            self._connection,
+            now=self.now,
+            actor=actor,
+            workspace=workspace,
+            callbacks=self._callbacks,
+            bell=self._bell,
+        )
 
 
 class Database(Protocol):
@@ -123,7 +162,12 @@ class Database(Protocol):
     Atomicity: a work that raises leaves nothing behind and does not disturb others committed with it.
     Errors: what the work raises is raised to its caller unchanged; a database that cannot write raises
     `Unavailable`, and then nothing of the work was kept.
+
+    Attributes:
+        bell: rung by `Tx.ring` after commits of this process.
     """
+
+    bell: Bell
 
     def submit(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> Future[T]:
         """Queue `work` for the writer."""
@@ -142,17 +186,42 @@ class Database(Protocol):
         ...
 
 
+def nowhere() -> str:
+    """The address of a platform that nobody called over HTTP."""
+    return ""
+
+
+def _afterwards(refusal: PermissionRefused, address: Callable[[], str]) -> Callable[[Tx], HeadraceError]:
+    """What follows a refused attempt; a refusal without an aftermath is answered with as it is."""
+    aftermath = refusal.aftermath
+    if aftermath is None:
+        raise refusal
+    return lambda tx: aftermath(tx, address())
+
+
 class Blocking:
     """A database on behalf of one principal in one workspace, for code in a thread of its own."""
 
-    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        address: Callable[[], str] = nowhere,
+    ) -> None:
         self._database = database
         self._actor = actor
         self._workspace = workspace
+        self._address = address
 
     def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction; returns when it is durable."""
-        return self._database.write(work, actor=self._actor, workspace=self._workspace)
+        """Run `work` in a transaction; returns when it is durable. A refused attempt has its aftermath."""
+        try:
+            return self._database.write(work, actor=self._actor, workspace=self._workspace)
+        except PermissionRefused as refusal:
+            follow = _afterwards(refusal, self._address)
+        raise self._database.write(follow, actor=self._actor, workspace=self._workspace)
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot."""
@@ -160,20 +229,45 @@ class Blocking:
 
 
 class Transactions:
-    """A database bound to one principal and workspace: what routes are given."""
+    """A database bound to one principal and workspace: what routes are given.
 
-    def __init__(self, database: Database, *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+    Attributes:
+        actor: id of the principal.
+        workspace: where it acts.
+        address: tells under which address the platform was called, for links in answers.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        address: Callable[[], str] = nowhere,
+    ) -> None:
         self._database = database
         self.actor = actor
         self.workspace = workspace
+        self.address = address
 
     @property
     def blocking(self) -> Blocking:
         """The same for a thread."""
-        return Blocking(self._database, actor=self.actor, workspace=self.workspace)
+        return Blocking(self._database, actor=self.actor, workspace=self.workspace, address=self.address)
+
+    def acting_as(self, actor: str, workspace: str) -> "Transactions":
+        """The same on behalf of another principal, whom a proof other than a login names."""
+        return Transactions(self._database, actor=actor, workspace=workspace, address=self.address)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction; returns when it is durable."""
+        """Run `work` in a transaction; returns when it is durable. A refused attempt has its aftermath."""
+        try:
+            return await self._submit(work)
+        except PermissionRefused as refusal:
+            follow = _afterwards(refusal, self.address)
+        raise await self._submit(follow)
+
+    async def _submit(self, work: Callable[[Tx], T]) -> T:
         future = self._database.submit(work, actor=self.actor, workspace=self.workspace)
         return await asyncio.wrap_future(future)
 

@@ -132,11 +132,15 @@ def after(tx: Tx, seq: int, *, types: Sequence[str] | None = None, limit: int = 
     return [_event(row) for row in tx.execute(statement)]
 
 
-def of_subject(tx: Tx, subject: str, *, limit: int = 1000) -> list[Event]:
-    """The history of one object in this workspace, oldest first."""
+def of_subject(tx: Tx, subject: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    """The history of one object in this workspace, oldest first, from after an event on."""
     statement = (
         sa.select(tables.events)
-        .where(tables.events.c.subject == subject, tables.events.c.workspace == tx.workspace)
+        .where(
+            tables.events.c.subject == subject,
+            tables.events.c.workspace == tx.workspace,
+            tables.events.c.seq > after,
+        )
         .order_by(tables.events.c.seq)
         .limit(limit)
     )

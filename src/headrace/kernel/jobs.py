@@ -5,8 +5,10 @@ renews by heartbeats. Its result is settled in one transaction with the job's co
 holds, so that work happens at least once and its effect exactly once.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -16,14 +18,19 @@ from headrace.errors import InvalidInput, LeaseLost, NotFound
 from headrace.kernel import business_time, events
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.ids import new_hex, new_id
+from headrace.kernel.schema import to_microseconds
 from headrace.kernel.tables import jobs
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 
+_LOG = logging.getLogger(__name__)
+
 QUEUED, LEASED, DONE, FAILED = "queued", "leased", "done", "failed"
 
 FIRST_RETRY = timedelta(seconds=1)
+SANE_LEASES = 2
+"""A lease that ends later than so many leases from now was given before the clock was set back."""
 LONGEST_RETRY = timedelta(minutes=5)
 ERROR_LENGTH = 4000
 
@@ -272,10 +279,19 @@ def expire(tx: Tx, handlings: Mapping[str, Handling]) -> int:
     A kind that this program no longer has ends without its handler, and holds up nobody else.
     """
     spent = [row.id for row in tx.execute(sa.select(jobs.c.id).where(_spent(tx)))]
+    ended = 0
     for job_id in spent:
-        job = get(tx, job_id)
-        _give_up(tx, handlings.get(job.kind), job, f"the worker {job.leased_by} did not answer any more")
-    return len(spent)
+        try:
+            tx.apart(partial(_expire, handlings=handlings, job_id=job_id))
+            ended += 1
+        except Exception:  # noqa: BLE001 - it is tried again at every look, and must not hold up the others
+            _LOG.exception("the failure of job %s could not be handled", job_id)
+    return ended
+
+
+def _expire(tx: Tx, handlings: Mapping[str, Handling], job_id: str) -> None:
+    job = get(tx, job_id)
+    _give_up(tx, handlings.get(job.kind), job, f"the worker {job.leased_by} did not answer any more")
 
 
 def abandon(tx: Tx, worker: str) -> int:
@@ -335,12 +351,13 @@ def _claimable(tx: Tx, kinds: Sequence[str]) -> sa.ColumnElement[bool]:
         earlier.c.state.in_([QUEUED, LEASED]),
         earlier.c.seq < jobs.c.seq,
     )
+    set_back = sa.and_(jobs.c.attempt > 0, jobs.c.not_before > tx.now + LONGEST_RETRY)
     due = sa.and_(
-        sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= tx.now),
+        sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= tx.now, set_back),
         sa.or_(jobs.c.not_before_business.is_(None), jobs.c.not_before_business <= business_time.business_now(tx)),
         sa.or_(jobs.c.lane.is_(None), sa.not_(blocked)),
     )
-    lapsed = sa.and_(jobs.c.state == LEASED, jobs.c.leased_until < tx.now, jobs.c.attempt < jobs.c.max_attempts)
+    lapsed = sa.and_(jobs.c.state == LEASED, _silent(tx), jobs.c.attempt < jobs.c.max_attempts)
     return sa.and_(
         jobs.c.workspace == tx.workspace,
         jobs.c.kind.in_(kinds),
@@ -353,9 +370,16 @@ def _spent(tx: Tx) -> sa.ColumnElement[bool]:
     return sa.and_(
         jobs.c.workspace == tx.workspace,
         jobs.c.state == LEASED,
-        jobs.c.leased_until < tx.now,
+        _silent(tx),
         jobs.c.attempt >= jobs.c.max_attempts,
     )
+
+
+def _silent(tx: Tx) -> sa.ColumnElement[bool]:
+    """The lease is over, or ends so late that the clock must have been set back since it was given."""
+    ends = sa.type_coerce(jobs.c.leased_until, sa.BigInteger)
+    latest = to_microseconds(tx.now) + jobs.c.lease_s * (SANE_LEASES * 1_000_000)
+    return sa.or_(jobs.c.leased_until < tx.now, ends > latest)
 
 
 def _held(tx: Tx, job_id: str, lease: str) -> Job:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from headrace.errors import MissingExtra, Unavailable
+from headrace.kernel.bells import Bell
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
 from headrace.kernel.writer import GroupWriter
@@ -34,11 +35,12 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        self.bell = Bell()
         self._clock = clock or SystemClock()
         address = sqlalchemy_url(url)
         self._write_engine = _engine(address, pool_size=1, max_overflow=1)
         self._read_engine = _engine(address, pool_size=8, max_overflow=24, pool_pre_ping=True)
-        self._writer = GroupWriter(_Connector(self._write_engine), self._clock)
+        self._writer = GroupWriter(_Connector(self._write_engine), self._clock, self.bell)
 
     def submit(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> "Future[T]":
         """Queue `work` for the writer thread."""
@@ -59,7 +61,8 @@ class PostgresDatabase:
         with connection:
             connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                return work(Tx(connection, now=self._clock.now(), actor=actor, workspace=workspace, callbacks=[]))
+                now = self._clock.now()
+                return work(Tx(connection, now=now, actor=actor, workspace=workspace, callbacks=[], bell=self.bell))
             finally:
                 if not connection.invalidated:
                     connection.exec_driver_sql("ROLLBACK")
@@ -80,6 +83,7 @@ def _engine(address: sa.URL, **options: Any) -> sa.Engine:
     try:
         return sa.create_engine(
             address,
+            hide_parameters=True,  # what was logged is in no error, and so in no log
             isolation_level="AUTOCOMMIT",  # transactions are opened by hand
             execution_options={"preserve_rowcount": True},  # of an INSERT too, which may have met a conflict
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "headrace"},

@@ -65,9 +65,12 @@ def normalized(location: str) -> str:
         InvalidInput: it is no location.
         NotServed: it is of a kind that is not served.
     """
-    parts = urlsplit(location)
-    if len(location) > LOCATION_LIMIT or any(ord(character) < 32 for character in location):
+    if len(location) > LOCATION_LIMIT or any(ord(character) < 32 for character in unquote(location)):
         raise _refused(location, f"a location has at most {LOCATION_LIMIT} plain characters")
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:  # such as half of an IPv6 address
+        raise _refused(location, "this is no address") from error
     if parts.query or parts.fragment:
         raise _refused(location, "a location has neither a query nor a fragment")
     if parts.username is not None or parts.password is not None:
@@ -190,6 +193,8 @@ def _mapped(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except (ObjectNotFoundError, FileNotFoundError, NotADirectoryError) as error:
             raise _missing(str(args[1])) from error
+        except IsADirectoryError as error:
+            raise InvalidInput("a folder has this path", where=f"path {str(args[1])[:100]!r}") from error
         except (BaseError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.ELOOP:  # a link, which is not followed
                 raise _missing(str(args[1])) from error

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from headrace.errors import InvalidInput
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -16,11 +18,23 @@ NAMING = {
 metadata = sa.MetaData(naming_convention=NAMING)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC) - _EPOCH
+_LAST = datetime.max.replace(tzinfo=UTC) - _EPOCH
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC of an aware datetime, exactly."""
-    delta = moment - _EPOCH
+    """Microseconds since 1970-01-01 UTC of an aware datetime, exactly.
+
+    Raises:
+        InvalidInput: it does not say its offset from UTC, or in UTC it is not in the years 1 to 9999.
+    """
+    try:
+        delta = moment - _EPOCH
+    except TypeError as error:
+        fix = "Write for example 2026-01-31T12:00:00Z."
+        raise InvalidInput("a time needs its offset from UTC", where=f"time {moment}", fix=fix) from error
+    if not _FIRST <= delta <= _LAST:  # it could be stored, but never be read again
+        raise InvalidInput("a time is in the years 1 to 9999", where=f"time {moment}")
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
@@ -37,7 +51,7 @@ class Instant(sa.types.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
-        """Encode an aware datetime; a naive one is a defect of the caller."""
+        """Encode an aware datetime."""
         return None if value is None else to_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
+from headrace.kernel.bells import Bell
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
 from headrace.kernel.writer import GroupWriter
@@ -33,12 +34,13 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, clock: Clock | None = None, synchronous: str = "FULL") -> None:
         self.path = path
+        self.bell = Bell()
         self._clock = clock or SystemClock()
         self._write_engine = self._engine(synchronous, query_only=False)
         self._read_engine = self._engine(synchronous, query_only=True)
         with self._write_engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        self._writer = GroupWriter(_Connector(self._write_engine), self._clock)
+        self._writer = GroupWriter(_Connector(self._write_engine), self._clock, self.bell)
 
     def submit(self, work: Callable[[Tx], T], *, actor: str, workspace: str = DEFAULT_WORKSPACE) -> "Future[T]":
         """Queue `work` for the writer thread."""
@@ -53,7 +55,8 @@ class SqliteDatabase:
         with self._read_engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
-                return work(Tx(connection, now=self._clock.now(), actor=actor, workspace=workspace, callbacks=[]))
+                now = self._clock.now()
+                return work(Tx(connection, now=now, actor=actor, workspace=workspace, callbacks=[], bell=self.bell))
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
@@ -66,6 +69,7 @@ class SqliteDatabase:
     def _engine(self, synchronous: str, *, query_only: bool) -> sa.Engine:
         engine = sa.create_engine(
             f"sqlite:///{self.path}",
+            hide_parameters=True,  # what was logged is in no error, and so in no log
             isolation_level="AUTOCOMMIT",  # transactions are opened by hand: BEGIN IMMEDIATE, savepoints
             poolclass=QueuePool,
             pool_size=1 if not query_only else 8,

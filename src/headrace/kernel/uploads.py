@@ -3,12 +3,19 @@
 from collections.abc import AsyncIterable, Callable, Iterator
 from typing import TypeVar
 
+import anyio
 import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from headrace.errors import InvalidInput, TooLarge
 
 T = TypeVar("T")
+
+UPLOADS_AT_ONCE = 64
+"""A thread each, but not of those that everything else takes turns on: a client may send as slowly as it likes."""
+
+_turns: RunVar[anyio.CapacityLimiter] = RunVar("turns of uploads")
 
 HUNG_UP = "client disconnected prematurely"
 """How the HTTP library says, with status 500, that a body ended before its end; it has no class for that."""
@@ -47,4 +54,9 @@ async def receive(body: AsyncIterable[bytes], store: Callable[[Iterator[bytes]],
                 )
             yield chunk
 
-    return await anyio.to_thread.run_sync(lambda: store(chunks()))
+    try:
+        turns = _turns.get()
+    except LookupError:
+        turns = anyio.CapacityLimiter(UPLOADS_AT_ONCE)
+        _turns.set(turns)
+    return await anyio.to_thread.run_sync(lambda: store(chunks()), limiter=turns)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import sqlalchemy as sa
 
 from headrace.errors import InternalError, Unavailable
+from headrace.kernel.bells import Bell
 from headrace.kernel.clocks import Clock
 from headrace.kernel.database import Tx
 
@@ -60,9 +61,10 @@ class _Outcome(NamedTuple):
 class GroupWriter:
     """Serves `Database.submit` and `Database.write` for one connection."""
 
-    def __init__(self, connector: Connector, clock: Clock) -> None:
+    def __init__(self, connector: Connector, clock: Clock, bell: Bell) -> None:
         self._connector = connector
         self._clock = clock
+        self._bell = bell
         self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._closing = threading.Lock()
@@ -144,7 +146,7 @@ class GroupWriter:
 
     def _run_alone(self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]) -> "_Outcome":
         """Run the only work of a group; with nobody else's to keep, its failure undoes the transaction."""
-        tx = Tx(connection, now=self._clock.now(), actor=work.actor, workspace=work.workspace, callbacks=callbacks)
+        tx = self._tx(connection, work, callbacks)
         try:
             return _Outcome(work, work.run(tx), None)
         except BaseException as failure:
@@ -157,7 +159,7 @@ class GroupWriter:
     def _run(self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]) -> "_Outcome":
         """Run one work in a savepoint, so that its failure does not touch the rest of the group."""
         own: list[Callable[[], None]] = []
-        tx = Tx(connection, now=self._clock.now(), actor=work.actor, workspace=work.workspace, callbacks=own)
+        tx = self._tx(connection, work, own)
         connection.exec_driver_sql("SAVEPOINT work")
         try:
             result = work.run(tx)
@@ -170,6 +172,16 @@ class GroupWriter:
         connection.exec_driver_sql("RELEASE SAVEPOINT work")
         callbacks.extend(own)
         return _Outcome(work, result, None)
+
+    def _tx(self, connection: sa.Connection, work: _Work, callbacks: list[Callable[[], None]]) -> Tx:
+        return Tx(
+            connection,
+            now=self._clock.now(),
+            actor=work.actor,
+            workspace=work.workspace,
+            callbacks=callbacks,
+            bell=self._bell,
+        )
 
     def _abandon(self, connection: sa.Connection) -> sa.Connection | None:
         """Roll back; a connection that cannot even do that is thrown away."""

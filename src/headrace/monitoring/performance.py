@@ -16,9 +16,10 @@ from headrace.monitoring.nouns import Finding, Health
 from headrace.project.monitors import PerformanceMonitor
 from headrace.registry.nouns import Estimate, Version
 from headrace.statistics import comparison
-from headrace.statistics.comparison import LOWER_IS_BETTER, Verdict, non_inferiority
+from headrace.statistics.comparison import Verdict, non_inferiority
 from headrace.statistics.drift import MINIMUM_ROWS
-from headrace.statistics.ranking import Interval
+from headrace.statistics.intervals import Interval, normal_quantile
+from headrace.statistics.metrics import LOWER_IS_BETTER
 
 REGISTERED_CONFIDENCE = 0.95
 """Coverage of the intervals that versions are registered with."""
@@ -44,7 +45,7 @@ def find(
     if registered is None:
         summary = f"version {version.number} was registered without {monitor.metric}"
         return _finding(name, Health.INCONCLUSIVE, summary, rows, details)
-    if rows < MINIMUM_ROWS or not comparison.enough(monitor.metric, cohort.labels):
+    if rows < MINIMUM_ROWS or not comparison.enough(monitor.metric, cohort.labels, cohort.groups):
         return _finding(name, Health.INCONCLUSIVE, f"{told}: too few to tell", rows, details)
     try:
         live = comparison.interval(
@@ -74,10 +75,10 @@ def find(
 
 def _gain(live: Interval, registered: Estimate, monitor: PerformanceMonitor) -> Interval:
     """Live metric less the registered one, positive when better; the two come from different rows."""
-    errors = [live.standard_error or 0.0]
+    # from the intervals' widths: a score interval has one where the estimated error vanishes
+    errors = [(live.high - live.low) / (2.0 * normal_quantile(live.confidence))]
     if registered.low is not None and registered.high is not None:
-        width = 2.0 * float(stats.norm.ppf((1.0 + REGISTERED_CONFIDENCE) / 2.0))
-        errors.append((registered.high - registered.low) / width)
+        errors.append((registered.high - registered.low) / (2.0 * normal_quantile(REGISTERED_CONFIDENCE)))
     error = math.hypot(*errors)
     sign = -1.0 if monitor.metric in LOWER_IS_BETTER else 1.0
     value = sign * (live.value - registered.value)

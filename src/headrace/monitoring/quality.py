@@ -15,8 +15,9 @@ import msgspec
 from headrace.monitoring.nouns import Finding, Health
 from headrace.project.monitors import QualityMonitor
 from headrace.statistics.drift import MINIMUM_ROWS
+from headrace.statistics.intervals import Interval
 from headrace.statistics.profiles import CategoricalCounts, Counts, NumericCounts, Profile
-from headrace.statistics.ranking import Interval, proportion_difference
+from headrace.statistics.proportions import proportion_difference
 
 ALPHA = 0.01
 """The chance that a window without a rise beyond the tolerance raises an alarm."""

@@ -19,6 +19,7 @@ from headrace.errors import HeadraceError, NotFound, ProjectError
 from headrace.project.declaration import Declaration, definition
 from headrace.project.entity import Entity
 from headrace.project.feature_view import FeatureView
+from headrace.project.gates import columns_of
 from headrace.project.label import Label
 from headrace.project.model import Model
 from headrace.project.source import Source
@@ -264,6 +265,10 @@ def _require_declared(project: LoadedProject) -> None:
     for model in project.models:
         declared = model.declaration
         users += [(f"model {model.name}", declared, used) for used in (*declared.features, declared.label)]
+        columns = [column for gate in declared.policy.gates for column in columns_of(gate)]
+        users += [
+            (f"column {column.name}", column, column.source) for column in columns if column.source is not None
+        ]
     for user, place, used in users:
         name: str = used.name  # type: ignore[attr-defined]
         twin = known[type(used)].get(name)

@@ -6,10 +6,16 @@ HIGHER_IS_BETTER = {
     "roc_auc": True,
     "average_precision": True,
     "accuracy": True,
+    "precision": True,
+    "recall": True,
+    "f1": True,
     "log_loss": False,
     "brier": False,
 }
-"""Metrics of a binary model that answers with the probability of class 1; accuracy cuts at 0.5."""
+"""Metrics of a binary model that answers with the probability of class 1."""
+
+OF_DECISIONS = frozenset({"accuracy", "precision", "recall", "f1"})
+"""Metrics of decisions: the probability is cut at a threshold, 0.5 unless it is said."""
 
 
 def require_metric(name: str, *, where: str = "", higher_is_better: bool = False) -> None:

@@ -11,7 +11,7 @@ from headrace.project.checks import Check
 from headrace.project.declaration import Declaration, callers_line
 from headrace.project.feature_view import FeatureView
 from headrace.project.fitted import Fitted
-from headrace.project.gates import Gate
+from headrace.project.gates import Gate, columns_of
 from headrace.project.label import Label
 from headrace.project.monitors import Monitor
 from headrace.project.params import Params
@@ -81,6 +81,7 @@ class ModelDeclaration(Declaration, frozen=True):
                     )
                 seen[name] = view.name
         self._check_columns([*seen, self.label.name])
+        self._check_gates(seen)
         for name, value in self.params.items():
             self._check_name("a parameter", name)
             if value is not None and not isinstance(value, str | int | float | bool):
@@ -94,6 +95,15 @@ class ModelDeclaration(Declaration, frozen=True):
                 self._refuse(
                     f"two columns of the training set would be called {name!r}",
                     fix="Rename the label or the feature of that name.",
+                )
+
+    def _check_gates(self, features: Mapping[str, str]) -> None:
+        for column in (column for gate in self.policy.gates for column in columns_of(gate)):
+            if column.source is None and column.name not in features:
+                raise ProjectError(
+                    f"model {self.name} has no feature {column.name!r} to group rows by",
+                    where=column.declared_at or None,
+                    fix=f'Name a feature, or say where the column is: hr.column("{column.name}", source=...).',
                 )
 
 
@@ -135,6 +145,7 @@ class Model:
         monitors: Sequence[Monitor] = (),
         retrain: Retrain | None = None,
         alerts: Sequence[str] = (),
+        holdout_uses: int = 10,
     ) -> None:
         """Declares how versions of the model reach production and what watches them there."""
         declared_at = callers_line()
@@ -154,6 +165,7 @@ class Model:
             monitors=monitors,
             retrain=retrain,
             alerts=alerts,
+            holdout_uses=holdout_uses,
             declared_at=declared_at,
         )
         self._declaration = structs.replace(self._declaration, policy=policy)

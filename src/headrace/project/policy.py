@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from headrace.project.approval import Approval
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.declaration import Declaration
-from headrace.project.gates import AtLeast, Gate, NotWorseThanProduction
+from headrace.project.gates import GATES, Gate
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
@@ -14,7 +14,7 @@ from headrace.project.staging import Replay
 
 KINDS: dict[str, tuple[type, ...]] = {
     "checks": (SchemaCheck, CompletenessCheck, StableDistributionCheck),
-    "gates": (AtLeast, NotWorseThanProduction),
+    "gates": GATES,
     "monitors": (DriftMonitor, QualityMonitor, PerformanceMonitor),
 }
 """What each list may hold."""
@@ -42,6 +42,8 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         monitors: what is watched in production.
         retrain: which alarms start a new training; None starts none.
         alerts: names of channels in the platform's settings; addresses are secrets and stay there.
+        holdout_uses: after so many releases judged on one and the same rows, the evidence warns of it: who chooses
+            among many on the same rows ends up with one that is lucky there.
     """
 
     checks: Sequence[Check] = ()
@@ -53,6 +55,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     monitors: Sequence[Monitor] = ()
     retrain: Retrain | None = None
     alerts: Sequence[str] = ()
+    holdout_uses: int = 10
 
     def _check(self) -> None:
         for field, kinds in KINDS.items():
@@ -64,6 +67,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         if self.rollout is None:
             self._refuse("a model needs a rollout", fix="Leave rollout out to get the default, hr.Canary().")
         self._check_alerts()
+        self._check_number("holdout_uses", at_least=1, whole=True, fix="Use a number of releases: holdout_uses=10.")
         watched = {monitor.__struct_config__.tag for monitor in self.monitors}
         for trigger in self.retrain.on if self.retrain else ():
             if trigger not in watched:

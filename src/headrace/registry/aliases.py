@@ -5,7 +5,7 @@ import re
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import models, tables, versions
+from headrace.registry import governed, models, tables, versions
 from headrace.registry.nouns import Alias, Version
 
 _NAME = re.compile(r"[\w\-]{1,255}", re.ASCII)
@@ -18,6 +18,7 @@ def set_alias(tx: Tx, model: str, alias: str, number: int) -> Alias:
     Raises:
         InvalidInput: the alias is not a word, or looks like a version number or `latest`.
         NotFound: there is no such version.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
     """
     if not _NAME.fullmatch(alias) or _NUMBER.fullmatch(alias) or alias.lower() == "latest":
         raise InvalidInput(
@@ -25,11 +26,12 @@ def set_alias(tx: Tx, model: str, alias: str, number: int) -> Alias:
         )
     versions.get(tx, model, number)
     found = Alias(model=model, alias=alias, number=number)
-    if found not in tables.list_aliases(tx, model):
+    known = {each.alias: each.number for each in tables.list_aliases(tx, model)}
+    if known.get(alias) != number:
+        allowed = governed.require_alias(tx, model, alias, number)
         tables.put_alias(tx, found)
-        events.append(
-            tx, "registry.alias_set", f"model/{model}", {"model": model, "alias": alias, "number": number}
-        )
+        facts = {"model": model, "alias": alias, "before": known.get(alias), "number": number, "grounds": allowed}
+        events.append(tx, "registry.alias_set", f"model/{model}", facts)
     return found
 
 
@@ -52,8 +54,16 @@ def of_model(tx: Tx, model: str) -> tuple[Alias, ...]:
 
 
 def delete(tx: Tx, model: str, alias: str) -> None:
-    """Remove an alias; one that is not there is no error."""
+    """Remove an alias; one that is not there is no error.
+
+    Raises:
+        NotFound: there is no such model.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
+    """
     models.get(tx, model)
-    if any(known.alias == alias for known in tables.list_aliases(tx, model)):
-        tables.drop_alias(tx, model, alias)
-        events.append(tx, "registry.alias_deleted", f"model/{model}", {"model": model, "alias": alias})
+    for known in tables.list_aliases(tx, model):
+        if known.alias == alias:
+            allowed = governed.require_alias(tx, model, alias, known.number, removed=True)
+            tables.drop_alias(tx, model, alias)
+            facts = {"model": model, "alias": alias, "before": known.number, "grounds": allowed}
+            events.append(tx, "registry.alias_deleted", f"model/{model}", facts)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from headrace.errors import NotFound
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
@@ -38,6 +39,18 @@ def record(tx: Tx, found: Evidence) -> Evidence:
         },
     )
     return kept
+
+
+def get(tx: Tx, evidence_id: str) -> Evidence:
+    """One piece of evidence.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = tables.find_evidence(tx, evidence_id)
+    if found is None:
+        raise NotFound("there is no such evidence", where=f"evidence/{evidence_id}")
+    return found
 
 
 def of_version(tx: Tx, model: str, number: int, *, release_id: str | None = None) -> tuple[Evidence, ...]:

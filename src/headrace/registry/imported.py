@@ -1,10 +1,10 @@
 """The records of registered models that come from another server, and what is here of them."""
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from headrace.kernel.clocks import Moment
 from headrace.registry.nouns import Alias, Model, ModelFile, Stage, Version
 
 
@@ -29,8 +29,8 @@ class ImportVersion(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     signature: dict[str, Any] | None = None
     user: str = ""
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class ImportModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +43,8 @@ class ImportModel(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str = ""
     tags: dict[str, str] = {}
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     versions: tuple[ImportVersion, ...] = ()
     aliases: dict[str, int] = {}
 

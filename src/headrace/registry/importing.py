@@ -5,10 +5,10 @@ As in `tracking.importing`, what is missing is added and what is here stays.
 
 import msgspec
 
-from headrace.errors import HeadraceError, PolicyRefused
+from headrace.errors import HeadraceError, PermissionRefused, PolicyRefused
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
-from headrace.registry import aliases, models, stages, tables
+from headrace.registry import aliases, approvals, models, stages, tables
 from headrace.registry.imported import ImportModel, ImportVersion, ModelHere
 from headrace.registry.nouns import Estimate, Model, ModelFile, Stage, Version, directory_digest
 from headrace.registry.register import check_files
@@ -87,7 +87,10 @@ def _take_version(tx: Tx, name: str, found: ImportVersion) -> list[str]:
     except HeadraceError as problem:
         return [f"version {found.number}: {problem.message}"]
     if found.stage is not Stage.NONE:
-        stages.transition(tx, name, found.number, found.stage, REASON)
+        try:
+            stages.transition(tx, name, found.number, found.stage, REASON)
+        except PermissionRefused as problem:
+            return [f"stage of version {found.number}: {problem.message}"]
         tables.change_times(tx, name, found.number, updated_at=found.updated_at)
     return []
 
@@ -137,6 +140,7 @@ def _fill(tx: Tx, known: Version, files: tuple[ModelFile, ...], found: ImportVer
         known, files=files, digest=directory_digest(files), signature=found.signature, artifact_prefix=found.folder
     )
     tables.fill_version(tx, filled)
+    approvals.void_about(tx, known.model, known.number, "the version got its files")
     _record(tx, filled, found, of_run=False)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from headrace.errors import AlreadyExists, InvalidInput, NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import tables, tables_search
+from headrace.registry import governed, tables, tables_search
 from headrace.registry.nouns import Model, ModelDetails, Stage, Version
 from headrace.tracking import keys
 
@@ -65,6 +65,12 @@ def get(tx: Tx, name: str) -> Model:
     return model
 
 
+def is_delivered(tx: Tx, name: str) -> bool:
+    """Whether a project declares the model, or did."""
+    model = tables.find_model(tx, name)
+    return model is not None and model.declaration is not None
+
+
 def search(tx: Tx, *, contains: str = "", limit: int = 100, after: str = "") -> tuple[Model, ...]:
     """Models by name; `after` is the last name of the page before."""
     return tables.list_models(tx, contains=contains, limit=limit, after=after)
@@ -108,7 +114,13 @@ def archive(tx: Tx, name: str, reason: str) -> Model:
 
 
 def describe(tx: Tx, name: str, *, description: str | None = None, tags: dict[str, str] | None = None) -> Model:
-    """Set the description, or replace the tags, of a model."""
+    """Set the description, or replace the tags, of a model.
+
+    Raises:
+        NotFound: there is no such model.
+        InvalidInput: a tag is not one.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
+    """
     model = get(tx, name)
     values: dict[str, Any] = {}
     if description is not None and description != model.description:
@@ -117,8 +129,11 @@ def describe(tx: Tx, name: str, *, description: str | None = None, tags: dict[st
         check_changed_tags(model.tags, tags)
         values["tags"] = tags
     if values:
+        allowed = governed.require_description(tx, name, 0, values)
         tables.change_model(tx, name, updated_at=tx.now, **values)
-        events.append(tx, "registry.model_described", f"model/{name}", {"model": name, **values})
+        events.append(
+            tx, "registry.model_described", f"model/{name}", {"model": name, **values, "grounds": allowed}
+        )
     return get(tx, name)
 
 

@@ -35,13 +35,24 @@ class Verdict(StrEnum):
 
 
 class ApprovalStatus(StrEnum):
-    """The life of a request for approval; all but REQUESTED are final."""
+    """The life of a request for approval; all but the first two are final."""
 
     REQUESTED = "requested"
+    """Too few have granted it yet."""
     GRANTED = "granted"
+    """Enough have granted it, and what it allows has not been done yet."""
+    USED = "used"
+    """What it allowed was done; it allows nothing more."""
     REFUSED = "refused"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    VOID = "void"
+    """What was asked about is no longer what is there."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether something can still come of it."""
+        return self in {ApprovalStatus.REQUESTED, ApprovalStatus.GRANTED}
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +179,8 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True):
     before: Stage
     after: Stage
     reason: str
+    grounds: str = ""
+    """What allowed it: `approval <id>`, `release <id>`, `rollback`; empty where no policy governs it."""
     actor: str
     at: datetime
     event_seq: int
@@ -191,47 +204,6 @@ class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the version in production."""
 
 
-class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that somebody answers for a version, bound to its digest."""
-
-    id: str
-    model: str
-    number: int
-    digest: str
-    release_id: str | None = None
-    role: str
-    four_eyes: bool
-    excluded: tuple[str, ...]
-    """Principals who may not decide under four eyes: the author and who asked."""
-    status: ApprovalStatus
-    requested_by: str
-    requested_at: datetime
-    expires_at: datetime
-    """Wall time."""
-    decided_by: str | None = None
-    decided_at: datetime | None = None
-    reason: str = ""
-
-
-class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask for; `excluded` adds principals to the version's author and who asks."""
-
-    model: str
-    number: int
-    release_id: str | None = None
-    role: str = "approver"
-    four_eyes: bool = True
-    expires_s: float
-    excluded: tuple[str, ...] = ()
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer to a request for approval."""
-
-    grant: bool
-    reason: str = ""
-
-
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What a gate or a check found, complete enough that anyone can compute it again."""
 
@@ -246,7 +218,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The declaration in short, for people, like `roc_auc at least 0.7`."""
     gate: str = ""
-    """The kind of the declaration, like `not_worse_than_production`; with the metric it is what policies ask for."""
+    """The kind of the declaration, like `not_worse_than_production`; with the metric, what policies ask for."""
     verdict: Verdict
     metric: str | None = None
     value: float | None = None

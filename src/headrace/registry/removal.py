@@ -3,7 +3,7 @@
 from headrace.errors import AlreadyExists, PolicyRefused
 from headrace.kernel import events, pins
 from headrace.kernel.database import Tx
-from headrace.registry import models, stages, tables, versions
+from headrace.registry import approvals, governed, models, stages, tables, versions
 from headrace.registry.nouns import Model, Stage
 
 
@@ -12,7 +12,7 @@ def delete_version(tx: Tx, model: str, number: int) -> None:
 
     Raises:
         NotFound: there is no such version.
-        PolicyRefused: a project delivers the model, or the version is in production.
+        PolicyRefused: a project delivers the model, the version is in production, or a policy forbids it.
         Pinned: something still needs the version.
     """
     version = versions.get(tx, model, number)
@@ -25,11 +25,12 @@ def delete_version(tx: Tx, model: str, number: int) -> None:
             fix="Move another version to Production, or archive this one, first.",
         )
     pins.require_unpinned(tx, subject)
+    allowed = governed.require_deletion(tx, model, number)
+    approvals.void_about(tx, model, number, "the version was deleted")
     tables.delete_versions(tx, model, number)
     pins.release(tx, subject)
-    events.append(
-        tx, "registry.version_deleted", subject, {"model": model, "number": number, "digest": version.digest}
-    )
+    facts = {"model": model, "number": number, "digest": version.digest, "grounds": allowed}
+    events.append(tx, "registry.version_deleted", subject, facts)
 
 
 def delete_model(tx: Tx, name: str) -> None:
@@ -37,7 +38,7 @@ def delete_model(tx: Tx, name: str) -> None:
 
     Raises:
         NotFound: there is no such model.
-        PolicyRefused: a project delivers it, or a version of it is in production.
+        PolicyRefused: a project delivers it, a version of it is in production, or a policy forbids it.
         Pinned: something still needs one of its versions.
     """
     model = models.get(tx, name)
@@ -45,11 +46,14 @@ def delete_model(tx: Tx, name: str) -> None:
     numbers = tables.version_numbers(tx, name)
     for number in numbers:
         pins.require_unpinned(tx, f"version/{name}/{number}")
+    allowed = governed.require_deletion(tx, name)
+    approvals.void_about(tx, name, None, "the model was deleted")
     tables.delete_versions(tx, name)
     tables.delete_model(tx, name)
     for number in numbers:
         pins.release(tx, f"version/{name}/{number}")
-    events.append(tx, "registry.model_deleted", f"model/{name}", {"model": name, "versions": numbers})
+    facts = {"model": name, "versions": numbers, "grounds": allowed}
+    events.append(tx, "registry.model_deleted", f"model/{name}", facts)
 
 
 def rename_model(tx: Tx, name: str, after: str) -> Model:
@@ -59,7 +63,7 @@ def rename_model(tx: Tx, name: str, after: str) -> Model:
         NotFound: there is no such model.
         InvalidInput: the new name is not one.
         AlreadyExists: another model has the new name.
-        PolicyRefused: a project delivers it, or a version of it is in production.
+        PolicyRefused: a project delivers it, a version of it is in production, or a policy forbids it.
     """
     model = models.get(tx, name)
     models.check_name(after)
@@ -69,10 +73,12 @@ def rename_model(tx: Tx, name: str, after: str) -> Model:
     numbers = tables.version_numbers(tx, name)
     for number in numbers:
         pins.require_unpinned(tx, f"version/{name}/{number}")
+    allowed = governed.require_renaming(tx, name, after)
     tables.rename_model(tx, name, after)
     for number in numbers:
         pins.hand_over(tx, f"version/{name}/{number}", f"version/{after}/{number}")
-    events.append(tx, "registry.model_renamed", f"model/{after}", {"before": name, "after": after})
+    facts = {"before": name, "after": after, "grounds": allowed}
+    events.append(tx, "registry.model_renamed", f"model/{after}", facts)
     return models.get(tx, after)
 
 

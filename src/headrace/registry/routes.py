@@ -8,14 +8,10 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from headrace.errors import PermissionRefused
-from headrace.kernel.access import Principal, Role
+from headrace.kernel.access import Role
 from headrace.kernel.database import Transactions, Tx
-from headrace.registry import approvals, evidence, models, register, search, stages, versions
+from headrace.registry import evidence, models, register, search, stages, versions
 from headrace.registry.nouns import (
-    Approval,
-    ApprovalStatus,
-    Decision,
     Evidence,
     Model,
     ModelDetails,
@@ -129,6 +125,12 @@ async def get_evidence(
     return await transactions.read(lambda tx: evidence.of_version(tx, name, number))
 
 
+@get("/api/v1/evidence/{evidence_id:str}")
+async def get_one_evidence(evidence_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Evidence:
+    """One piece of evidence; its scores are a blob."""
+    return await transactions.read(lambda tx: evidence.get(tx, evidence_id))
+
+
 @get("/api/v1/models/{name:str}/history")
 async def get_history(
     name: FromPath[str], transactions: NamedDependency[Transactions], at: FromQuery[datetime | None] = None
@@ -145,39 +147,6 @@ async def get_history(
     return await transactions.read(work)
 
 
-@get("/api/v1/approvals")
-async def list_approvals(
-    transactions: NamedDependency[Transactions],
-    status: FromQuery[ApprovalStatus | None] = None,
-    model: FromQuery[str | None] = None,
-    limit: PageSize = 200,
-) -> tuple[Approval, ...]:
-    """Requests for approval, newest first."""
-    return await transactions.read(lambda tx: approvals.search(tx, status=status, model=model, limit=limit))
-
-
-@get("/api/v1/approvals/{approval_id:str}")
-async def get_approval(approval_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Approval:
-    """One request for approval."""
-    return await transactions.read(lambda tx: approvals.get(tx, approval_id))
-
-
-@post("/api/v1/approvals/{approval_id:str}/decision", status_code=200)
-async def decide_approval(
-    approval_id: FromPath[str],
-    data: JSONBody[Decision],
-    transactions: NamedDependency[Transactions],
-    principal: NamedDependency[Principal],
-) -> Approval:
-    """Grant or refuse; an attempt that is not allowed is recorded before it is refused."""
-    try:
-        return await transactions.write(lambda tx: approvals.decide(tx, approval_id, data, principal))
-    except PermissionRefused as problem:
-        refused = problem
-    await transactions.write(lambda tx: approvals.record_refused_attempt(tx, approval_id, data, principal, refused))
-    raise refused
-
-
 HANDLERS = [
     list_models,
     create_model,
@@ -187,10 +156,8 @@ HANDLERS = [
     register_version,
     get_version,
     get_evidence,
+    get_one_evidence,
     get_history,
-    list_approvals,
-    get_approval,
-    decide_approval,
 ]
 
 AUTHORIZATION = {
@@ -202,9 +169,6 @@ AUTHORIZATION = {
     "POST /api/v1/models/{name}/versions": Role.DEVELOPER,
     "GET /api/v1/models/{name}/versions/{number}": Role.VIEWER,
     "GET /api/v1/models/{name}/versions/{number}/evidence": Role.VIEWER,
+    "GET /api/v1/evidence/{evidence_id}": Role.VIEWER,
     "GET /api/v1/models/{name}/history": Role.VIEWER,
-    "GET /api/v1/approvals": Role.VIEWER,
-    "GET /api/v1/approvals/{approval_id}": Role.VIEWER,
-    # every role reaches the decision, so that an attempt without the right role is recorded too
-    "POST /api/v1/approvals/{approval_id}/decision": Role.VIEWER,
 }

@@ -4,12 +4,20 @@ from datetime import datetime
 
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import models, tables, versions
+from headrace.registry import governed, models, tables, versions
+from headrace.registry.governed import CALLER, Grounds
 from headrace.registry.nouns import Stage, StageChange, Version
 
 
 def transition(
-    tx: Tx, model: str, number: int, stage: Stage, reason: str = "", *, archive_existing: bool = False
+    tx: Tx,
+    model: str,
+    number: int,
+    stage: Stage,
+    reason: str = "",
+    *,
+    archive_existing: bool = False,
+    grounds: Grounds = CALLER,
 ) -> Version:
     """Move a version to a stage; a version that is there already stays and nothing is recorded.
 
@@ -20,17 +28,23 @@ def transition(
         stage: where it goes.
         reason: why, for the history.
         archive_existing: also archive the other versions that are in that stage.
+        grounds: on what grounds, when it is not a caller who asks for it.
 
     Raises:
         NotFound: there is no such version.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
     """
     version = versions.get(tx, model, number)
+    others: list[Version] = []
     if archive_existing and stage in {Stage.STAGING, Stage.PRODUCTION}:
-        for other in tables.versions_in_stage(tx, model, stage):
-            if other.number != number:
-                _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}")
+        others = [other for other in tables.versions_in_stage(tx, model, stage) if other.number != number]
+    if version.stage == stage and not others:
+        return version
+    allowed = governed.require_stage(tx, version, stage, grounds, displaces=bool(others))
+    for other in others:
+        _move(tx, other, Stage.ARCHIVED, f"version {number} took its place in {stage.value}", allowed)
     if version.stage != stage:
-        _move(tx, version, stage, reason)
+        _move(tx, version, stage, reason, allowed)
     return versions.get(tx, model, number)
 
 
@@ -57,7 +71,7 @@ def production_at(tx: Tx, model: str, moment: datetime) -> int | None:
     return max(entered, key=entered.__getitem__) if entered else None
 
 
-def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
+def _move(tx: Tx, version: Version, stage: Stage, reason: str, allowed: str) -> None:
     event = events.append(
         tx,
         "registry.stage_changed",
@@ -68,6 +82,7 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
             "before": version.stage,
             "after": stage,
             "reason": reason,
+            "grounds": allowed,
         },
     )
     tables.set_stage(tx, version.model, version.number, stage, event.seq)
@@ -79,6 +94,7 @@ def _move(tx: Tx, version: Version, stage: Stage, reason: str) -> None:
             before=version.stage,
             after=stage,
             reason=reason,
+            grounds=allowed,
             actor=tx.actor,
             at=tx.now,
             event_seq=event.seq,

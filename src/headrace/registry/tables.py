@@ -6,19 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from headrace.errors import InternalError
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.schema import Document, Instant, metadata, workspace_column
-from headrace.registry.nouns import (
-    Alias,
-    Approval,
-    ApprovalStatus,
-    Evidence,
-    Model,
-    Stage,
-    StageChange,
-    Version,
-)
+from headrace.registry.nouns import Alias, Evidence, Model, Stage, StageChange, Version
 
 T = TypeVar("T")
 
@@ -89,10 +79,23 @@ stage_history = sa.Table(
     sa.Column("before", sa.String(16), nullable=False),
     sa.Column("after", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("grounds", sa.String(128), nullable=False),
     sa.Column("actor", sa.String(256), nullable=False),
     sa.Column("at", Instant, nullable=False),
     sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq"),
 )
+
+policies = sa.Table(
+    "registry_policies",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", _MODEL_NAME, primary_key=True),  # a model's name, or * for all
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("pattern", sa.String(256), primary_key=True),
+    sa.Column("document", Document, nullable=False),
+)
+
+_WAITS = "status IN ('requested', 'granted')"
 
 approvals = sa.Table(
     "registry_approvals",
@@ -102,26 +105,67 @@ approvals = sa.Table(
     sa.Column("model", sa.String(256), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(80), nullable=False),
+    sa.Column("target", sa.String(600), nullable=False),
     sa.Column("release_id", sa.String(64), nullable=True),
-    sa.Column("role", sa.String(32), nullable=False),
-    sa.Column("four_eyes", sa.Boolean, nullable=False),
-    sa.Column("excluded", Document, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("requested_by", sa.String(256), nullable=False),
     sa.Column("requested_at", Instant, nullable=False),
-    sa.Column("expires_at", Instant, nullable=False),
-    sa.Column("decided_by", sa.String(256), nullable=True),
-    sa.Column("decided_at", Instant, nullable=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Index("ix_registry_approvals_status", "status", "expires_at"),
+    sa.Column("due_at", Instant, nullable=True),  # wall time at which it ends by itself, in the status that it has
+    sa.Column("document", Document, nullable=False),  # the fields of Approval that nobody searches by
+    sa.Index("ix_registry_approvals_status", "status", "due_at"),
+    sa.Index("ix_registry_approvals_model", "workspace", "model", "number"),
     sa.Index(
-        "uq_registry_approvals_open_release",
+        "uq_registry_approvals_release",
         "workspace",
         "release_id",
         unique=True,
-        sqlite_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
-        postgresql_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
+        sqlite_where=sa.text(f"{_WAITS} AND release_id IS NOT NULL"),
+        postgresql_where=sa.text(f"{_WAITS} AND release_id IS NOT NULL"),
     ),
+    sa.Index(
+        "uq_registry_approvals_target",
+        "workspace",
+        "model",
+        "number",
+        "digest",
+        "target",
+        unique=True,
+        sqlite_where=sa.text(f"{_WAITS} AND release_id IS NULL"),
+        postgresql_where=sa.text(f"{_WAITS} AND release_id IS NULL"),
+    ),
+)
+
+approval_decisions = sa.Table(
+    "registry_approval_decisions",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("approval_id", sa.String(64), nullable=False),
+    sa.Column("principal", sa.String(256), nullable=False),
+    sa.Column("revoked_at", Instant, nullable=True),
+    sa.Column("document", Document, nullable=False),
+    sa.Index(
+        "uq_registry_approval_decisions_standing",
+        "workspace",
+        "approval_id",
+        "principal",
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    ),
+    sa.Index("ix_registry_approval_decisions_principal", "workspace", "principal"),
+)
+
+approval_links = sa.Table(
+    "registry_approval_links",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("approval_id", sa.String(64), nullable=False),
+    sa.Column("principal", sa.String(256), nullable=False),
+    sa.Column("issued_by", sa.String(256), nullable=False),
+    sa.Column("issued_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("used_at", Instant, nullable=True),
 )
 
 evidence = sa.Table(
@@ -233,6 +277,14 @@ def find_version(tx: Tx, model: str, number: int) -> Version | None:
     )
     row = tx.execute(query).mappings().one_or_none()
     return None if row is None else version_of(row)
+
+
+def digests(tx: Tx, model: str) -> list[tuple[int, str]]:
+    """The number and the digest of each version of a model, by number."""
+    query = sa.select(versions.c.number, versions.c.digest).where(
+        versions.c.workspace == tx.workspace, versions.c.model == model
+    )
+    return [(row.number, row.digest) for row in tx.execute(query.order_by(versions.c.number))]
 
 
 def find_registered(tx: Tx, model: str, origin: str, digest: str) -> Version | None:
@@ -374,9 +426,22 @@ def rename_model(tx: Tx, before: str, after: str) -> None:
     """Write another name wherever a model's stands."""
     named = sa.and_(models.c.workspace == tx.workspace, models.c.name == before)
     tx.execute(sa.update(models).where(named).values(name=after, updated_at=tx.now))
-    for table in (aliases, evidence, versions, stage_history, approvals):
+    for table in (aliases, evidence, versions, stage_history, approvals, policies):
         mine = sa.and_(table.c.workspace == tx.workspace, table.c.model == before)
         tx.execute(sa.update(table).where(mine).values(model=after))
+
+
+def stages_of(tx: Tx, model: str, number: int | None = None, *, past: bool = False) -> set[Stage]:
+    """The stages that a version, or any version of a model, is in; with `past` also those that it has been in."""
+    queries = [sa.select(versions.c.stage).where(versions.c.workspace == tx.workspace, versions.c.model == model)]
+    if past:
+        mine = sa.and_(stage_history.c.workspace == tx.workspace, stage_history.c.model == model)
+        queries.append(sa.select(stage_history.c.after).where(mine))
+    reached: set[Stage] = set()
+    for query, table in zip(queries, (versions, stage_history), strict=False):
+        narrowed = query if number is None else query.where(table.c.number == number)
+        reached |= {Stage(stage) for stage in tx.execute(narrowed.distinct()).scalars()}
+    return reached
 
 
 def add_stage_change(tx: Tx, change: StageChange) -> None:
@@ -399,76 +464,7 @@ def list_stage_changes(
     return tuple(_record(row, StageChange) for row in tx.execute(query).mappings())
 
 
-# -- approvals and evidence ---------------------------------------------------------------------------------
-
-
-def add_approval(tx: Tx, approval: Approval) -> None:
-    """Insert a request for approval."""
-    tx.execute(sa.insert(approvals).values(workspace=tx.workspace, **_columns(approval)))
-
-
-def find_approval(tx: Tx, approval_id: str) -> Approval | None:
-    """One approval."""
-    query = sa.select(approvals).where(approvals.c.workspace == tx.workspace, approvals.c.id == approval_id)
-    row = tx.execute(query).mappings().one_or_none()
-    return None if row is None else _record(row, Approval)
-
-
-def list_approvals(
-    tx: Tx,
-    *,
-    status: ApprovalStatus | None = None,
-    model: str | None = None,
-    release_id: str | None = None,
-    expired_at: datetime | None = None,
-    limit: int = 200,
-) -> tuple[Approval, ...]:
-    """Approvals, newest first; `expired_at` keeps those whose time is over then."""
-    query = (
-        sa.select(approvals)
-        .where(approvals.c.workspace == tx.workspace)
-        .order_by(approvals.c.requested_at.desc(), approvals.c.id.desc())
-        .limit(limit)
-    )
-    if status is not None:
-        query = query.where(approvals.c.status == status.value)
-    if model is not None:
-        query = query.where(approvals.c.model == model)
-    if release_id is not None:
-        query = query.where(approvals.c.release_id == release_id)
-    if expired_at is not None:
-        query = query.where(approvals.c.expires_at <= expired_at)
-    return tuple(_record(row, Approval) for row in tx.execute(query).mappings())
-
-
-def workspaces_with_expired(tx: Tx) -> tuple[str, ...]:
-    """The workspaces that hold an open request whose time is over now."""
-    query = (
-        sa.select(approvals.c.workspace)
-        .distinct()
-        .where(approvals.c.status == ApprovalStatus.REQUESTED.value, approvals.c.expires_at <= tx.now)
-    )
-    return tuple(tx.execute(query).scalars())
-
-
-def close_approval(tx: Tx, approval: Approval) -> None:
-    """Write the final state of a request that is open; the WHERE guards against a second decision."""
-    changed = tx.execute(
-        sa.update(approvals)
-        .where(
-            approvals.c.workspace == tx.workspace,
-            approvals.c.id == approval.id,
-            approvals.c.status == ApprovalStatus.REQUESTED.value,
-        )
-        .values(
-            status=approval.status.value,
-            decided_by=approval.decided_by,
-            decided_at=approval.decided_at,
-            reason=approval.reason,
-        )
-    ).rowcount
-    if changed != 1:
-        raise InternalError("the approval is no longer open", where=f"approval/{approval.id}")
+# -- evidence -----------------------------------------------------------------------------------------------
 
 
 def add_evidence(tx: Tx, found: Evidence) -> None:
@@ -488,8 +484,15 @@ def add_evidence(tx: Tx, found: Evidence) -> None:
     )
 
 
+def find_evidence(tx: Tx, evidence_id: str) -> Evidence | None:
+    """One piece of evidence."""
+    query = sa.select(evidence.c.document).where(evidence.c.workspace == tx.workspace, evidence.c.id == evidence_id)
+    document = tx.execute(query).scalar_one_or_none()
+    return None if document is None else msgspec.convert(document, Evidence)
+
+
 def list_evidence(
-    tx: Tx, model: str, number: int, *, release_id: str | None = None, limit: int = 1_000
+    tx: Tx, model: str, number: int, *, release_id: str | None = None, limit: int = 10_000
 ) -> tuple[Evidence, ...]:
     """The evidence on a version, oldest first."""
     query = (

@@ -5,7 +5,7 @@ import msgspec
 from headrace.errors import NotFound
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import models, tables
+from headrace.registry import governed, models, tables
 from headrace.registry.nouns import Version
 
 
@@ -21,6 +21,11 @@ def get(tx: Tx, model: str, number: int) -> Version:
     return version
 
 
+def numbers(tx: Tx, model: str) -> list[int]:
+    """The numbers of a model's versions, ascending; none when there is no such model."""
+    return tables.version_numbers(tx, model)
+
+
 def describe(
     tx: Tx, model: str, number: int, *, description: str | None = None, tags: dict[str, str] | None = None
 ) -> Version:
@@ -28,6 +33,7 @@ def describe(
 
     Raises:
         InvalidInput: a tag is not one.
+        PermissionRefused: a policy forbids it, or the caller has not got the role.
     """
     version = get(tx, model, number)
     models.check_changed_tags(version.tags, tags or {})
@@ -37,11 +43,9 @@ def describe(
         tags=version.tags if tags is None else tags,
     )
     if changed != version:
+        words = {"description": changed.description, "tags": changed.tags}
+        allowed = governed.require_description(tx, model, number, words)
         tables.change_version(tx, changed)
-        events.append(
-            tx,
-            "registry.version_described",
-            f"version/{model}/{number}",
-            {"model": model, "number": number, "description": changed.description, "tags": changed.tags},
-        )
+        facts = {"model": model, "number": number, **words, "grounds": allowed}
+        events.append(tx, "registry.version_described", f"version/{model}/{number}", facts)
     return get(tx, model, number)

@@ -11,16 +11,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil
 
+from headrace.client.addresses import without_login
 from headrace.project.environment import capture_environment
 
 GIT_TIMEOUT_S = 10.0
 DIFF_LIMIT_BYTES = 5 * 1024**2
 _SECRET = re.compile(r"(?i)(token|password|passwd|secret|credential|api[-_]?key|auth)")
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,27 +110,19 @@ def capture_machine() -> Machine:
     )
 
 
-def without_login(url: str) -> str:
-    """An address without the user and password that it may carry."""
-    parts = urlsplit(url)
-    if not parts.scheme or "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line, with the values of options that sound like secrets left out."""
+    """A command line, with the values of options that sound like secrets, and logins of addresses, left out."""
     shown: list[str] = []
     hide_next = False
     for argument in arguments:
         name, equals, _ = argument.partition("=")
-        secret = name.startswith("-") and _SECRET.search(name) is not None
+        secret = (bool(equals) or name.startswith("-")) and _SECRET.search(name) is not None
         if hide_next and not argument.startswith("-"):
             shown.append("…")
         elif secret and equals:
             shown.append(f"{name}=…")
         else:
-            shown.append(argument)
+            shown.append(_LOGIN.sub("…@", argument))
         hide_next = secret and not equals
     return tuple(shown)
 

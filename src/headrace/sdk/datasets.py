@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from headrace.client.addresses import without_login
 from headrace.errors import InvalidInput
-from headrace.sdk.capture import without_login
 from headrace.tracking.nouns import Dataset, DatasetInput
 
 DIGEST_DIGITS = 16

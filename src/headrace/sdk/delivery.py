@@ -158,10 +158,13 @@ class Delivery:
         path = f"/api/v1/runs/{self._spooled.run_id}/artifacts/{quote(file.path, safe='/')}"
         try:
             self._transport.upload(path, self._chunks(source), returns=Artifact)
-        except FileNotFoundError:
+        except OSError as error:
             if not file.copied:
-                self._reject(msgspec.json.encode(file), "the file is gone, and there was no room for a copy")
-            return  # a copy is deleted when it has arrived
+                reason = f"no copy could be made, and the file itself cannot be read now: {error.strerror}"
+                self._reject(msgspec.json.encode(file), reason)
+            elif not isinstance(error, FileNotFoundError):  # a copy is deleted when it has arrived
+                raise InternalError(f"a copy cannot be read: {error.strerror}", where=str(source)) from error
+            return
         finally:
             self._sent_of_file = 0
         if file.copied:

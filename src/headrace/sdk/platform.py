@@ -16,6 +16,7 @@ from headrace.delivery.nouns import (
     Release,
     ReleaseAction,
     ReleaseCommand,
+    ReleaseHistory,
     Rollback,
     RollbackRequest,
     Train,
@@ -31,8 +32,10 @@ from headrace.monitoring.nouns import Alert, Window
 from headrace.project.loading import load_project
 from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
-from headrace.registry.nouns import Approval, Decision, Evidence, Model, ModelDetails, Version
+from headrace.registry.approval import Approval, Decision
+from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
+from headrace.sdk.approving import Approving, Policies
 from headrace.sdk.loading import Loading
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.runs import Runs
@@ -52,6 +55,8 @@ class Platform:
         access: principals, roles and tokens.
         runs: what was tracked.
         loading: how versions are loaded.
+        policies: what changes of stages and aliases ask for.
+        approving: requests for approval.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -59,6 +64,8 @@ class Platform:
         self.access = Access(transport)
         self.runs = Runs(transport)
         self.loading = Loading(transport)
+        self.policies = Policies(transport)
+        self.approving = Approving(transport)
 
     @property
     def url(self) -> str:
@@ -200,6 +207,15 @@ class Platform:
             "GET", f"/api/v1/models/{model}/versions/{number}/evidence", returns=list[Evidence]
         )
 
+    def one_evidence(self, evidence_id: str) -> Evidence:
+        """One piece of evidence."""
+        return self._transport.call("GET", f"/api/v1/evidence/{evidence_id}", returns=Evidence)
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of one blob, such as the scores behind a verdict."""
+        with self._transport.download(f"/api/v1/blobs/{digest}") as chunks:
+            return b"".join(chunks)
+
     def open_release(self, model: str, number: int) -> Release:
         """Send a version on its way into production.
 
@@ -223,24 +239,54 @@ class Platform:
         path = f"/api/v1/releases/{release_id}/commands"
         return self._transport.call("POST", path, body, returns=Release, repeatable=True)
 
-    def roll_back(self, model: str, *, to: int | None = None, reason: str = "") -> Rollback:
-        """Back to a version, or to the last one whose release completed."""
-        body = RollbackRequest(to=to, reason=reason)
-        return self._transport.call("POST", f"/api/v1/models/{model}/rollback", body, returns=Rollback)
+    def release_history(self, release_id: str) -> ReleaseHistory:
+        """A release told again from its events alone, and whether that is what is stored."""
+        return self._transport.call("GET", f"/api/v1/releases/{release_id}/history", returns=ReleaseHistory)
+
+    def look_at_rollback(self, model: str) -> Rollback:
+        """What a rollback would do now.
+
+        Raises:
+            Conflict: there is no version to go back to.
+        """
+        return self._transport.call("GET", f"/api/v1/models/{model}/rollback", returns=Rollback)
+
+    def roll_back(
+        self, model: str, *, to: int | None = None, expected: int | None = None, reason: str = ""
+    ) -> Rollback:
+        """Back to a version, or to the last one before whose release completed; ends an open release.
+
+        Args:
+            model: its name.
+            to: the version to go back to; None finds it.
+            expected: the version to leave; None leaves the one that has the traffic when this is called.
+            reason: why, for the record.
+
+        Raises:
+            Conflict: the version to be left has left already, or there is none to go back to.
+        """
+        if to is None and expected is None:
+            ahead = self.look_at_rollback(model)
+            to, expected = ahead.now, ahead.left
+        body = RollbackRequest(to=to, expected=expected, reason=reason)
+        path = f"/api/v1/models/{model}/rollback"
+        return self._transport.call("POST", path, body, returns=Rollback, repeatable=to is not None)
+
+    def gateways_behind(self, sequence: int) -> list[Gateway]:
+        """The gateways that have not applied a route yet, by its place in the order of all."""
+        return [gateway for gateway in self.gateways() if gateway.applied_sequence < sequence]
 
     def approvals(self, status: str | None = None) -> list[Approval]:
         """Requests for approval, newest first."""
-        return self._transport.call("GET", "/api/v1/approvals", returns=list[Approval], query={"status": status})
+        return self.approving.search(status=status)
 
-    def decide(self, approval_id: str, *, grant: bool, reason: str = "") -> Approval:
-        """Grant or refuse a request; repeating an answer changes nothing.
+    def decide(self, approval_id: str, *, grant: bool, reason: str = "", meaning: str = "") -> Approval:
+        """Grant or refuse a request, as `approving.decide`.
 
         Raises:
             PolicyRefused: four eyes, or the role, forbid it to this caller.
         """
-        body = Decision(grant=grant, reason=reason)
-        path = f"/api/v1/approvals/{approval_id}/decision"
-        return self._transport.call("POST", path, body, returns=Approval, repeatable=True)
+        return self.approving.decide(approval_id, Decision(grant=grant, reason=reason, meaning=meaning))
 
     # -- removing for good ----------------------------------------------------------------------------------
 

@@ -200,12 +200,12 @@ class ActiveRun:
         Args:
             values: anything that `float` takes, NaN and infinities included: numbers, NumPy and PyTorch scalars.
             step: which step of the training; without it, each metric counts its own up from 0.
-            at: when they were measured; otherwise now.
+            at: when they were measured, in local time if it does not say otherwise; by default now.
 
         Raises:
             InvalidInput: a value is no number, or the run has ended.
         """
-        moment = datetime.now(UTC) if at is None else at
+        moment = datetime.now(UTC) if at is None else at.astimezone(UTC)
         by_step: dict[int, dict[str, Reading]] = {}
         for key, value in values.items():
             number = _number(key, value)

@@ -3,7 +3,7 @@
 Control-side only: nothing here may reach the engines that workers and gateways use.
 """
 
-from headrace.delivery import canary, settling
+from headrace.delivery import canary, deadlines, settling
 from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
@@ -15,8 +15,9 @@ from headrace.monitoring import routes as monitoring_routes
 from headrace.monitoring import windows
 from headrace.protocols.mlflow import import_routes as mlflow_import_routes
 from headrace.protocols.mlflow import routes as mlflow_routes
+from headrace.registry import approval_routes, approvals
 from headrace.registry import routes as registry_routes
-from headrace.server import access_routes, blob_routes, platform_routes, run_page, status_page
+from headrace.server import access_routes, approval_pages, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
@@ -34,10 +35,12 @@ DOORS = (
     blob_routes,
     run_page,
     status_page,
+    approval_pages,
     tracking_routes,
     tracking_import_routes,
     purge_routes,
     registry_routes,
+    approval_routes,
     features_routes,
     training_routes,
     serving_routes,
@@ -62,6 +65,7 @@ HANDLINGS: tuple[Handling, ...] = (
 """What control does with the results of workers."""
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
+    *approvals.SUBSCRIBERS,
     *features_settling.SUBSCRIBERS,
     *preparing.SUBSCRIBERS,
     *windows.SUBSCRIBERS,
@@ -71,6 +75,7 @@ SUBSCRIBERS: tuple[Subscriber, ...] = (
 
 LOOKS: tuple[Look, ...] = (
     Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),
+    Look("approval deadlines", 0.25, deadlines.are_due, deadlines.lapse),
     Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
     Look("feature refresh", 30.0, sources.is_stale, sources.request_all),
 )

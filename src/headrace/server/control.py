@@ -30,7 +30,7 @@ from headrace.server.authorization import Authorize, admitted
 from headrace.server.loops import SYSTEM, Chore, Loops, looks
 from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
-from headrace.server.resources import Resources, dependencies, open_resources
+from headrace.server.resources import Resources, address_of, dependencies, open_resources
 from headrace.server.security import Security
 from headrace.serving.admission import login_required
 from headrace.tracking import experiments, sweeping
@@ -95,16 +95,17 @@ def build(resources: Resources) -> Litestar:
         request_max_body_size=SMALL_BODY_BYTES,
         logging_config=None,
     )
-    rows = Rows(mlflow_routes.ENDPOINTS, partial(_admit, database), app.asgi_handler)
+    rows = Rows(mlflow_routes.ENDPOINTS, partial(_admit, settings, database), app.asgi_handler)
     app.asgi_handler = Security(settings, database, rows)
     return app
 
 
-def _admit(database: Database, scope: Scope, needed: Role) -> Transactions:
+def _admit(settings: Settings, database: Database, scope: Scope, needed: Role) -> Transactions:
     """On whose behalf a request is served past the router."""
     route = f"{scope.get('method')} {scope['path']}"
     principal = admitted(scope["state"].get("principal"), needed, route)
-    return Transactions(database, actor=principal.id, workspace=principal.workspace)
+    here = partial(address_of, settings, scope)
+    return Transactions(database, actor=principal.id, workspace=principal.workspace, address=here)
 
 
 def run(settings: Settings, _name: str, port: int) -> None:

@@ -6,16 +6,29 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar.response import Response
 
 TEMPLATES = Path(__file__).parent
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action "
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
 
 
-def page(template: str, **values: object) -> Response[str]:
-    """The whole page."""
+def page(template: str, *, code: int = 200, posts: bool = False, **values: object) -> Response[str]:
+    """The whole page.
+
+    Args:
+        template: its file.
+        code: HTTP status of the answer.
+        posts: whether it has a form. What it then sends says that it came from here, which the check of origins
+            asks for; to anywhere else, and from any other page, nothing is said of where a reader was.
+        values: what the template shows.
+    """
+    headers = {
+        **HEADERS,
+        "Content-Security-Policy": POLICY + ("'self'" if posts else "'none'"),
+        "Referrer-Policy": "same-origin" if posts else "no-referrer",
+    }
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -23,4 +36,5 @@ def page(template: str, **values: object) -> Response[str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return Response(environment.get_template(template).render(values), media_type="text/html", headers=HEADERS)
+    content = environment.get_template(template).render(values)
+    return Response(content, media_type="text/html", headers=headers, status_code=code)

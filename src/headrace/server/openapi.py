@@ -57,6 +57,7 @@ ANSWERS: Mapping[str, Mapping[int, Document]] = {
 PARAMETERS: Mapping[str, str] = {
     "after": "The last name of the page before; empty for the first page.",
     "alert_id": "The alert's id.",
+    "alias": "The alias, or the pattern of aliases, that the policy is on.",
     "alive": "Only gateways that have reported within the last seconds.",
     "approval_id": "The id of the request for approval.",
     "at": "A moment of wall time; now when it is not given.",
@@ -80,6 +81,7 @@ PARAMETERS: Mapping[str, str] = {
     "release_id": "The release's id.",
     "role": "The role's name.",
     "run_id": "The run's id.",
+    "stage": "The stage that the policy is on.",
     "state": "Only those in this state.",
     "status": "Only those of this status.",
     "subject": "Only events about this, such as `run/<id>`, oldest first.",

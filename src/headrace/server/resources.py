@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request
 from litestar.di import Provide
+from litestar.types import Scope
 
 from headrace.kernel import checkpoints
 from headrace.kernel.access import Principal
@@ -57,11 +59,19 @@ def open_resources(settings: Settings, database: Database) -> Resources:
         database=database,
         blobs=open_blob_store(settings.home, settings.blobs),
         roots=open_roots(settings),
-        bell=Bell(),
+        bell=database.bell,
         clock=SystemClock(),
         signing_key=checkpoints.open_signing_key(settings.home),
         tickets=open_tickets(settings.home),
     )
+
+
+def address_of(settings: Settings, scope: Scope) -> str:
+    """The address for links in an answer: the one that is set, or the one that the caller used."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    return f"{scope.get('scheme', 'http')}://{host}"
 
 
 def dependencies(resources: Resources) -> dict[str, Provide]:
@@ -73,7 +83,8 @@ def dependencies(resources: Resources) -> dict[str, Provide]:
 
     def transactions(request: Request[Any, Any, Any]) -> Transactions:
         who = principal(request)
-        return Transactions(resources.database, actor=who.id, workspace=who.workspace)
+        here = partial(address_of, resources.settings, request.scope)
+        return Transactions(resources.database, actor=who.id, workspace=who.workspace, address=here)
 
     def files(request: Request[Any, Any, Any]) -> Files:
         limit_bytes = resources.settings.upload_limit_bytes

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hmac
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -22,7 +23,10 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN = "/api/v1/"
 JSON = "application/json"
 _READ = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"authorization"})
-FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+FORM = "application/x-www-form-urlencoded"
+FORMS = frozenset({FORM, "multipart/form-data", "text/plain"})
+TICKETED_FORM = re.compile(r"/approvals/[\w-]{1,64}/decide", re.ASCII)
+"""The one page with a form: what it sends carries a ticket, which no other site can know."""
 
 SYSTEM = Principal(id="system", name="system", roles=(Role.SYSTEM, Role.DEVELOPER))
 
@@ -68,6 +72,8 @@ class Security:
         if foreign or headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
             raise PermissionRefused("a page of another site sent this request", where="Origin")
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        if kind == FORM and TICKETED_FORM.fullmatch(path):
+            return
         # a form can only POST; what is PUT may be any file
         if method == "POST" and (kind in FORMS or (path.startswith(OWN) and kind not in {"", JSON})):
             raise InvalidInput(f"a body of type {kind} is not taken", where="Content-Type", fix=f"Send {JSON}.")

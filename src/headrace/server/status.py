@@ -11,7 +11,9 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.monitoring import alerts
 from headrace.monitoring.nouns import Alert
-from headrace.registry import models, stages
+from headrace.registry import approvals, models, stages
+from headrace.registry.approval import Approval
+from headrace.registry.nouns import ApprovalStatus
 from headrace.serving import reports
 from headrace.serving.nouns import Gateway
 from headrace.tracking import search
@@ -20,6 +22,7 @@ from headrace.tracking.nouns import Run, RunQuery, Selection
 MODELS_SHOWN = 50
 EVENTS_SHOWN = 15
 RUNS_SHOWN = 10
+APPROVALS_SHOWN = 20
 NOTHING = Selection(params=(), metrics=(), tags=())
 
 
@@ -52,6 +55,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[Gateway, ...]
     models: tuple[ModelLine, ...]
     releases: tuple[ReleaseLine, ...]
+    approvals: tuple[Approval, ...]
     alerts: tuple[Alert, ...]
     runs: tuple[Run, ...]
     events: tuple[Event, ...]
@@ -75,6 +79,7 @@ def read_status(tx: Tx) -> Status:
             )
             for release in releases.search(tx, open_only=True)
         ),
+        approvals=approvals.search(tx, status=ApprovalStatus.REQUESTED, limit=APPROVALS_SHOWN),
         alerts=alerts.still_open(tx),
         runs=search.find(tx, RunQuery(select=NOTHING, limit=RUNS_SHOWN)).runs,
         events=tuple(events.recent(tx, limit=EVENTS_SHOWN)),

@@ -1,70 +1,76 @@
-"""From the body of a request to its answer: units, arms, features, predictions, counts and log; no HTTP here.
+"""From what a request asks for to its answers: versions, features, predictions, counts and log; no wire format.
 
-Each row is a unit of its own and gets its own arm. When a version fails on any row the whole answer is an error,
-since half an answer is none; every row still counts for its version, as a fault only where the version failed.
-A version is not to blame for failing on a null where its signature promises none: that is the caller's error, or
-anybody could have a release taken back by sending nulls or unknown entities.
+A request is one unit, and one version answers all of it, unless it names entities, each of which is a unit. When a
+version fails on any row the whole answer is an error, since half an answer is none; every row still counts for its
+version, as a fault only where the version failed. A version is not to blame for failing on a null where its
+signature promises none: that is the caller's error, or anybody could have a release taken back by sending nulls or
+unknown entities.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-from headrace.errors import InvalidInput, ModelFault, NotFound, SchemaMismatch, TooLarge, Unavailable
-from headrace.kernel.ids import new_id
+from headrace.errors import ModelFault, NotFound, SchemaMismatch, Unavailable
+from headrace.kernel.ids import new_hex
+from headrace.serving.asking import Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
 from headrace.serving.counters import Breaker, Counted, Counters
-from headrace.serving.inputs import Array
-from headrace.serving.nouns import Arm, PredictionRecord, Purpose, ServedVersion
+from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
+from headrace.serving.inputs import Array, row_answers
+from headrace.serving.nouns import Arm, Purpose, ServedVersion
 from headrace.serving.prediction_log import PredictionLog
-from headrace.serving.predictor import Answer, Fault, Predictor
+from headrace.serving.predictor import Predictor
 from headrace.serving.residency import Active, Residency
-from headrace.serving.signature import NAME_LENGTH
-
-ROW_LIMIT = 10_000
-ISOLATED_ROWS = 1_000
-"""Up to so many rows are asked again one by one to find those that a version fails on."""
-
-EntityValue = str | int
-Rows = npt.NDArray[np.intp]
-"""Indexes of rows, shape (rows,)."""
-
-_Given = tuple[str | None, dict[str, EntityValue] | None, msgspec.Raw | None]
-_FORMS = 'Send {"entities": {"<key>": [...]}} or {"dataframe_records": [{...}]}.'
+from headrace.serving.segments import Logged
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, as far as HTTP is concerned with it."""
+class Question(msgspec.Struct, kw_only=True):
+    """A request, whatever wire format it came in."""
 
     model: str
-    number: int | None
+    number: int | None = None
     """The version that the caller named; None goes through the rollout."""
-    body: bytes
-    unit: str | None
+    read: Callable[[Predictor], Asked]
+    """Decodes what is asked for, as the version that answers takes it; raises the caller's errors."""
+    unit: str | None = None
     """What the caller wants to stick to a version, when there is no entity key."""
-    purpose: Purpose
+    purpose: Purpose = Purpose.LIVE
 
 
-class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body: entities whose features we look up, or rows of features."""
+class Answered(msgspec.Struct, kw_only=True):
+    """The answers to a request."""
 
-    entities: dict[str, list[EntityValue]] | None = None
-    dataframe_records: list[msgspec.Raw] | None = None
+    id: str
+    """Names the request; each row's id follows from it."""
+    rows: int
+    parts: list[Part]
 
+    @property
+    def ids(self) -> list[str]:
+        """The prediction's id of each row."""
+        return _ids(self.id, self.rows)
 
-class Reply(msgspec.Struct, frozen=True):
-    """The answer, one item a row in each list."""
+    @property
+    def versions(self) -> list[int]:
+        """The number of the version that answered each row."""
+        return self._spread([[part.assignment.number] * part.size for part in self.parts])
 
-    predictions: list[Answer]
-    prediction_ids: list[str]
-    versions: list[int]
+    @property
+    def answers(self) -> list[Any]:
+        """One answer a row."""
+        return self._spread([row_answers(part.outputs) for part in self.parts if part.outputs is not None])
+
+    def _spread(self, values: Sequence[list[Any]]) -> list[Any]:
+        if len(values) == 1:
+            return values[0]
+        found: list[Any] = [None] * self.rows
+        for part, mine in zip(self.parts, values, strict=True):
+            for place, value in zip(part.places or range(part.size), mine, strict=True):
+                found[place] = value
+        return found
 
 
 class FeatureReader(Protocol):
@@ -79,29 +85,6 @@ class FeatureReader(Protocol):
             Unavailable: the online store cannot answer.
         """
         ...
-
-
-class _Row(msgspec.Struct, gc=False):
-    place: int
-    id: str
-    unit: str | None
-    entity: dict[str, EntityValue] | None
-    record: msgspec.Raw | None
-    assignment: Assignment
-
-
-class _Group(msgspec.Struct):
-    """The rows that one version answers."""
-
-    predictor: Predictor
-    rows: list[_Row]
-    features: Array
-    answers: list[Answer] = []
-    faults: dict[int, str] = {}
-    """Kind of fault by index into `rows`."""
-    unfit: list[int] = []
-    """Indexes of the rows that the version could not answer, and need not by its signature."""
-    latency_us: int = 0
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -122,7 +105,7 @@ class Answering:
         breaker: the local guard on challengers.
         log: takes every prediction.
         moment: tells the clocks.
-        pool: predicts what would hold up the event loop.
+        asking: asks the versions.
     """
 
     def __init__(
@@ -134,7 +117,7 @@ class Answering:
         breaker: Breaker,
         log: PredictionLog,
         moment: Callable[[], Moment],
-        pool: Executor,
+        asking: Asking,
     ) -> None:
         self._residency = residency
         self._features = features
@@ -142,93 +125,100 @@ class Answering:
         self._breaker = breaker
         self._log = log
         self._moment = moment
-        self._pool = pool
-        self._decoder = msgspec.json.Decoder(Invocation)
-        self._encoder = msgspec.json.Encoder()
+        self._asking = asking
 
-    async def answer(self, question: Question) -> bytes:
-        """The answer as JSON.
+    async def answer(self, question: Question) -> Answered:
+        """The answers, and with them a line of log and a count for each row.
 
         Raises:
-            InvalidInput: the body is not one of the two forms.
+            InvalidInput: what `question.read` says of the body.
             SchemaMismatch: a field is missing, unknown or of another type, or null for a model that cannot take
                 it; `where` names it.
             NotFound: the model or the version is not served here.
             Unavailable: it is still being loaded, or features cannot be looked up.
             ModelFault: a version failed on a row; `where` names both.
         """
-        ticket = self._log.begin(self._moment().business_at)
+        era = self._log.begin()
         try:
-            # Read again: the log may have looked between the clock and the ticket, with a clock that had moved on.
             moment = self._moment()
-            active, rows = self._rows(question)
-            groups = self._groups(question, active, rows, moment)
-            for group in groups:
-                await self._predict(group)
-            if not any(group.faults for group in groups):
-                _require_fit(groups)
-            self._record(question, active, groups, moment)
+            active = self._residency.active(question.model)
+            answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
+            self._divide(answered, question, active, moment)
+            for part in answered.parts:
+                await self._asking.ask(part)
+            faulty = any(part.faults for part in answered.parts)
+            if not faulty:
+                _require_fit(answered.parts)
+            self._record(question, active, answered, moment)
         finally:
-            self._log.end(ticket)
-        return self._reply(rows, groups)
+            self._log.end(era)
+        if faulty:
+            raise _fault(answered.parts)
+        return answered
 
-    def _rows(self, question: Question) -> tuple[Active | None, list[_Row]]:
-        """Decode the body and give every row its version."""
-        try:
-            body = self._decoder.decode(question.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _not_a_body(error) from None
-        active = self._residency.active(question.model)
-        if question.number is None and active is None:
-            raise self._not_served(question.model)
-        rows = []
-        for place, (unit, entity, record) in enumerate(_given(body, question.unit)):
-            prediction_id = new_id("prd")
-            assignment = self._assign(question, active, prediction_id if unit is None else unit)
-            rows.append(_Row(place, prediction_id, unit, entity, record, assignment))
-        return active, rows
+    def predictor(self, model: str, number: int | None) -> Predictor:
+        """The version that answers those who name no unit, or the one that is named.
 
-    def _assign(self, question: Question, active: Active | None, unit: str) -> Assignment:
-        if question.number is not None:
-            return Assignment(question.number, Arm.PINNED, 1.0)
-        assert active is not None
+        Raises:
+            NotFound: the model or the version is not served here.
+            Unavailable: it is still being loaded.
+        """
+        active = self._residency.active(model)
+        if number is None:
+            number = self._assign(model, None, active, "").number
+        return self._loaded(model, number, active)
+
+    def _divide(self, answered: Answered, question: Question, active: Active | None, moment: Moment) -> None:
+        """The rows by version, with their features; everything that a caller can get wrong shows here."""
+        unit = answered.id if question.unit is None else question.unit
+        assignment = self._assign(question.model, question.number, active, unit)
+        predictor = self._loaded(question.model, assignment.number, active)
+        asked = question.read(predictor)
+        if not isinstance(asked.rows, Entities):
+            part = part_of(predictor, assignment, asked.rows)
+            answered.rows = part.size
+            answered.parts.append(part)
+            return
+        entities = asked.rows
+        answered.rows = len(entities.values)
+        found: dict[int, tuple[Assignment, list[int]]] = {}
+        for place, value in enumerate(entities.values):
+            given = self._assign(question.model, question.number, active, str(value))
+            found.setdefault(given.number, (given, []))[1].append(place)
+        for number, (given, places) in found.items():
+            predictor = self._loaded(question.model, number, active)
+            values = [entities.values[place] for place in places]
+            part = part_of(predictor, given, self._look_up(predictor, entities.key, values, moment))
+            part.places, part.entities = places, values
+            answered.parts.append(part)
+
+    def _assign(self, model: str, number: int | None, active: Active | None, unit: str) -> Assignment:
+        if number is not None:
+            return Assignment(number, Arm.PINNED, 1.0)
+        if active is None:
+            raise self._not_served(model)
         route = active.route
         tripped = route.challenger is not None and self._breaker.is_open(
             Counted(route.model, route.challenger, route.release_id, route.step)
         )
         found = assign(route, unit, without_challenger=tripped)
         if found is None:
-            raise self._not_served(question.model)
+            raise self._not_served(model)
         return found
 
-    def _groups(self, question: Question, active: Active | None, rows: list[_Row], moment: Moment) -> list[_Group]:
-        """The rows by version, with their features; everything that a caller can get wrong shows here."""
-        by_number: dict[int, list[_Row]] = {}
-        for row in rows:
-            by_number.setdefault(row.assignment.number, []).append(row)
-        groups = []
-        for number, members in by_number.items():
-            predictor = active.predictors.get(number) if active is not None else None
-            predictor = predictor or self._residency.predictor(question.model, number)
-            if predictor is None:
-                raise NotFound(
-                    f"version {number} of model {question.model!r} is not loaded here",
-                    where=f"version/{question.model}/{number}",
-                    fix="Ask for the model without a version, or wait until a release brings it here.",
-                )
-            groups.append(_Group(predictor, members, self._read_features(predictor, members, moment)))
-        return groups
+    def _loaded(self, model: str, number: int, active: Active | None) -> Predictor:
+        predictor = active.predictors.get(number) if active is not None else None
+        predictor = predictor or self._residency.predictor(model, number)
+        if predictor is None:
+            raise NotFound(
+                f"version {number} of model {model!r} is not loaded here",
+                where=f"version/{model}/{number}",
+                fix="Ask for the model without a version, or wait until a release brings it here.",
+            )
+        return predictor
 
-    def _read_features(self, predictor: Predictor, rows: list[_Row], moment: Moment) -> Array:
+    def _look_up(self, predictor: Predictor, key: str, values: list[EntityValue], moment: Moment) -> Array:
         version = predictor.version
-        if rows[0].entity is None:
-            decode = predictor.signature.decode_row
-            values = [decode(row.record, row.place) for row in rows if row.record is not None]
-            try:
-                return np.array(values, dtype=np.float64)
-            except OverflowError:
-                raise SchemaMismatch("a number is too large", where="dataframe_records") from None
-        (key,) = rows[0].entity
         if version.entity_key is None or not version.views:
             raise SchemaMismatch(
                 "the model does not look up features",
@@ -241,51 +231,36 @@ class Answering:
                 where=f"entities.{key[:64]}",
                 fix=f"Name the entities by {version.entity_key}.",
             )
-        keys = [row.entity[key] for row in rows if row.entity is not None]
-        return self._features.read(version, predictor.names, keys, moment.business_at)
+        return self._features.read(version, predictor.names, values, moment.business_at)
 
-    async def _predict(self, group: _Group) -> None:
-        started = time.perf_counter_ns()
-        if group.predictor.inline(len(group.rows)):
-            _ask(group)
-        else:
-            await asyncio.get_running_loop().run_in_executor(self._pool, _ask, group)
-        group.latency_us = (time.perf_counter_ns() - started) // 1000
-
-    def _record(self, question: Question, active: Active | None, groups: list[_Group], moment: Moment) -> None:
+    def _record(self, question: Question, active: Active | None, answered: Answered, moment: Moment) -> None:
         """Count every row. Log the answers, or only the faults when nobody will get the answers."""
-        refused = any(group.faults for group in groups)
+        refused = any(part.faults for part in answered.parts)
         pinned = question.number is not None
         release_id = None if pinned or active is None else active.route.release_id
         step = None if pinned or active is None else active.route.step
-        for group in groups:
-            counted = Counted(question.model, group.predictor.version.number, release_id, step)
-            for index, row in enumerate(group.rows):
-                if index in group.unfit:
-                    continue
-                kind = group.faults.get(index)
-                fault = kind is not None
-                self._counters.count(counted, unit=row.unit, fault=fault, latency_us=group.latency_us)
-                if row.assignment.arm is Arm.CHALLENGER:
-                    self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
-                if fault or not refused:
-                    self._log.append(_log_line(question, group, index, counted, moment))
+        ids = answered.ids
+        for part in answered.parts:
+            counted = Counted(question.model, part.assignment.number, release_id, step)
+            self._count(part, counted, question.unit)
+            if part.assignment.arm is Arm.CHALLENGER and part.size > len(part.unfit):
+                fault = bool(part.faults)
+                self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
+            if not refused or part.faults:
+                self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
 
-    def _reply(self, rows: list[_Row], groups: list[_Group]) -> bytes:
-        predictions: list[Answer] = [0.0] * len(rows)
-        for group in groups:
-            for index in sorted(group.faults):
-                version = group.predictor.version
-                raise ModelFault(
-                    f"version {version.number} of model {version.model!r} failed on row {group.rows[index].place}",
-                    where=f"version/{version.model}/{version.number}",
-                    fix="The fault counts against this version; a rollout takes it back by itself.",
-                )
-            for row, answer in zip(group.rows, group.answers, strict=True):
-                predictions[row.place] = answer
-        return self._encoder.encode(
-            Reply(predictions, [row.id for row in rows], [row.assignment.number for row in rows])
-        )
+    def _count(self, part: Part, counted: Counted, unit: str | None) -> None:
+        latency_us = part.latency_us
+        if part.entities is None:
+            rows = part.size - len(part.unfit)
+            if rows:
+                self._counters.count(counted, unit=unit, rows=rows, faults=len(part.faults), latency_us=latency_us)
+            return
+        unfit = set(part.unfit)
+        for place, value in enumerate(part.entities):
+            if place not in unfit:
+                faults = int(place in part.faults)
+                self._counters.count(counted, unit=str(value), faults=faults, latency_us=latency_us)
 
     def _not_served(self, model: str) -> NotFound | Unavailable:
         if self._residency.wants(model):
@@ -295,101 +270,61 @@ class Answering:
         return NotFound("no such model is served", where=f"route/{model[:256]}", fix="Release a version of it.")
 
 
-def _given(body: Invocation, unit: str | None) -> list[_Given]:
-    """Unit, entity and record of each row, from either form of the body."""
-    if (body.entities is None) == (body.dataframe_records is None):
-        raise InvalidInput("the body needs exactly one of its two forms", where="body", fix=_FORMS)
-    given: list[_Given]
-    if body.entities is not None:
-        if len(body.entities) != 1:
-            raise SchemaMismatch("entities are named by exactly one key", where="entities", fix=_FORMS)
-        ((key, values),) = body.entities.items()
-        given = [(str(value), {key: value}, None) for value in values]
-    else:
-        given = [(unit, None, record) for record in body.dataframe_records or ()]
-    if not given:
-        raise InvalidInput("a request has at least one row", where="body")
-    if len(given) > ROW_LIMIT:
-        raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
-    return given
+def _ids(request: str, rows: int) -> list[str]:
+    return [request] if rows == 1 else [f"{request}.{row}" for row in range(rows)]
 
 
-def _ask(group: _Group) -> None:
-    """Predict a group; when the version fails on it, find the rows that it fails on and whose fault they are."""
-    try:
-        group.answers = group.predictor.predict(group.features)
-    except Fault as fault:
-        group.unfit = group.predictor.unfit(group.features)
-        fit = np.setdiff1d(np.arange(len(group.rows)), group.unfit)
-        group.faults = _faults(group, fit, fault.kind)
+def _fault(parts: Sequence[Part]) -> ModelFault:
+    part = next(part for part in parts if part.faults)
+    version, index = part.predictor.version, min(part.faults)
+    row = index if part.places is None else part.places[index]
+    return ModelFault(
+        f"version {version.number} of model {version.model!r} failed on row {row}",
+        where=f"version/{version.model}/{version.number}",
+        fix="The fault counts against this version; a rollout takes it back by itself.",
+    )
 
 
-def _faults(group: _Group, fit: Rows, kind: str) -> dict[int, str]:
-    """Kinds of fault by index, of those rows that the signature lets the caller send."""
-    if group.unfit:
-        try:
-            if len(fit):
-                group.predictor.predict(group.features[fit])
-        except Fault as fault:
-            kind = fault.kind
-        else:
-            return {}
-    kinds = {}
-    if 1 < len(fit) <= ISOLATED_ROWS:
-        for index in fit.tolist():
-            try:
-                group.predictor.predict(group.features[index : index + 1])
-            except Fault as alone:
-                kinds[index] = alone.kind
-    return kinds or dict.fromkeys(fit.tolist(), kind)
-
-
-def _require_fit(groups: Sequence[_Group]) -> None:
-    for group in groups:
-        for index in group.unfit:
-            row, column = group.rows[index], group.predictor.null_in(group.features[index])
-            if row.entity is None:
+def _require_fit(parts: Sequence[Part]) -> None:
+    for part in parts:
+        for index in part.unfit:
+            column = part.predictor.null_in(part.inputs, index)
+            if part.entities is None:
                 raise SchemaMismatch(
                     "the model cannot take null here",
-                    where=f"dataframe_records[{row.place}].{column}"[:NAME_LENGTH],
+                    where=f"dataframe_records[{index}].{column}"[:NAME_LENGTH],
                     fix="Send a number; the model was trained without nulls in this column.",
                 )
-            (key,) = row.entity
+            key = part.predictor.version.entity_key
+            place = index if part.places is None else part.places[index]
             raise SchemaMismatch(
                 f"feature {column} of this entity is null, which the model cannot take",
-                where=f"entities.{key}[{row.place}]",
+                where=f"entities.{key}[{place}]",
                 fix="Nothing is known of the entity yet; train on rows with nulls if the model should answer.",
             )
 
 
-def _log_line(question: Question, group: _Group, index: int, counted: Counted, moment: Moment) -> PredictionRecord:
-    row = group.rows[index]
-    fault = group.faults.get(index)
-    return PredictionRecord(
-        prediction_id=row.id,
+def _logged(
+    question: Question, part: Part, counted: Counted, ids: list[str], moment: Moment, *, silent: bool
+) -> Logged:
+    signature = part.predictor.signature
+    return Logged(
+        ids=ids if part.places is None else [ids[place] for place in part.places],
         business_at=moment.business_at,
         at=moment.at,
         model=question.model,
         version=counted.version,
-        arm=row.assignment.arm,
-        propensity=row.assignment.propensity,
+        arm=part.assignment.arm,
+        propensity=part.assignment.propensity,
         release_id=counted.release_id,
         step=counted.step,
-        entity=row.entity,
-        names=group.predictor.names,
-        features=tuple(group.features[index].tolist()),
-        output=None if fault else group.answers[index],
-        latency_us=group.latency_us,
-        fault=fault,
+        entity_key=None if part.entities is None else part.predictor.version.entity_key,
+        entities=part.entities,
+        names=signature.names,
+        texts=part.predictor.texts,
+        inputs=part.inputs,
+        outputs=None if silent else part.outputs,
+        faults=part.faults,
+        latency_us=part.latency_us,
         purpose=question.purpose,
-    )
-
-
-def _not_a_body(error: Exception) -> InvalidInput:
-    """Say what is wrong with a body without quoting it."""
-    shape = isinstance(error, msgspec.ValidationError)
-    return InvalidInput(
-        "the body has not the form of a request" if shape else "the body is not JSON",
-        where="body",
-        fix=_FORMS,
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 from headrace.errors import Unavailable
 from headrace.kernel.work import WorkContext
 from headrace.serving.nouns import Compaction, CompactRequest, Gateway, PredictionRecord
-from headrace.serving.prediction_log import CLOSED, OPEN, folder_name, read_segment, segment_number, segments
+from headrace.serving.segments import CLOSED, OPEN, folder_name, read_segment, segment_number, segments
 
 FEATURE_PREFIX = "feature."
 LOCK_PATIENCE_S = 120.0
@@ -40,6 +41,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "entity": pa.string(),
     "output": pa.float64(),
     "outputs": pa.list_(pa.float64()),
+    "answer": pa.string(),
     "latency_us": pa.int64(),
     "fault": pa.string(),
     "purpose": pa.string(),
@@ -55,7 +57,8 @@ def compact(ctx: WorkContext, model: str, until: datetime | None = None) -> int:
     """Bring a model's predictions into the lake table `predictions/<model>`.
 
     Its columns are those of `PredictionRecord`, with `entity` as JSON text, `output` a float (`outputs` a list
-    for models with several classes) and one float column `feature.<name>` for each feature, null for NaN.
+    for models with several classes, `answer` JSON text for what is no number) and one column `feature.<name>` for
+    each feature, a float (null for NaN) or a text.
 
     Args:
         ctx: the job.
@@ -80,25 +83,38 @@ def to_table(records: list[PredictionRecord]) -> pa.Table:
     """Predictions as a table, a row each."""
     columns: dict[str, list[object]] = {name: [] for name in _COLUMNS}
     names = list(dict.fromkeys(name for record in records for name in record.names))
-    features: dict[str, list[float | None]] = {name: [None] * len(records) for name in names}
+    texts = {name for record in records for name in record.texts}
+    features: dict[str, list[Any]] = {name: [None] * len(records) for name in names}
     for place, record in enumerate(records):
-        several = isinstance(record.output, list)
+        shape = _shape(record.output)
         for name, values in columns.items():
             match name:
                 case "entity":
                     entity = record.entity
                     values.append(None if entity is None else msgspec.json.encode(entity).decode())
-                case "output":
-                    values.append(None if several else record.output)
-                case "outputs":
-                    values.append(record.output if several else None)
+                case "output" | "outputs":
+                    values.append(record.output if shape == name else None)
+                case "answer":
+                    values.append(msgspec.json.encode(record.output).decode() if shape == name else None)
                 case _:
                     values.append(getattr(record, name))
         for name, value in zip(record.names, record.features, strict=True):
-            features[name][place] = value
+            features[name][place] = str(value) if name in texts and value is not None else value
     arrays = {name: pa.array(values, type=_COLUMNS[name]) for name, values in columns.items()}
-    arrays |= {FEATURE_PREFIX + name: pa.array(values, pa.float64()) for name, values in features.items()}
+    for name, values in features.items():
+        arrays[FEATURE_PREFIX + name] = pa.array(values, pa.string() if name in texts else pa.float64())
     return pa.table(arrays)
+
+
+def _shape(output: Any) -> str | None:
+    """The column in which an answer is kept."""
+    if output is None:
+        return None
+    if isinstance(output, int | float):
+        return "output"
+    if isinstance(output, list) and all(isinstance(value, int | float) for value in output):
+        return "outputs"
+    return "answer"
 
 
 def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction:

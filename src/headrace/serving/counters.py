@@ -74,25 +74,26 @@ class Counters:
         self.revision = 0
         """Rises with every count."""
 
-    def count(self, counted: Counted, *, unit: str | None, fault: bool, latency_us: int) -> None:
-        """Count one row.
+    def count(self, counted: Counted, *, unit: str | None, latency_us: int, rows: int = 1, faults: int = 0) -> None:
+        """Count what one unit asked of a version.
 
         Args:
             counted: the version, and the release's step that it answered in.
             unit: what sticks to a version; None when the request had none and is a unit of its own.
-            fault: whether the version failed on it.
             latency_us: microseconds from the decoded request to the answer.
+            rows: how many rows the unit asked for.
+            faults: on how many of them the version failed.
         """
         totals = self._totals.get(counted)
         if totals is None:
             totals = self._totals[counted] = _Totals()
         self.revision += 1
         totals.revision = self.revision
-        totals.requests += 1
-        totals.faults += fault
-        totals.latency_us_sum += latency_us
+        totals.requests += rows
+        totals.faults += faults
+        totals.latency_us_sum += latency_us * rows
         if counted.release_id is not None:
-            totals.count_unit(unit, fault=fault)
+            totals.count_unit(unit, fault=faults > 0)
 
     def forget_units(self, model: str, *, but_of: str | None) -> None:
         """Let go of the units of a model's former releases; their numbers stay."""

@@ -1,11 +1,11 @@
-"""The gateway's HTTP door: a bare ASGI application, since this is the path where microseconds are counted.
+"""The gateway's HTTP door, on Granian's own interface (RSGI): the path where microseconds are counted.
 
 Bad requests are 4xx, failures of a model 5xx, and no error holds input data or a traceback.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -20,29 +20,47 @@ from headrace.errors import (
     Unavailable,
 )
 from headrace.kernel.ids import new_hex
-from headrace.serving.answering import Answering, Question
-from headrace.serving.nouns import Purpose
+from headrace.serving import doors
+from headrace.serving.doors import Door, Headers, Incoming, Response
 
 log = structlog.get_logger()
 
 BODY_LIMIT_BYTES = 16 << 20
-UNIT_LENGTH = 1_000
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = Mapping[bytes, bytes]
 
-_JSON = b"application/json"
-_INVOCATIONS = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/invocations")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+class Scope(Protocol):
+    """What RSGI says of a request."""
+
+    proto: str
+    method: str
+    path: str
+    query_string: str
+    authority: str | None
+    headers: Headers
+
+
+class Exchange(Protocol):
+    """RSGI's other side: gives the body and takes the answer."""
+
+    def __call__(self) -> Awaitable[bytes]:
+        """The whole body."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in parts."""
+        ...
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer."""
+        ...
 
 
 class Gateway:
-    """The ASGI application.
+    """The RSGI application.
 
     Args:
-        answering: answers invocations.
+        open_doors: the wire formats, asked in their order.
         ready: whether requests can be answered.
         state: what `/api/v1/gateway` shows.
         admit: takes a bearer token (None: the request has none) and raises `NotAuthenticated` to refuse it.
@@ -53,7 +71,7 @@ class Gateway:
 
     def __init__(
         self,
-        answering: Answering,
+        open_doors: Sequence[Door],
         *,
         ready: Callable[[], bool],
         state: Callable[[], msgspec.Struct],
@@ -61,7 +79,7 @@ class Gateway:
         hosts: frozenset[str] | None,
         version: str,
     ) -> None:
-        self._answering = answering
+        self._doors = tuple(open_doors)
         self._ready = ready
         self._state = state
         self._admit = admit
@@ -70,66 +88,63 @@ class Gateway:
         self.draining = False
         """Set while the process ends: it is not ready any more, but answers what comes."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope.proto != "http":
             return
-        headers = dict(scope["headers"])
-        request_id = _request_id(headers)
+        headers = scope.headers
+        given = headers.get("x-request-id")
+        request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_hex()
+        refuse = doors.problem
         try:
-            status, content_type, content = await self._answer(scope, headers, receive)
+            self._check_host(scope)
+            for door in self._doors:
+                handler = door.find(scope.method, scope.path)
+                if handler is not None:
+                    refuse = door.problem
+                    self._admit(_token(headers))
+                    body = await _body(headers, exchange)
+                    response = await handler(Incoming(headers, body, scope.query_string))
+                    break
+            else:
+                response = self._answer(scope)
         except HeadraceError as problem:
-            status, content_type, content = problem.status, _JSON, _problem(problem)
+            response = refuse(problem)
         except Exception:  # a defect of ours must not close the connection in silence
-            log.exception("request failed", path=scope["path"], request_id=request_id.decode())
-            defect = InternalError("a defect of the gateway; its log says more")
-            status, content_type, content = defect.status, _JSON, _problem(defect)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", content_type),
-                    (b"content-length", b"%d" % len(content)),
-                    (b"x-request-id", request_id),
-                ],
-            }
+            log.exception("request failed", path=scope.path, request_id=request_id)
+            response = refuse(InternalError("a defect of the gateway; its log says more"))
+        content = b"" if scope.method == "HEAD" else response.body
+        exchange.response_bytes(
+            response.status,
+            [("content-type", response.content_type), ("x-request-id", request_id), *response.headers],
+            content,
         )
-        body = b"" if scope["method"] == "HEAD" else content
-        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[int, bytes, bytes]:
-        self._check_host(headers)
-        method, path = scope["method"], scope["path"]
-        if method == "POST":
-            found = _INVOCATIONS.fullmatch(path)
-            if found is not None:
-                self._admit(_token(headers))
-                question = await _question(found, headers, receive)
-                return 200, _JSON, await self._answering.answer(question)
-        elif method in {"GET", "HEAD"}:
-            if path in {"/health", "/ping"}:
+    def _answer(self, scope: Scope) -> Response:
+        """Everything that is no prediction."""
+        if scope.method in {"GET", "HEAD"}:
+            if scope.path in {"/health", "/ping"}:
                 return self._health()
-            if path == "/version":
-                return 200, _JSON, self._version.encode()
-            if path == "/api/v1/gateway":
-                self._admit(_token(headers))
-                return 200, _JSON, msgspec.json.encode(self._state())
+            if scope.path == "/version":
+                return Response(self._version.encode())
+            if scope.path == "/api/v1/gateway":
+                self._admit(_token(scope.headers))
+                return Response(msgspec.json.encode(self._state()))
         raise NotFound(
-            f"there is nothing at {method} {path[:200]}",
+            f"there is nothing at {scope.method} {scope.path[:200]}",
             where="path",
             fix="Predictions are at POST /models/<name>/invocations.",
         )
 
-    def _health(self) -> tuple[int, bytes, bytes]:
+    def _health(self) -> Response:
         if self.draining or not self._ready():
             raise Unavailable("not ready yet", where="gateway", fix="Ask again in a moment.")
-        return 200, _JSON, b"\n"
+        return Response(b"\n")
 
-    def _check_host(self, headers: Headers) -> None:
+    def _check_host(self, scope: Scope) -> None:
         if self._hosts is None:
             return
-        host = headers.get(b"host", b"").decode("latin-1").lower()
+        host = (scope.headers.get("host") or scope.authority or "").lower()
         name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
         if name not in self._hosts:
             raise PermissionRefused(
@@ -139,65 +154,30 @@ class Gateway:
             )
 
 
-async def _question(found: re.Match[str], headers: Headers, receive: Receive) -> Question:
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != _JSON:
-        raise InvalidInput(
-            "the body must be JSON", where="Content-Type", fix="Send Content-Type: application/json."
-        )
-    number = found["number"]
-    unit = headers.get(b"x-unit", b"").decode("latin-1") or None
-    if unit is not None and len(unit) > UNIT_LENGTH:
-        raise TooLarge(f"a unit has at most {UNIT_LENGTH} characters", where="X-Unit")
-    return Question(
-        model=found["model"],
-        number=None if number is None else int(number),
-        body=await _body(headers, receive),
-        unit=unit,
-        purpose=_purpose(headers, pinned=number is not None),
-    )
-
-
-def _purpose(headers: Headers, *, pinned: bool) -> Purpose:
-    given = headers.get(b"x-headrace-purpose")
-    if given is None:
-        return Purpose.LIVE
+async def _body(headers: Headers, exchange: Exchange) -> bytes:
+    """The body, as far as it is not too large: one that announces its size is not read in parts."""
+    announced = headers.get("content-length")
+    if announced is not None and announced.isdigit():
+        if int(announced) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        try:
+            return await exchange()
+        except RuntimeError as error:
+            raise _gone() from error
+    parts, size = [], 0
     try:
-        purpose = Purpose(given.decode("latin-1"))
-    except ValueError:
-        raise InvalidInput(
-            "there is no such purpose", where="X-Headrace-Purpose", fix=f"Use one of {', '.join(Purpose)}."
-        ) from None
-    if purpose is Purpose.STAGING and not pinned:
-        raise InvalidInput(
-            "a staging request names its version, or it would count for the rollout",
-            where="X-Headrace-Purpose",
-            fix="Send it to /models/<name>/versions/<number>/invocations.",
-        )
-    return purpose
-
-
-async def _body(headers: Headers, receive: Receive) -> bytes:
-    announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidInput("the caller went away before the body was complete", where="body")
-        part: bytes = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if size > BODY_LIMIT_BYTES:
-            raise _too_large()
+        async for part in exchange:
+            parts.append(bytes(part))
+            size += len(part)
+            if size > BODY_LIMIT_BYTES:
+                raise _too_large()
+    except RuntimeError as error:
+        raise _gone() from error
     return b"".join(parts)
+
+
+def _gone() -> InvalidInput:
+    return InvalidInput("the caller went away before the body was complete", where="body")
 
 
 def _too_large() -> TooLarge:
@@ -205,23 +185,8 @@ def _too_large() -> TooLarge:
 
 
 def _token(headers: Headers) -> str | None:
-    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    given = headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, credentials = given.partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" else None
-
-
-def _request_id(headers: Headers) -> bytes:
-    given = headers.get(b"x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else new_hex().encode()
-
-
-def _problem(problem: HeadraceError) -> bytes:
-    return msgspec.json.encode(
-        {
-            "error": {
-                "code": problem.code,
-                "message": problem.message,
-                "where": problem.where,
-                "fix": problem.fix,
-            }
-        }
-    )

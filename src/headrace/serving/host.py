@@ -295,6 +295,21 @@ class ModelHost:
             raise ModelFault("the model did not answer with finite values", where=self._place)
         return answers
 
+    def time_rows(self, features: Array, names: Sequence[str] | None = None) -> Array:
+        """How many seconds the model takes for each row alone, measured in the host, so without the way to it.
+
+        Args:
+            features: shape (rows, columns), NaN for null.
+            names: of the columns, as in `score`.
+
+        Raises:
+            InvalidInput: a column of the model is missing.
+            ModelFault: the model raised, died, or took too long for all rows together.
+        """
+        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype=np.float64), names))
+        _, durations_s = self._ask({"ask": "time rows"}, rows)
+        return np.asarray(durations_s, dtype=np.float64)
+
     def require_alive(self) -> None:
         """Raise when the process has ended.
 

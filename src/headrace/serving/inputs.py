@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 """Shape (rows, columns) in the order of the signature, NaN for null."""
 
 Columns = dict[str, npt.NDArray[Any]]
-"""Arrays by name, the rows as their first axis, None or NaT for null. Tensors have the name of their input."""
+"""Arrays by name, each with the rows as its first axis; None or NaT for null. A tensor's name is its input's."""
 
 Inputs = Array | Columns
 Outputs = npt.NDArray[Any] | Columns
@@ -81,4 +81,4 @@ def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         found = np.array([value is None for value in values.tolist()], dtype=bool)
     else:
         return np.zeros(len(values), dtype=bool)
-    return np.asarray(found if found.ndim == 1 else found.reshape(len(found), -1).any(axis=1))
+    return np.asarray(found.reshape(len(found), -1).any(axis=1)) if len(found) else found

@@ -309,9 +309,11 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     entity: dict[str, str | int] | None
     names: tuple[str, ...]
     """Names of the features, in the order of `features`."""
-    features: tuple[float | None, ...]
-    output: float | list[float] | None
-    """None when the version faulted."""
+    texts: frozenset[str] = frozenset()
+    """Those of them that are not numbers."""
+    features: tuple[Any, ...]
+    output: Any
+    """What the caller got for the row; None when the version faulted."""
     latency_us: int
     fault: str | None
     """Class of the error, never its text: that may quote the input."""

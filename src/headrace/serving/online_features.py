@@ -12,7 +12,7 @@ from headrace.features.lookup import FeatureLookup, PreparedViews, prepare_views
 from headrace.features.online import open_online_store
 from headrace.kernel.settings import Settings
 from headrace.project.feature_view import FeatureView
-from headrace.serving.answering import EntityValue
+from headrace.serving.forms import EntityValue
 from headrace.serving.inputs import Array
 from headrace.serving.nouns import ServedVersion
 

@@ -9,58 +9,20 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote, unquote
 
-import msgspec
+import structlog
 
-from headrace.serving.nouns import BusinessTime, PredictionRecord
+from headrace.serving.nouns import BusinessTime
+from headrace.serving.segments import CLOSED, OPEN, Lines, Logged, folder_name, segment_folder, segment_number
 
-OPEN, CLOSED = ".open", ".segment"
+log = structlog.get_logger()
+
 FLUSH_S = 0.05
 SYNC_S = 1.0
-
-
-def folder_name(name: str) -> str:
-    """A model's or gateway's name as the name of one folder, whatever signs it has."""
-    return quote(name, safe="").replace(".", "%2E")
-
-
-def segment_folder(root: Path, gateway: str, model: str) -> Path:
-    """Where a gateway's segments of a model lie."""
-    return root / folder_name(gateway) / folder_name(model)
-
-
-def segments(root: Path, model: str, suffix: str) -> dict[str, list[Path]]:
-    """A model's segments by gateway, each list in the order in which they were begun."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(root.glob(f"*/{folder_name(model)}/*{suffix}"), key=segment_number):
-        found.setdefault(unquote(path.parent.parent.name), []).append(path)
-    return found
-
-
-def segment_number(path: Path) -> int:
-    """Place of a segment in its gateway's order."""
-    return int(path.stem)
-
-
-def models_logged(root: Path) -> list[str]:
-    """Models that have segments of any kind."""
-    return sorted({unquote(path.parent.name) for path in root.glob("*/*/*") if path.suffix in {OPEN, CLOSED}})
-
-
-def read_segment(path: Path) -> Iterator[PredictionRecord | None]:
-    """The records of a segment; None for a line that cannot be read, as a killed gateway may leave as its last."""
-    decoder = msgspec.json.Decoder(PredictionRecord)
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError:
-                yield None
 
 
 class _Segment:
@@ -72,6 +34,7 @@ class _Segment:
         self._file = self._path.open("xb", buffering=0)
         self.begun_s = time.monotonic()
         self.earliest = earliest
+        self.lines = Lines()
         self.size_bytes = 0
         self._unsynced = False
 
@@ -116,6 +79,16 @@ class _Numbers:
         return self._last
 
 
+class Era:
+    """The requests that began between two looks of the writer."""
+
+    __slots__ = ("began", "in_flight")
+
+    def __init__(self, began: datetime) -> None:
+        self.began = began
+        self.in_flight = 0
+
+
 class PredictionLog:
     """The log of one gateway process.
 
@@ -123,7 +96,7 @@ class PredictionLog:
         root: folder of all gateways' logs.
         gateway: this gateway's name; nobody else writes to its folder.
         business_time: tells the business clock; never runs backwards.
-        capacity: records that wait for the disk at most.
+        capacity: rows that wait for the disk at most.
         segment_bytes: size at which a segment is closed.
         segment_s: age in seconds at which a segment is closed.
     """
@@ -144,12 +117,13 @@ class PredictionLog:
         self._capacity = capacity
         self._segment_bytes = segment_bytes
         self._segment_s = segment_s
-        self._waiting: deque[PredictionRecord] = deque()
-        self._in_flight: dict[int, datetime] = {}
-        self._tickets = 0
+        self._waiting: deque[Logged] = deque()
+        self._rows_waiting = 0
+        self._rows_written = 0
+        self._era = Era(business_time().now)
+        self._eras = deque([self._era])
         self._open: dict[str, _Segment] = {}
         self._numbers = _Numbers(root / folder_name(gateway) / "last")
-        self._encode = msgspec.json.Encoder().encode_lines
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self.dropped = 0
@@ -165,22 +139,24 @@ class PredictionLog:
             left.rename(left.with_name(f"{self._numbers.next()}{CLOSED}"))  # later ones may be in the lake
         self._writer.start()
 
-    def begin(self, business_at: datetime) -> int:
-        """A request begins, whose records will have this business time; returns a ticket for `end`."""
-        self._tickets += 1
-        self._in_flight[self._tickets] = business_at
-        return self._tickets
+    def begin(self) -> "Era":
+        """A request begins; it reads the business clock after this, and gives what it gets here to `end`."""
+        era = self._era
+        era.in_flight += 1
+        return era
 
-    def end(self, ticket: int) -> None:
-        """The request has handed in its records."""
-        del self._in_flight[ticket]
+    def end(self, era: "Era") -> None:
+        """The request has handed in its answers."""
+        era.in_flight -= 1
 
-    def append(self, record: PredictionRecord) -> None:
-        """Hand in a record; never waits."""
-        if len(self._waiting) >= self._capacity:
-            self.dropped += 1
+    def append(self, logged: Logged) -> None:
+        """Hand in answers; never waits."""
+        rows = len(logged.ids)
+        if self._rows_waiting - self._rows_written + rows > self._capacity:
+            self.dropped += rows
         else:
-            self._waiting.append(record)
+            self._rows_waiting += rows
+            self._waiting.append(logged)
 
     def close(self) -> None:
         """Write what waits and close every segment."""
@@ -200,11 +176,14 @@ class PredictionLog:
         self._cycle(closing=True)
 
     def _cycle(self, *, closing: bool = False) -> None:
-        # Requests that begin after this line have a business time of at least `horizon`; earlier ones are either
-        # in flight or have handed in their records, which the drain below then finds.
+        # Who begins after this line reads a clock that is at least here; who began before is counted in an era, or
+        # has handed in its answers, which the drain below then finds.
         clock = self._business_time()
-        horizon = min(list(self._in_flight.values()), default=clock.now)
-        horizon = min(horizon, clock.now)
+        self._era = Era(clock.now)
+        self._eras.append(self._era)
+        while self._eras[0] is not self._era and not self._eras[0].in_flight:
+            self._eras.popleft()
+        horizon = self._eras[0].began
         self._drain()
         for model, segment in list(self._open.items()):
             old = time.monotonic() - segment.begun_s >= self._segment_s
@@ -214,22 +193,27 @@ class PredictionLog:
         self.logged_until = min([horizon, *(segment.earliest for segment in self._open.values())])
 
     def _drain(self) -> None:
-        by_model: dict[str, list[PredictionRecord]] = {}
+        by_model: dict[str, list[Logged]] = {}
         for _ in range(len(self._waiting)):
-            record = self._waiting.popleft()
-            by_model.setdefault(record.model, []).append(record)
-        for model, records in by_model.items():
-            earliest = min(record.business_at for record in records)
+            logged = self._waiting.popleft()
+            by_model.setdefault(logged.model, []).append(logged)
+        for model, answers in by_model.items():
+            earliest = min(logged.business_at for logged in answers)
+            rows = sum(len(logged.ids) for logged in answers)
             try:
                 if model not in self._open:
                     folder = segment_folder(self._root, self._gateway, model)
                     self._open[model] = _Segment(folder / f"{self._numbers.next()}{OPEN}", earliest)
                 segment = self._open[model]
                 segment.earliest = min(segment.earliest, earliest)
-                segment.write(self._encode(records))
+                segment.write(b"".join(map(segment.lines.of, answers)))
             except OSError:  # a full disk; a torn line must stay the last of its segment
-                self.dropped += len(records)
+                self.dropped += rows
                 self._close(model)
+            except Exception:  # a defect must not end the log of all who come after
+                log.exception("predictions could not be written", model=model)
+                self.dropped += rows
+            self._rows_written += rows
 
     def _close(self, model: str) -> None:
         segment = self._open.pop(model, None)

@@ -3,19 +3,21 @@
 import statistics
 import time
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
-from headrace.serving.inputs import Array
+from headrace.serving.forms import Forms
+from headrace.serving.inputs import Inputs, Outputs, nulls, rows_of
 from headrace.serving.loading import LoadedModel, Loader
 from headrace.serving.nouns import ServedVersion
+from headrace.serving.signature import NUMBERS, Kind, Signature
 
-INLINE_LIMIT_S = 0.005
-"""A prediction that takes longer is handed to a thread, so that other requests are not held up."""
+INLINE_LIMIT_S = 0.000_3
+"""A prediction that takes longer is handed to a thread, where those that wait are answered together."""
 INLINE_ROWS = 64
 WARM_UP_CALLS = 5
-
-Answer = float | list[float]
+_SAMPLES: dict[str, Any] = {"string": "", "binary": b"", "datetime": np.datetime64(0, "us")}
 
 
 class Fault(Exception):
@@ -42,48 +44,59 @@ class Predictor:
         self.version = version
         self.signature = model.signature
         self.names = model.signature.names
+        self.texts = frozenset(column.name for column in model.signature.columns if column.type not in NUMBERS)
+        """Columns that are not numbers."""
+        self.forms = Forms(model.signature)
         self._predict = model.predict
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
-        self._row_s = self._warm_up()
-        self._hosted = model.hosted
         self.runtime = model.runtime
+        """What answers, such as `skops`, or `onnx` for a faster form."""
+        self._hosted = model.hosted
+        self.row_s = self._warm_up()
+        """Median seconds of an answer to one row."""
 
     def inline(self, rows: int) -> bool:
         """Whether predicting so many rows is short enough for the event loop."""
-        return not self._hosted and self._row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
+        return not self._hosted and self.row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
 
-    def predict(self, features: Array) -> list[Answer]:
-        """Answers for features of shape (rows, columns), NaN for null.
+    def predict(self, inputs: Inputs, params: dict[str, Any] | None = None) -> Outputs:
+        """An answer for each row.
+
+        Args:
+            inputs: the rows.
+            params: what a request gives a Python model beside them.
 
         Raises:
-            Fault: the model raised, or did not answer with one finite value (or one list of them) a row.
+            Fault: the model raised, or did not answer with one value (or one list of them) a row, all finite.
         """
         try:
-            answers = np.asarray(self._predict(features), dtype=np.float64)
+            answers = self._predict(inputs) if params is None else self._predict(inputs, params)
+            if isinstance(answers, dict):
+                return {name: _checked(np.asarray(column), rows_of(inputs)) for name, column in answers.items()}
+            return _checked(np.asarray(answers), rows_of(inputs))
+        except Fault:
+            raise
         except Exception as error:  # whatever a model raises is its fault
             raise Fault(type(error).__name__) from error
-        if answers.ndim not in {1, 2} or len(answers) != len(features):
-            raise Fault("WrongShape")
-        if not np.isfinite(answers).all():
-            raise Fault("NotFinite")
-        return answers.tolist()
 
-    def unfit(self, features: Array) -> list[int]:
+    def unfit(self, inputs: Inputs) -> list[int]:
         """Rows with a null where the signature promises none: if the model fails on them, it is not its fault."""
-        return [int(row) for row in np.flatnonzero(np.isnan(features[:, self._required]).any(axis=1))]
+        if self.signature.kind is Kind.TENSORS:
+            return []
+        return np.flatnonzero((nulls(inputs, self.names) & self._required).any(axis=1)).tolist()
 
-    def null_in(self, row: Array) -> str:
-        """Name of the first required column in which a row, shape (columns,), has a null."""
-        return self.names[int(np.flatnonzero(np.isnan(row) & self._required)[0])]
+    def null_in(self, inputs: Inputs, place: int) -> str:
+        """Name of the first required column in which a row has a null."""
+        return self.names[int(np.flatnonzero(nulls(inputs, self.names)[place] & self._required)[0])]
 
     def _warm_up(self) -> float:
-        """Median seconds of a one-row call. Zeros may lie outside what a model accepts, so faults are let be."""
-        row = np.zeros((1, len(self.names)))
+        """Median seconds of a one-row call. The sample may lie outside what a model accepts: faults are let be."""
+        sample = _sample(self.signature)
         durations_s = []
         for _ in range(WARM_UP_CALLS):
             started = time.perf_counter()
             with suppress(Fault):
-                self.predict(row)
+                self.predict(sample)
             durations_s.append(time.perf_counter() - started)
         return statistics.median(durations_s)
 
@@ -95,3 +108,30 @@ def load_predictor(loader: Loader, version: ServedVersion) -> Predictor:
         HeadraceError: it cannot be served; the message says why.
     """
     return Predictor(version, loader.load(version))
+
+
+def _checked(answers: Any, rows: int) -> Any:
+    if answers.ndim not in {1, 2} or len(answers) != rows:
+        raise Fault("WrongShape")
+    if answers.dtype.kind in "fc" and not np.isfinite(answers).all():
+        raise Fault("NotFinite")
+    if answers.dtype.kind not in "fiubUO" or (answers.dtype.kind == "O" and None in answers.ravel().tolist()):
+        raise Fault("WrongType")
+    return answers
+
+
+def _sample(signature: Signature) -> Inputs:
+    """One row of zeros and empty texts."""
+    if signature.kind is Kind.MATRIX:
+        return np.zeros((1, len(signature.names)))
+    if signature.kind is Kind.TENSORS:
+        return {
+            part.name: np.zeros((1, *(max(size, 1) for size in part.shape[1:])), dtype=part.dtype)
+            for part in signature.tensors
+        }
+    return {
+        column.name: np.array(
+            [_SAMPLES.get(column.type, 0)], dtype=object if column.type in {"string", "binary"} else None
+        )
+        for column in signature.columns
+    }

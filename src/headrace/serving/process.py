@@ -20,8 +20,10 @@ from headrace.kernel.ids import new_hex
 from headrace.kernel.settings import Settings, http_address
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, FeatureReader, Moment
+from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.gateway import Gateway
+from headrace.serving.invocations import Invocations
 from headrace.serving.loading import open_loader
 from headrace.serving.nouns import (
     GatewayReport,
@@ -95,10 +97,10 @@ class GatewayProcess:
             breaker=self._breaker,
             log=self._log,
             moment=self._moment,
-            pool=self._predictors,
+            asking=Asking(self._predictors),
         )
         self._gateway = Gateway(
-            answering,
+            [Invocations(answering)],
             ready=self._ready,
             state=self._state,
             admit=Admission(login_required=login_required(settings.host), known=self._knows),
@@ -120,7 +122,7 @@ class GatewayProcess:
             self._gateway,
             address=self._settings.host,
             port=self._port,
-            interface=Interfaces.ASGINL,
+            interface=Interfaces.RSGI,
             websockets=False,
             log_enabled=False,
             backlog=1024,

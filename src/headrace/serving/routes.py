@@ -91,11 +91,13 @@ async def _lines(transactions: Transactions, bell: Bell, *, with_callers: bool) 
             tables.sequence(tx), routing.read_business_time(tx), tables.callers(tx) if with_callers else None
         )
 
+    rung = bell.rung(routing.ROUTES_TOPIC)
     known = await transactions.read(lambda tx: routing.snapshot(tx, tables.callers(tx) if with_callers else None))
     yield _line(known)
     sequence, told, callers, told_s = known.sequence, known.time, known.callers, time.monotonic()
     while not bell.closed:
-        await bell.wait(routing.ROUTES_TOPIC, LOOK_S)
+        await bell.wait(routing.ROUTES_TOPIC, LOOK_S, after=rung)
+        rung = bell.rung(routing.ROUTES_TOPIC)
         seen = await transactions.read(look)
         news: list[StreamLine] = []
         if seen.sequence != sequence:

@@ -50,13 +50,18 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
     return _store(tx, wanted)
 
 
+def find(tx: Tx, model: str) -> Route | None:
+    """The model's route; None when it is not served."""
+    return tables.route(tx, model)
+
+
 def get(tx: Tx, model: str) -> Route:
     """The model's route.
 
     Raises:
         NotFound: the model is not served.
     """
-    route = tables.route(tx, model)
+    route = find(tx, model)
     if route is None:
         raise NotFound(f"model {model!r} is not served", where=f"route/{model}", fix="Release a version of it.")
     return route
@@ -69,6 +74,7 @@ def remove(tx: Tx, model: str) -> None:
         return
     gone = Route(model=model, champion=None, salt=present.salt, versions=(), sequence=tables.next_sequence(tx))
     tables.put_route(tx, gone, removed=True)
+    tx.ring(ROUTES_TOPIC)
     events.append(tx, "serving.route_removed", f"route/{model}", {"model": model, "sequence": gone.sequence})
 
 
@@ -129,6 +135,7 @@ def _versions(tx: Tx, change: RouteChange, known: dict[int, ServedVersion]) -> t
 def _store(tx: Tx, wanted: Route) -> Route:
     route = msgspec.structs.replace(wanted, sequence=tables.next_sequence(tx))
     tables.put_route(tx, route)
+    tx.ring(ROUTES_TOPIC)
     events.append(
         tx, "serving.route_set", f"route/{route.model}",
         {

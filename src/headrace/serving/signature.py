@@ -1,16 +1,17 @@
-"""A model's input schema, compiled once into a decoder, so that a request is checked and turned into numbers in C.
+"""A model's input schema: MLflow's signature, as far as what it describes is served.
 
-The schema is MLflow's column signature. Rows become tuples of floats in the order of the signature; what is
-missing, unknown or of another type is refused with the name of the field and without quoting the input.
+Columns of numbers become a matrix, columns of other types arrays by name, tensors arrays by input.
 """
 
-import re
 from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from headrace.errors import NotServed, SchemaMismatch
+from headrace.errors import NotServed
 
 TYPES: dict[str, Any] = {
     "double": float | None,
@@ -18,12 +19,21 @@ TYPES: dict[str, Any] = {
     "long": int,
     "integer": int,
     "boolean": bool,
+    "string": str,
+    "datetime": datetime,
+    "binary": bytes,
 }
 """JSON types by MLflow's column type. null is a missing value, which only floats can hold (as NaN)."""
 
-NAME_LENGTH = 200
-_PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
-_FIELD = re.compile(r"field `(?P<name>.*?)`", re.DOTALL)
+NUMBERS = frozenset({"double", "float", "long", "integer", "boolean"})
+
+
+class Kind(Enum):
+    """In which form a model takes its input."""
+
+    MATRIX = "matrix"
+    COLUMNS = "columns"
+    TENSORS = "tensors"
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,62 +48,71 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     required: bool = True
 
+    @property
+    def json_type(self) -> Any:
+        """What its values are in JSON."""
+        known = TYPES[self.type]
+        return known if self.required else known | None
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """One input tensor."""
+
+    name: str
+    """Empty for the only one without a name."""
+    dtype: str
+    """Numpy's name, such as `float32`."""
+    shape: tuple[int, ...]
+    """-1 for an axis of any length; the first is that of the rows."""
+
 
 class Signature:
-    """The columns of a model and the decoder of its rows.
+    """The inputs of a model, columns or tensors.
 
     Args:
-        columns: in the order in which the model takes them.
+        inputs: in the order in which the model takes them.
 
     Raises:
-        NotServed: a column has a type that cannot become a float.
+        NotServed: a column has a type that is not served.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self.columns = tuple(columns)
-        self.names = tuple(column.name for column in columns)
-        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        required = [(place, column) for place, column in enumerate(columns) if column.required]
-        optional = [(place, column) for place, column in enumerate(columns) if not column.required]
-        for place, column in required:
-            fields.append((f"f{place}", _json_type(column)))
-        for place, column in optional:
-            fields.append((f"f{place}", _json_type(column) | None, None))
-        self._row = msgspec.defstruct(
-            "Row",
-            fields,
-            rename={f"f{place}": column.name for place, column in enumerate(columns)},
-            forbid_unknown_fields=True,
-            frozen=True,
-            gc=False,
-        )
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._row)
-        given = [place for place, _ in (*required, *optional)]
-        in_order = given == sorted(given)
-        self._order = None if in_order else [given.index(place) for place in range(len(given))]
+    def __init__(self, inputs: Sequence[Column] | Sequence[Tensor]) -> None:
+        self.columns = tuple(part for part in inputs if isinstance(part, Column))
+        self.tensors = tuple(part for part in inputs if isinstance(part, Tensor))
+        self.names = tuple(part.name for part in inputs)
+        for column in self.columns:
+            if column.type not in TYPES:
+                raise NotServed(
+                    f"column {column.name!r} has type {column.type!r}, which is not served",
+                    where="MLmodel.signature.inputs",
+                    fix=f"Encode it as one of: {', '.join(TYPES)}.",
+                )
+        self.kind = Kind.COLUMNS
+        if self.tensors:
+            self.kind = Kind.TENSORS
+        elif all(column.type in NUMBERS for column in self.columns):
+            self.kind = Kind.MATRIX
 
-    def decode_row(self, row: bytes | msgspec.Raw, place: int) -> Sequence[float | None]:
-        """One record's values in the order of the signature; None stands for null.
 
-        Args:
-            row: the record, a JSON object.
-            place: its position in the request, for the error.
+class _TensorSpec(msgspec.Struct):
+    dtype: str
+    shape: tuple[int, ...]
 
-        Raises:
-            SchemaMismatch: a field is missing, unknown or of another type.
-        """
-        try:
-            values = msgspec.structs.astuple(self._decoder.decode(row))
-        except msgspec.ValidationError as error:
-            raise _mismatch(error, f"dataframe_records[{place}]") from None
-        return values if self._order is None else [values[index] for index in self._order]
+
+class _Part(msgspec.Struct):
+    """One line of MLflow's `inputs`: a column or a tensor."""
+
+    type: str
+    name: str | None = None
+    required: bool = True
+    spec: _TensorSpec | None = msgspec.field(name="tensor-spec", default=None)
 
 
 def read_signature(stored: Any) -> Signature:
-    """Compile MLflow's stored signature: `{"inputs": [...] or its JSON text, ...}`.
+    """MLflow's stored signature: `{"inputs": [...] or its JSON text, ...}`.
 
     Raises:
-        NotServed: there is none, or it describes tensors.
+        NotServed: there is none, or it describes what is not served.
     """
     inputs = stored.get("inputs") if isinstance(stored, dict) else None
     if inputs is None:
@@ -104,44 +123,42 @@ def read_signature(stored: Any) -> Signature:
         )
     try:
         listed = msgspec.json.decode(inputs) if isinstance(inputs, str) else inputs
-        columns = msgspec.convert(listed, tuple[Column, ...])
+        parts = msgspec.convert(listed, tuple[_Part, ...])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise NotServed(
-            "the input signature does not name its columns",
+            "the input signature names neither columns nor tensors",
             where="MLmodel.signature.inputs",
-            fix="Log the model with named columns; tensors are not served.",
+            fix="Log the model with named columns of plain types.",
         ) from error
-    if not columns or len({column.name for column in columns}) != len(columns):
-        raise NotServed("the input signature has no columns, or repeats one", where="MLmodel.signature.inputs")
-    return Signature(columns)
+    if not parts or len({part.name for part in parts}) != len(parts):
+        raise NotServed("the input signature has no inputs, or repeats one", where="MLmodel.signature.inputs")
+    if all(part.spec is not None for part in parts):
+        return Signature([_tensor(part) for part in parts])
+    return Signature([_column(part) for part in parts])
 
 
-def _json_type(column: Column) -> Any:
-    try:
-        return TYPES[column.type]
-    except KeyError:
+def _column(part: _Part) -> Column:
+    if part.name is None or part.spec is not None:
         raise NotServed(
-            f"column {column.name!r} has type {column.type!r}, which is not served",
+            "an input column has no name",
             where="MLmodel.signature.inputs",
-            fix=f"Encode it as one of: {', '.join(TYPES)}.",
+            fix="Log the model with named columns, such as those of a frame.",
+        )
+    return Column(name=part.name, type=part.type, required=part.required)
+
+
+def _tensor(part: _Part) -> Tensor:
+    assert part.spec is not None
+    try:
+        np.dtype(part.spec.dtype)
+    except TypeError:
+        raise NotServed(
+            f"a tensor has type {part.spec.dtype[:40]!r}, which is not served", where="MLmodel.signature.inputs"
         ) from None
-
-
-def _mismatch(error: msgspec.ValidationError, row: str) -> SchemaMismatch:
-    """Name the field that the decoder stumbled over; its message holds types and names, never values."""
-    text = str(error)
-    path = _PATH.search(text)
-    named = _FIELD.search(text)
-    if named is not None:
-        field = named["name"]
-        missing = text.startswith("Object missing")
-        message = "a required field is missing" if missing else "the model has no such field"
-    else:
-        field = path["path"] if path else ""
-        message = text[: path.start()] if path else text
-        message = message[:1].lower() + message[1:]
-    return SchemaMismatch(
-        message,
-        where=(f"{row}.{field}" if field else row)[:NAME_LENGTH],
-        fix="Send every column of the model's signature, with its type, and nothing else.",
-    )
+    if not part.spec.shape or part.spec.shape[0] != -1:
+        raise NotServed(
+            "a tensor whose first axis is not the rows is not served",
+            where="MLmodel.signature.inputs",
+            fix="Log the model with an input example whose first axis has any length.",
+        )
+    return Tensor(name=part.name or "", dtype=part.spec.dtype, shape=part.spec.shape)

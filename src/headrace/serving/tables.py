@@ -1,7 +1,7 @@
 """Serving's tables: routes in one order of changes, gateways, and the counts that they report."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ from headrace.serving.nouns import (
     Trip,
     VersionCounts,
 )
+
+LATE_REPORTS = timedelta(seconds=5)
+"""For so long after a new boot a report of the one before may still be on its way."""
 
 NO_RELEASE = ""
 NO_STEP = -1
@@ -169,12 +172,20 @@ def route(tx: Tx, model: str) -> Route | None:
 
 
 def put_gateway(tx: Tx, report: GatewayReport) -> bool:
-    """Store a gateway's state; False when a later boot of it has reported already."""
-    statement = sa.select(gateways.c.boot, gateways.c.booted_at).where(
+    """Store a gateway's state; False when a later boot of it has reported in the last seconds.
+
+    By the clock alone the one that was started before the clock was set back would count as the later one for ever.
+    """
+    statement = sa.select(gateways.c.boot, gateways.c.booted_at, gateways.c.last_seen).where(
         gateways.c.workspace == tx.workspace, gateways.c.name == report.gateway
     )
     known = tx.execute(statement).first()
-    if known is not None and known.boot != report.boot and known.booted_at > report.booted_at:
+    if (
+        known is not None
+        and known.boot != report.boot
+        and known.booted_at > report.booted_at
+        and abs(tx.now - known.last_seen) <= LATE_REPORTS
+    ):
         return False
     values = {
         "boot": report.boot,

@@ -3,13 +3,19 @@
 A verdict rests on a confidence interval, never on two numbers. "No significant difference" is not "not worse":
 with too few rows the answer is INCONCLUSIVE, together with the effect that so many rows could have shown.
 
+Which interval: DeLong's for the area under the ROC curve, Wilson's and Tango's score intervals for shares,
+Student's for mean losses, the bootstrap elsewhere. Rows that belong together (one customer several times) count as
+one unit.
+
+F1 is 2J / (1 + J) of the share J of hits among the rows that are 1 or decided to be 1, so Wilson's interval of J is
+one of F1. Where the difference of two F1 or two precisions is drawn and the models hardly ever decide differently,
+the draws vary too little; the interval is then at least as wide as the score interval of so many rows without any
+difference.
+
 Sources: the non-inferiority verdict from an interval is the usual one of clinical trials (Piaggio et al., CONSORT
-2012); the percentile bootstrap is Efron's; for rows that belong together (one customer several times) whole groups
-are drawn (Field and Welsh, 2007).
+2012); for the intervals see `ranking`, `proportions` and `resampling`.
 """
 
-import math
-from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -17,37 +23,20 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from headrace.errors import InvalidInput
-from headrace.statistics import ranking
-from headrace.statistics.ranking import Floats, Interval
+from headrace.statistics import intervals, metrics, proportions, ranking, resampling
+from headrace.statistics.intervals import Floats, Interval, cluster_codes, negated, units
+from headrace.statistics.metrics import LOWER_IS_BETTER, METRICS, OF_POSITIVES, RANKINGS, THRESHOLD
 
 ALPHA = 0.05
-POWER = 0.8
-RESAMPLES = 1000
 MINIMUM_ROWS = 30
+"""Independent rows, or entities where rows belong together, that any verdict needs."""
 MINIMUM_OUTCOMES = 20
 """Rows of each outcome that a ranking needs for a verdict. With few of one, variances are estimated from next to
 nothing: at a 5 % error rate DeLong's interval was seen to pass 46 % of worse models with one positive, 15 % with
 three, 7 % with ten and 5 % with twenty."""
-LEAST_VALID_DRAWS = 0.9
-"""Share of the draws that must have a value; leaving out more would bias the interval."""
 
-Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
-"""Takes labels and scores of shape (rows,), gives a number."""
-
-LOSSES: dict[str, Callable[[npt.NDArray[Any], npt.NDArray[Any]], Floats]] = {
-    "brier": ranking.brier_losses,
-    "log_loss": ranking.log_losses,
-    "accuracy": ranking.hits,
-}
-"""Metrics that are means over rows."""
-
-LOWER_IS_BETTER = frozenset({"brier", "log_loss"})
-RANKINGS = frozenset({"roc_auc", "average_precision"})
-"""Metrics of the order of the two outcomes."""
-METRICS = ("roc_auc", "average_precision", "accuracy", "brier", "log_loss")
+Clusters = npt.NDArray[np.intp] | None
 
 
 class Verdict(StrEnum):
@@ -94,13 +83,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attainment(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict on one model against a threshold; PASS takes the near end of the interval, not the estimate."""
+    """The verdict on one model against a threshold; PASS takes the near end of the interval, not the estimate.
+
+    Attributes:
+        detectable: how far beyond the threshold a model must be to pass four times in five.
+    """
 
     metric: str
     verdict: Verdict
     estimate: Interval
     threshold: float
     alpha: float
+    detectable: float
 
 
 def non_inferiority(low: float, high: float, margin: float) -> Verdict:
@@ -112,6 +106,14 @@ def non_inferiority(low: float, high: float, margin: float) -> Verdict:
     return Verdict.WORSE if high < -margin else Verdict.INCONCLUSIVE
 
 
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict on several things that must all be good; BETTER only when each is."""
+    for verdict in (Verdict.WORSE, Verdict.INCONCLUSIVE, Verdict.PASS):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.BETTER if verdicts else Verdict.INCONCLUSIVE
+
+
 def compare(
     metric: str,
     labels: npt.NDArray[Any],
@@ -121,6 +123,7 @@ def compare(
     margin: float,
     alpha: float = ALPHA,
     groups: npt.NDArray[Any] | None = None,
+    threshold: float = THRESHOLD,
     seed: int = 0,
 ) -> Comparison:
     """Compare two models' scores of the same rows.
@@ -132,93 +135,112 @@ def compare(
         old: scores of the old model, shape (rows,).
         margin: how much worse, in the metric's unit, still counts as not worse; at least 0.
         alpha: one-sided error rate.
-        groups: what rows belong to (a customer), shape (rows,); where a group has several rows the interval
-            comes from drawing whole groups.
+        groups: what rows belong to (a customer), shape (rows,); where a group has several rows they count as one
+            unit.
+        threshold: scores from here on are decided to be 1; for metrics of decisions.
         seed: of the bootstrap, where one is needed.
 
     Raises:
         InvalidInput: unknown metric, or labels and scores that do not fit it.
     """
-    known(metric)
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    confidence = 1.0 - 2.0 * alpha
-    if _repeats(groups) or metric == "average_precision":
-        evaluate = partial(value, metric)
-
-        def gain(rows: npt.NDArray[np.intp]) -> float:
-            return sign * (evaluate(labels[rows], new[rows]) - evaluate(labels[rows], old[rows]))
-
-        difference = bootstrap(gain, len(labels), confidence=confidence, groups=groups, seed=seed, strata=labels)
-    elif metric == "roc_auc":
-        difference = ranking.roc_auc_difference(labels, new, old, confidence=confidence)
-    else:
-        rows = LOSSES[metric]
-        difference = ranking.mean_interval(sign * (rows(labels, new) - rows(labels, old)), confidence=confidence)
+    difference = gain(
+        metric, labels, new, old, confidence=1.0 - 2.0 * alpha, groups=groups, threshold=threshold, seed=seed
+    )
     verdict = non_inferiority(difference.low, difference.high, margin)
-    if not enough(metric, labels):
+    if not enough(metric, labels, groups):
         verdict = Verdict.INCONCLUSIVE
     return Comparison(
         metric=metric,
         verdict=verdict,
-        new=value(metric, labels, new),
-        old=value(metric, labels, old),
+        new=metrics.value(metric, labels, new, threshold=threshold),
+        old=metrics.value(metric, labels, old, threshold=threshold),
         difference=difference,
         margin=margin,
         alpha=alpha,
-        detectable=detectable(difference, alpha),
+        detectable=intervals.detectable(difference),
     )
 
 
-def at_least(
+def attain(
     metric: str,
     labels: npt.NDArray[Any],
     scores: npt.NDArray[Any],
     *,
-    threshold: float,
+    bound: float,
     alpha: float = ALPHA,
     groups: npt.NDArray[Any] | None = None,
+    threshold: float = THRESHOLD,
     seed: int = 0,
 ) -> Attainment:
-    """Whether a metric attains a threshold (from above, or from below for a loss), on a confidence bound.
+    """Whether a metric attains a bound (from above, or from below for a loss), with confidence.
 
     Args:
         metric: one of `METRICS`.
         labels: 0 or 1, shape (rows,).
         scores: probabilities of class 1, shape (rows,).
-        threshold: the least value, or the greatest of a loss.
+        bound: the least value, or the greatest of a loss.
         alpha: the chance that a model which does not attain it passes.
         groups: what rows belong to, as in `compare`.
+        threshold: of decisions, as in `compare`.
         seed: of the bootstrap, where one is needed.
     """
-    estimate = interval(metric, labels, scores, confidence=1.0 - 2.0 * alpha, groups=groups, seed=seed)
-    verdict = attains(estimate, threshold, lower_is_better=metric in LOWER_IS_BETTER)
+    estimate = interval(
+        metric, labels, scores, confidence=1.0 - 2.0 * alpha, groups=groups, threshold=threshold, seed=seed
+    )
+    verdict = attains(estimate, bound, lower_is_better=metric in LOWER_IS_BETTER)
     return Attainment(
         metric=metric,
-        verdict=verdict if enough(metric, labels) else Verdict.INCONCLUSIVE,
+        verdict=verdict if enough(metric, labels, groups) else Verdict.INCONCLUSIVE,
         estimate=estimate,
-        threshold=threshold,
+        threshold=bound,
         alpha=alpha,
+        detectable=intervals.detectable(estimate),
     )
 
 
-def attains(estimate: Interval, threshold: float, *, lower_is_better: bool = False) -> Verdict:
-    """PASS when the whole interval is on the good side of the threshold, WORSE when it is on the other."""
-    if estimate.rows < MINIMUM_ROWS:
-        return Verdict.INCONCLUSIVE
+def attains(estimate: Interval, bound: float, *, lower_is_better: bool = False) -> Verdict:
+    """PASS when the whole interval is on the good side of the bound, WORSE when it is on the other."""
     if lower_is_better:
-        good, bad = estimate.high <= threshold, estimate.low > threshold
+        good, bad = estimate.high <= bound, estimate.low > bound
     else:
-        good, bad = estimate.low >= threshold, estimate.high < threshold
+        good, bad = estimate.low >= bound, estimate.high < bound
     if good:
         return Verdict.PASS
     return Verdict.WORSE if bad else Verdict.INCONCLUSIVE
 
 
-def enough(metric: str, labels: npt.NDArray[Any]) -> bool:
-    """Whether labels of shape (rows,) are enough for a verdict on a metric."""
-    ones = int(np.count_nonzero(labels))
-    rarer = min(ones, len(labels) - ones)
-    return len(labels) >= MINIMUM_ROWS and (metric not in RANKINGS or rarer >= MINIMUM_OUTCOMES)
+def enough(metric: str, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None) -> bool:
+    """Whether labels of shape (rows,) are enough for a verdict on a metric; rows of one group count once."""
+    clusters = cluster_codes(groups)
+    if units(len(labels), clusters) < MINIMUM_ROWS:
+        return False
+    if metric in RANKINGS:
+        return ranking.rarer_outcome(labels, clusters) >= MINIMUM_OUTCOMES
+    if metric in OF_POSITIVES:
+        positive = np.asarray(labels) == 1
+        found = int(positive.sum()) if clusters is None else len(np.unique(clusters[positive]))
+        return found >= MINIMUM_OUTCOMES
+    return True
+
+
+def needed(metric: str) -> str:
+    """What `enough` asks of a metric, for people."""
+    of_outcome = f", {MINIMUM_OUTCOMES} of each outcome" if metric in RANKINGS else ""
+    of_outcome = f", {MINIMUM_OUTCOMES} of them with label 1" if metric in OF_POSITIVES else of_outcome
+    return f"{MINIMUM_ROWS} independent rows are needed{of_outcome}"
+
+
+def method(metric: str, *, paired: bool = False, groups: npt.NDArray[Any] | None = None) -> str:
+    """How `interval`, or `gain` when paired, comes by its interval, for the record."""
+    clustered = ", entities as units" if cluster_codes(groups) is not None else ""
+    drawn = f"percentile bootstrap, {resampling.RESAMPLES} draws"
+    if metric == "roc_auc":
+        return ("DeLong, paired" if paired else "DeLong on the logit scale") + clustered
+    if metric == "average_precision" or (paired and metric in {"precision", "f1"}):
+        return drawn + clustered
+    if metric in metrics.LOSSES:
+        return drawn + clustered if clustered else "Student"
+    return ("Tango's score interval, paired" if paired else "Wilson's score interval") + clustered
 
 
 def interval(
@@ -228,6 +250,7 @@ def interval(
     *,
     confidence: float = 0.95,
     groups: npt.NDArray[Any] | None = None,
+    threshold: float = THRESHOLD,
     seed: int = 0,
 ) -> Interval:
     """One metric of one model with its two-sided interval.
@@ -235,124 +258,166 @@ def interval(
     Raises:
         InvalidInput: unknown metric, or labels and scores that do not fit it.
     """
-    known(metric)
-    if _repeats(groups) or metric == "average_precision":
-        ranking.check(labels, scores)
-        return bootstrap(
-            lambda rows: value(metric, labels[rows], scores[rows]),
-            len(labels), confidence=confidence, groups=groups, seed=seed, strata=labels,
-        )  # fmt: skip
+    metrics.known(metric)
+    clusters = cluster_codes(groups)
     if metric == "roc_auc":
-        return ranking.roc_auc(labels, scores, confidence=confidence)
-    rows = LOSSES[metric](labels, scores)
-    if metric == "accuracy":
-        return ranking.proportion_interval(int(rows.sum()), len(rows), confidence=confidence)
-    return ranking.mean_interval(rows, confidence=confidence)
+        return ranking.roc_auc(labels, scores, confidence=confidence, clusters=clusters)
+    if metric == "average_precision":
+        statistic = metrics.weighted_average_precision(labels, scores)
+        drawn = resampling.drawn_statistics(statistic, len(labels), clusters, seed=seed)
+        return _percentiles(
+            ranking.average_precision(labels, scores), drawn, clusters, confidence=confidence, rows=len(labels)
+        )
+    if metric in metrics.LOSSES:
+        return _mean(metrics.LOSSES[metric](labels, scores), clusters, confidence=confidence, seed=seed)
+    return _share(metric, labels, scores, clusters, confidence=confidence, threshold=threshold)
+
+
+def gain(
+    metric: str,
+    labels: npt.NDArray[Any],
+    new: npt.NDArray[Any],
+    old: npt.NDArray[Any],
+    *,
+    confidence: float = 0.90,
+    groups: npt.NDArray[Any] | None = None,
+    threshold: float = THRESHOLD,
+    seed: int = 0,
+) -> Interval:
+    """How much better `new` is than `old` on the same rows, positive for better, with its two-sided interval.
+
+    Raises:
+        InvalidInput: unknown metric, or labels and scores that do not fit it.
+    """
+    metrics.known(metric)
+    clusters = cluster_codes(groups)
+    if metric == "roc_auc":
+        return ranking.roc_auc_difference(labels, new, old, confidence=confidence, clusters=clusters)
+    if metric == "average_precision":
+        first, second = (metrics.weighted_average_precision(labels, scores) for scores in (new, old))
+        drawn = resampling.drawn_statistics(
+            lambda weights: first(weights) - second(weights), len(labels), clusters, seed=seed
+        )
+        value = ranking.average_precision(labels, new) - ranking.average_precision(labels, old)
+        return _percentiles(value, drawn, clusters, confidence=confidence, rows=len(labels))
+    if metric in metrics.LOSSES:
+        losses = partial(metrics.LOSSES[metric], labels)
+        return negated(_mean(losses(new) - losses(old), clusters, confidence=confidence, seed=seed))
+    if metric in {"accuracy", "recall"}:
+        return _paired_share(metric, labels, new, old, clusters, confidence=confidence, threshold=threshold)
+    return _drawn_decisions(
+        metric, labels, new, old, clusters, confidence=confidence, threshold=threshold, seed=seed
+    )
 
 
 def classification_metrics(
     labels: npt.NDArray[Any], scores: npt.NDArray[Any], *, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """All of `METRICS` with intervals; those that need both outcomes are left out when there is only one."""
-    both = len(np.unique(labels)) == 2
-    names = [name for name in METRICS if both or name not in RANKINGS]
+    """All of `METRICS` with intervals, but for those that the rows do not have: rankings of one outcome, say."""
+    ranking.check(labels, scores)
+    outcomes = set(np.unique(labels).tolist())
+    missing: frozenset[str] = frozenset()
+    if len(outcomes) < 2:
+        missing |= RANKINGS
+    if not np.any(np.asarray(labels) == 1):
+        missing |= OF_POSITIVES
+    if not np.any(np.asarray(scores) >= THRESHOLD):
+        missing |= {"precision"}
+    names = [name for name in METRICS if name not in missing]
     return {name: interval(name, labels, scores, confidence=confidence, seed=seed) for name in names}
 
 
-def value(metric: str, labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
-    """One metric of one model, without an interval."""
-    known(metric)
-    if metric == "roc_auc":
-        return float(ranking.delong(labels, scores)[0][0])
-    if metric == "average_precision":
-        return ranking.average_precision(labels, scores)
-    return float(LOSSES[metric](labels, scores).mean())
-
-
-def known(metric: str) -> None:
-    """Refuse a metric that this module cannot compute.
-
-    Raises:
-        InvalidInput: with the metrics that it can.
-    """
-    if metric not in METRICS:
-        raise InvalidInput(
-            f"{metric!r} is not a known metric", where="metric", fix=f"Use one of {', '.join(METRICS)}."
-        )
-
-
-def bootstrap(
-    statistic: Callable[[npt.NDArray[np.intp]], float],
-    rows: int,
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    groups: npt.NDArray[Any] | None = None,
-    strata: npt.NDArray[Any] | None = None,
-    seed: int = 0,
+def _percentiles(
+    value: float, drawn: Floats, clusters: Clusters, *, confidence: float, rows: int, floor: float = 0.0
 ) -> Interval:
-    """Percentile interval of a statistic of rows; pairing is kept because the statistic gets row numbers.
-
-    Args:
-        statistic: takes row numbers, shape (drawn,), gives a number.
-        rows: rows there are.
-        confidence: two-sided coverage.
-        resamples: number of draws.
-        groups: draw whole groups instead of rows, shape (rows,).
-        strata: draw within each value of this, shape (rows,), so that a rare outcome is never missing; not used
-            with groups.
-        seed: of the draws; the same seed gives the same interval.
-
-    Raises:
-        InvalidInput: no draw had a statistic, for example because one outcome is missing.
-    """
-    generator = np.random.default_rng(seed)
-    if groups is not None:
-        _, numbers = np.unique(groups, return_inverse=True)
-        order = np.argsort(numbers, kind="stable")
-        blocks = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-
-        def draw() -> npt.NDArray[np.intp]:
-            return np.concatenate([blocks[block] for block in generator.integers(len(blocks), size=len(blocks))])
-    else:
-        layers = (
-            [np.arange(rows)]
-            if strata is None
-            else [np.flatnonzero(strata == layer) for layer in np.unique(strata)]
-        )
-
-        def draw() -> npt.NDArray[np.intp]:
-            return np.concatenate([layer[generator.integers(len(layer), size=len(layer))] for layer in layers])
-
-    estimate = statistic(np.arange(rows))
-    values: list[float] = []
-    for _ in range(resamples):
-        try:
-            values.append(statistic(draw()))
-        except InvalidInput:  # a draw of groups can miss an outcome altogether
-            continue
-    if len(values) < LEAST_VALID_DRAWS * resamples:
-        raise InvalidInput(
-            "too few draws have a value", where="groups", fix="Evaluate on more groups with both outcomes."
-        )
-    drawn = np.asarray(values)
-    low, high = np.quantile(drawn, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return Interval(
-        value=float(estimate),
-        low=float(low),
-        high=float(high),
-        confidence=confidence,
-        rows=rows,
-        standard_error=float(drawn.std(ddof=1)),
+    return resampling.percentile_interval(
+        value, drawn, confidence=confidence, rows=rows, units=units(rows, clusters), floor=floor
     )
 
 
-def detectable(difference: Interval, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest margin at which an equally good model passes with probability `power`."""
-    if difference.standard_error is None:
-        return math.inf
-    return float(stats.norm.ppf(1.0 - alpha) + stats.norm.ppf(power)) * difference.standard_error
+def _mean(values: Floats, clusters: Clusters, *, confidence: float, seed: int) -> Interval:
+    if clusters is None:
+        return intervals.mean_interval(values, confidence=confidence)
+    columns = np.column_stack([values, np.ones(len(values))])
+    total, rows = resampling.drawn_sums(columns, clusters, seed=seed).T
+    return _percentiles(float(values.mean()), total / rows, clusters, confidence=confidence, rows=len(values))
 
 
-def _repeats(groups: npt.NDArray[Any] | None) -> bool:
-    return groups is not None and len(np.unique(groups)) < len(groups)
+def _share(
+    metric: str,
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    clusters: Clusters,
+    *,
+    confidence: float,
+    threshold: float,
+) -> Interval:
+    decided = metrics.cells(labels, scores, threshold=threshold)
+    value = metrics.of_cells(metric, decided.sum(axis=0))
+    among = metrics.rests_on(metric, decided)
+    right = decided[among, 0] + (decided[among, 3] if metric == "accuracy" else 0.0)
+    effect = proportions.design_effect(right, None if clusters is None else clusters[among])
+    rows = len(right)
+    found = proportions.proportion_interval(float(right.sum()) / effect, rows / effect, confidence=confidence)
+    if metric == "f1":
+        found = msgspec.structs.replace(
+            found, low=_f1_of_share(found.low), high=_f1_of_share(found.high), standard_error=None
+        )
+    return msgspec.structs.replace(found, value=value, rows=rows)
+
+
+def _f1_of_share(share: float) -> float:
+    return 2.0 * share / (1.0 + share)
+
+
+def _paired_share(
+    metric: str,
+    labels: npt.NDArray[Any],
+    new: npt.NDArray[Any],
+    old: npt.NDArray[Any],
+    clusters: Clusters,
+    *,
+    confidence: float,
+    threshold: float,
+) -> Interval:
+    """The gain in accuracy, or in recall among the rows with label 1."""
+    first, second = (metrics.cells(labels, scores, threshold=threshold) for scores in (new, old))
+    among = np.asarray(labels) == 1 if metric == "recall" else np.ones(len(first), dtype=bool)
+    if not among.any():
+        metrics.of_cells(metric, first.sum(axis=0))  # says what is missing
+    difference = (first[:, 0] + first[:, 3] - second[:, 0] - second[:, 3])[among]
+    effect = proportions.design_effect(difference, None if clusters is None else clusters[among])
+    found = proportions.paired_difference(
+        float((difference > 0).sum()) / effect,
+        float((difference < 0).sum()) / effect,
+        len(difference) / effect,
+        confidence=confidence,
+    )
+    return msgspec.structs.replace(found, rows=len(difference))
+
+
+def _drawn_decisions(
+    metric: str,
+    labels: npt.NDArray[Any],
+    new: npt.NDArray[Any],
+    old: npt.NDArray[Any],
+    clusters: Clusters,
+    *,
+    confidence: float,
+    threshold: float,
+    seed: int,
+) -> Interval:
+    """The gain in precision or F1, by drawing."""
+    both = np.column_stack([metrics.cells(labels, scores, threshold=threshold) for scores in (new, old)])
+    counted = both.sum(axis=0)
+    value = metrics.of_cells(metric, counted[:4]) - metrics.of_cells(metric, counted[4:])
+    sums = resampling.drawn_sums(both, clusters, seed=seed)
+    drawn = metrics.many_of_cells(metric, sums[:, :4]) - metrics.many_of_cells(metric, sums[:, 4:])
+    z = intervals.normal_quantile(confidence)
+    effect = proportions.design_effect(both[:, 0] + both[:, 3] - both[:, 4] - both[:, 7], clusters)
+    unseen = z**2 / (1.0 + z**2 * effect / len(both)) * effect
+    weight = {"precision": 1.0, "f1": 2.0}[metric]
+    hit, alarm, missed, _ = counted[:4]
+    bottom = float(hit + alarm if metric == "precision" else 2.0 * hit + alarm + missed)
+    floor = weight * unseen / bottom
+    return _percentiles(value, drawn, clusters, confidence=confidence, rows=len(both), floor=floor)

@@ -4,43 +4,22 @@ Labels are 0 or 1, scores are the probability of class 1. A metric without an in
 
 Sources: DeLong, DeLong and Clarke-Pearson (1988) for the variance of the area under the ROC curve and of the
 difference of two on the same rows; Sun and Xu, "Fast Implementation of DeLong's Algorithm" (2014), for doing it in
-O(n log n) with midranks; the interval of one area is taken on the logit scale (Pepe, 2003) so that it stays in
-(0, 1); Wilson (1927) for accuracy.
+O(n log n) with midranks; Obuchowski, "Nonparametric Analysis of Clustered ROC Curve Data" (1997), for rows that
+belong together; the interval of one area is taken on the logit scale (Pepe, 2003) so that it stays in (0, 1).
 """
 
 import math
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from headrace.errors import InvalidInput
+from headrace.statistics.intervals import Floats, Interval, normal_interval, normal_quantile
 
-Floats = npt.NDArray[np.float64]
 PROBABILITY_FLOOR = 1e-15
 """Probabilities are clipped to this before their logarithm is taken."""
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """An estimate with a two-sided confidence interval.
-
-    Attributes:
-        value: the estimate.
-        low: lower end.
-        high: upper end.
-        confidence: coverage, in (0, 1).
-        rows: rows that it rests on.
-        standard_error: of the estimate, on its own scale; None when the method has none.
-    """
-
-    value: float
-    low: float
-    high: float
-    confidence: float
-    rows: int
-    standard_error: float | None = None
 
 
 def check(labels: npt.NDArray[Any], *scores: npt.NDArray[Any]) -> tuple[Floats, ...]:
@@ -64,12 +43,15 @@ def check(labels: npt.NDArray[Any], *scores: npt.NDArray[Any]) -> tuple[Floats, 
     return (outcome, *columns)
 
 
-def delong(labels: npt.NDArray[Any], *scores: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+def delong(
+    labels: npt.NDArray[Any], *scores: npt.NDArray[Any], clusters: npt.NDArray[np.intp] | None = None
+) -> tuple[Floats, Floats]:
     """Areas under the ROC curves of several models on the same rows, and their covariance.
 
     Args:
         labels: 0 or 1, shape (rows,), with both outcomes present.
         scores: one array of shape (rows,) for each model.
+        clusters: what each row belongs to, numbers from 0, shape (rows,); None for independent rows.
 
     Returns:
         Areas, shape (models,), and covariance matrix, shape (models, models).
@@ -93,37 +75,74 @@ def delong(labels: npt.NDArray[Any], *scores: npt.NDArray[Any]) -> tuple[Floats,
         by_positive.append((ranks[positive] - own_positive) / negatives)
         by_negative.append(1.0 - (ranks[~positive] - own_negative) / positives)
         areas.append(by_positive[-1].mean())
-    covariance = _covariance(np.array(by_positive)) + _covariance(np.array(by_negative))
-    return np.array(areas), covariance
+    if clusters is None:
+        covariance = _covariance(np.array(by_positive)) + _covariance(np.array(by_negative))
+        return np.array(areas), covariance
+    influence = np.zeros((len(columns), len(outcome)))
+    influence[:, positive] = (np.array(by_positive) - np.array(areas)[:, None]) / positives
+    influence[:, ~positive] = (np.array(by_negative) - np.array(areas)[:, None]) / negatives
+    return np.array(areas), clustered_covariance(influence, clusters)
 
 
-def roc_auc(labels: npt.NDArray[Any], scores: npt.NDArray[Any], *, confidence: float = 0.95) -> Interval:
+def clustered_covariance(influence: Floats, clusters: npt.NDArray[np.intp]) -> Floats:
+    """Covariance of estimates from what each row adds to them, whole clusters taken together.
+
+    Args:
+        influence: what each row adds to an estimate's error, shape (estimates, rows).
+        clusters: what each row belongs to, numbers from 0, shape (rows,).
+    """
+    number = int(clusters.max()) + 1
+    totals = np.array([np.bincount(clusters, weights=row, minlength=number) for row in influence])
+    covariance: Floats = totals @ totals.T * number / max(number - 1, 1)
+    return covariance
+
+
+def roc_auc(
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    *,
+    confidence: float = 0.95,
+    clusters: npt.NDArray[np.intp] | None = None,
+) -> Interval:
     """Area under the ROC curve, with DeLong's variance on the logit scale.
 
     At an area of exactly 0 or 1 the variance vanishes; then min(positives, negatives) disjoint pairs, all in the
-    same order, give an exact binomial bound.
+    same order, give an exact binomial bound. Clusters count once there.
     """
-    areas, covariance = delong(labels, scores)
+    areas, covariance = delong(labels, scores, clusters=clusters)
     area, error = float(areas[0]), math.sqrt(max(float(covariance[0, 0]), 0.0))
-    rows = len(labels)
     if area in {0.0, 1.0}:
-        positives = int(np.sum(labels))
-        bound = ((1.0 - confidence) / 2.0) ** (1.0 / min(positives, rows - positives))
+        bound = ((1.0 - confidence) / 2.0) ** (1.0 / rarer_outcome(labels, clusters))
         low, high = (bound, 1.0) if area == 1.0 else (0.0, 1.0 - bound)
     else:
         logit = math.log(area / (1.0 - area))
-        half = _quantile(confidence) * error / (area * (1.0 - area))
+        half = normal_quantile(confidence) * error / (area * (1.0 - area))
         low, high = _expit(logit - half), _expit(logit + half)
-    return Interval(value=area, low=low, high=high, confidence=confidence, rows=rows, standard_error=error)
+    return Interval(value=area, low=low, high=high, confidence=confidence, rows=len(labels), standard_error=error)
 
 
 def roc_auc_difference(
-    labels: npt.NDArray[Any], new: npt.NDArray[Any], old: npt.NDArray[Any], *, confidence: float = 0.90
+    labels: npt.NDArray[Any],
+    new: npt.NDArray[Any],
+    old: npt.NDArray[Any],
+    *,
+    confidence: float = 0.90,
+    clusters: npt.NDArray[np.intp] | None = None,
 ) -> Interval:
     """Area of `new` minus area of `old` on the same rows, with DeLong's covariance of the pair."""
-    areas, covariance = delong(labels, new, old)
+    areas, covariance = delong(labels, new, old, clusters=clusters)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1])
-    return _normal(float(areas[0] - areas[1]), math.sqrt(max(variance, 0.0)), confidence, len(labels))
+    error = math.sqrt(max(variance, 0.0))
+    return normal_interval(float(areas[0] - areas[1]), error, confidence=confidence, rows=len(labels))
+
+
+def rarer_outcome(labels: npt.NDArray[Any], clusters: npt.NDArray[np.intp] | None = None) -> int:
+    """How many rows, or clusters where rows belong together, have the outcome that fewer have."""
+    positive = np.asarray(labels) == 1
+    if clusters is None:
+        ones = int(np.count_nonzero(positive))
+        return min(ones, len(positive) - ones)
+    return min(len(np.unique(clusters[positive])), len(np.unique(clusters[~positive])))
 
 
 def brier_losses(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Floats:
@@ -139,62 +158,6 @@ def log_losses(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Floats:
     likelihood = np.clip(np.where(outcome == 1.0, column, 1.0 - column), PROBABILITY_FLOOR, 1.0)
     losses: Floats = -np.log(likelihood)
     return losses
-
-
-def hits(labels: npt.NDArray[Any], scores: npt.NDArray[Any], *, threshold: float = 0.5) -> Floats:
-    """1 where the decision `score >= threshold` is right, else 0, shape (rows,)."""
-    outcome, column = check(labels, scores)
-    return ((column >= threshold) == (outcome == 1.0)).astype(np.float64)
-
-
-def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
-    """Mean of independent values with Student's interval; one value alone has an infinite one."""
-    rows = len(values)
-    mean = float(values.mean())
-    if rows < 2:
-        return Interval(value=mean, low=-math.inf, high=math.inf, confidence=confidence, rows=rows)
-    error = float(values.std(ddof=1)) / math.sqrt(rows)
-    half = float(stats.t.ppf((1.0 + confidence) / 2.0, rows - 1)) * error
-    return Interval(
-        value=mean, low=mean - half, high=mean + half, confidence=confidence, rows=rows, standard_error=error
-    )
-
-
-def proportion_interval(successes: int, rows: int, *, confidence: float = 0.95) -> Interval:
-    """A share with Wilson's score interval."""
-    z = _quantile(confidence)
-    share = successes / rows
-    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
-    return Interval(
-        value=share,
-        low=min(max(0.0, centre - half), share),
-        high=max(min(1.0, centre + half), share),
-        confidence=confidence,
-        rows=rows,
-        standard_error=math.sqrt(share * (1 - share) / rows),
-    )
-
-
-def proportion_difference(first: tuple[int, int], second: tuple[int, int], *, confidence: float = 0.95) -> Interval:
-    """Share of `first` less share of `second`, independent samples, with Newcombe's hybrid score interval.
-
-    Args:
-        first: successes and rows, rows at least 1.
-        second: successes and rows, rows at least 1.
-        confidence: two-sided coverage.
-
-    Source: Newcombe, "Interval Estimation for the Difference between Independent Proportions" (1998), method 10.
-    """
-    one, other = (proportion_interval(*sample, confidence=confidence) for sample in (first, second))
-    value = one.value - other.value
-    return Interval(
-        value=value,
-        low=value - math.hypot(one.value - one.low, other.high - other.value),
-        high=value + math.hypot(one.high - one.value, other.value - other.low),
-        confidence=confidence,
-        rows=one.rows,
-    )
 
 
 def average_precision(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
@@ -219,17 +182,6 @@ def _covariance(components: Floats) -> Floats:
     if rows < 2:
         return np.zeros((models, models))
     return np.atleast_2d(np.cov(components)) / rows
-
-
-def _normal(value: float, error: float, confidence: float, rows: int) -> Interval:
-    half = _quantile(confidence) * error
-    return Interval(
-        value=value, low=value - half, high=value + half, confidence=confidence, rows=rows, standard_error=error
-    )
-
-
-def _quantile(confidence: float) -> float:
-    return float(stats.norm.ppf((1.0 + confidence) / 2.0))
 
 
 def _expit(value: float) -> float:

@@ -8,6 +8,7 @@ class TestMyDatabase(DatabaseContract):
 import threading
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -255,6 +256,30 @@ class DatabaseContract:
             database.write(lambda tx: events.of_subject(tx, "\ud800"), actor="ana")
         database.write(lambda tx: _make("thing/2", tx), actor="ana")
         assert _subjects(database) == ["thing/1", "thing/2"]
+
+    def test_a_time_that_could_not_be_read_again_is_refused(self, database: Database) -> None:
+        """One without its offset from UTC, or one that is in year 10000 there."""
+
+        def work(at: datetime, tx: Tx) -> None:
+            tx.execute(tables.business_clock.insert().values(workspace="default", at=at, moved_at=tx.now))
+
+        west = timezone(timedelta(hours=-1))
+        for at in (datetime(2026, 1, 1), datetime.max.replace(tzinfo=west)):  # noqa: DTZ001 - that is the point
+            with pytest.raises(InvalidInput, match="a time"):
+                database.write(partial(work, at), actor="ana")
+        assert database.read(lambda tx: tx.execute(sa.select(tables.business_clock)).all()) == []
+
+    def test_an_error_of_a_statement_does_not_tell_its_values(self, database: Database) -> None:
+        """They may be anybody's, and errors are written to logs."""
+
+        def work(tx: Tx) -> None:
+            values = {"workspace": "default", "id": "ana", "roles": ["hunter2"], "created_at": tx.now}
+            tx.execute(tables.principals.insert().values(values))
+
+        database.write(work, actor="ana")
+        with pytest.raises(sa.exc.IntegrityError) as refused:
+            database.write(work, actor="ana")
+        assert "hunter2" not in str(refused.value)
 
     def test_closing_finishes_what_is_queued(self, database: Database) -> None:
         """And then refuses more."""

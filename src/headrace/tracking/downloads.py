@@ -14,6 +14,9 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII)
 _DIGITS = 18
 """More digits than any file has bytes."""
 
+_RANGE_LIMIT = 1_000
+"""How long a Range header may be; a longer one, which no client sends, is as none."""
+
 
 class Part(NamedTuple):
     """Which bytes of a file are sent: from `start`, up to and without `end`."""
@@ -75,7 +78,7 @@ def download(request: Request[Any, Any, Any], file: Download) -> Stream:
 
 def _part(wanted: str, size_bytes: int) -> Part | None:
     """The bytes that a Range header asks for, none of them when it starts behind the end; None for the whole."""
-    found = _RANGE.fullmatch(wanted.strip())
+    found = _RANGE.fullmatch(wanted.strip()) if len(wanted) <= _RANGE_LIMIT else None
     if found is None or found.groups() == ("", ""):
         return None
     first, last = (int(digits[:_DIGITS]) if digits else None for digits in found.groups())

@@ -7,7 +7,9 @@ for whoever sends them here all the same.
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import anyio.to_thread
@@ -131,31 +133,39 @@ class Files:
         blob = await receive(_whole(request), lambda chunks: self._put(place, path, chunks), limit_bytes=most)
         return await self._named(place, owner, path, blob)
 
-    async def store_blob(self, request: Request[Any, Any, Any]) -> Blob:
+    async def store_part(self, request: Request[Any, Any, Any], upload: str) -> Blob:
         """Keep the body of a request as a blob that is going to be part of a file.
+
+        It begins with the name of its upload, so that no two uploads share a part: one that is complete removes its
+        own.
 
         Raises:
             InvalidInput: the body was cut off.
             TooLarge: more bytes came than are taken.
         """
-        return await receive(_whole(request), self.blobs.put, limit_bytes=self._limit_bytes)
 
-    async def join(self, owner: str, path: str, parts: Sequence[Blob]) -> None:
-        """Keep blobs that were sent as its parts as one file; again, it is the same file.
+        def named(chunks: Iterator[bytes]) -> Blob:
+            return self.blobs.put(chain([upload.encode()], chunks))
+
+        return await receive(_whole(request), named, limit_bytes=self._limit_bytes)
+
+    async def join(self, owner: str, path: str, upload: str, parts: Sequence[Blob]) -> None:
+        """Keep the parts of an upload as one file; again, it is the same file.
 
         Raises:
             Conflict: a part is no longer there.
             TooLarge: together they are larger than a file may be.
         """
         place = await self._read(lambda tx: artifacts.require_writable(tx, owner, path))
-        size_bytes = sum(part.size_bytes for part in parts)
+        size_bytes = sum(part.size_bytes - len(upload) for part in parts)
         if size_bytes > self._limit_bytes:
             raise TooLarge(f"the file is larger than {self._limit_bytes} bytes", where=path)
         try:
-            whole = await anyio.to_thread.run_sync(self._put, place, path, self._chunks_of(parts))
+            whole = await anyio.to_thread.run_sync(self._put, place, path, self._chunks_of(parts, len(upload)))
         except NotFound as error:
-            if await self._size(place, owner, path) == size_bytes:  # an earlier try of the same request did it
-                return
+            with suppress(NotFound):
+                if await self._size(place, owner, path) == size_bytes:  # an earlier try of the same request did it
+                    return
             fix = "Send the whole file again."
             raise Conflict("a part of the file is no longer there", where=path, fix=fix) from error
         await self._named(place, owner, path, whole)
@@ -223,9 +233,13 @@ class Files:
             return (await anyio.to_thread.run_sync(self._roots.file, place, path)).size_bytes
         return (await self._read(lambda tx: artifacts.get(tx, owner, path))).size_bytes
 
-    def _chunks_of(self, parts: Iterable[Blob]) -> Iterator[bytes]:
+    def _chunks_of(self, parts: Iterable[Blob], skipped_bytes: int) -> Iterator[bytes]:
+        """The bytes of parts, each verified, without the first few of each."""
         for part in parts:
-            yield from self.blobs.stream(part.digest)
+            left = skipped_bytes
+            for chunk in self.blobs.stream(part.digest):
+                yield chunk[left:]
+                left = max(0, left - len(chunk))
 
     def _put(self, place: str, path: str, chunks: Iterator[bytes]) -> Blob:
         return self._put_at_root(place, path, chunks) if place else self.blobs.put(chunks)

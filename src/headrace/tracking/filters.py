@@ -26,8 +26,10 @@ from headrace.tracking.vocabulary import Vocabulary, Written
 LENGTH_LIMIT = 20_000
 DEPTH_LIMIT = 50
 TERMS_LIMIT = 200
+ORDERS_LIMIT = 32
+"""Each key of an order may join a table, and SQLite joins no more than 64."""
 
-_ORDER = re.compile(r"\s*(?P<operand>.*?)(?:\s+(?P<way>asc|desc))?\s*", re.IGNORECASE | re.DOTALL)
+_WAYS = frozenset({"asc", "desc"})
 _AGGREGATE = re.compile(r"(?P<aggregate>min|max|last|best)\s*\((?P<name>.*)\)", re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(r"(?:(?P<type>[^\W\d]\w*|`[^`]+`)\s*\.\s*)?(?P<key>`[^`]+`|\"[^\"]+\"|[^\s`\"']+)")
 
@@ -65,23 +67,37 @@ def parse_order(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Order, ..
     """The keys of `order_by`, such as `metrics.auc DESC` or `max(metrics.auc)`.
 
     Raises:
-        InvalidInput: one is no such key, or two are the same.
+        InvalidInput: one is no such key, two are the same, or there are too many.
     """
+    check_orders(texts)
     found: list[Order] = []
     for text in texts:
-        match = _ORDER.fullmatch(text)
-        operand = match["operand"] if match else ""
+        operand, ascending = _directed(text)
         aggregated = _AGGREGATE.fullmatch(operand)
         aggregate = cast("Aggregate", aggregated["aggregate"].lower()) if aggregated else "last"
         name = _NAME.fullmatch((aggregated["name"] if aggregated else operand).strip())
-        if match is None or name is None:
+        if name is None or len(text) > LENGTH_LIMIT:
             raise _refused_order(text)
         subject = vocabulary.order(_type(name), _unquoted(name["key"]), aggregate)
-        order = msgspec.structs.replace(subject, ascending=(match["way"] or "asc").lower() == "asc")
+        order = msgspec.structs.replace(subject, ascending=ascending)
         if any((order.kind, order.key, order.aggregate) == (at.kind, at.key, at.aggregate) for at in found):
             raise InvalidInput(f"`order_by` contains duplicate fields: {list(texts)}", where="order_by")
         found.append(order)
     return tuple(found)
+
+
+def check_orders(orders: Sequence[object]) -> None:
+    """Refuse more keys to sort by than a statement can hold."""
+    if len(orders) > ORDERS_LIMIT:
+        raise InvalidInput(f"results are ordered by at most {ORDERS_LIMIT} keys", where="order_by")
+
+
+def _directed(text: str) -> tuple[str, bool]:
+    """What an order is by, and whether it ascends."""
+    words = text.rsplit(maxsplit=1)
+    if len(words) > 1 and words[1].lower() in _WAYS:
+        return words[0].strip(), words[1].lower() == "asc"
+    return text.strip(), True
 
 
 @cache
@@ -178,7 +194,7 @@ def _check_depth(text: str) -> None:
 
 
 def _refused_order(text: str) -> InvalidInput:
-    name, *ways = text.split()[:3] or [""]
+    name, *ways = text[:LENGTH_LIMIT].split()[:3] or [""]
     said = (
         f"Invalid ordering key in order_by clause '{text[:200]}'."
         if len(ways) == 1 and _NAME.fullmatch(name)

@@ -30,13 +30,16 @@ from headrace.tracking.imported import (
 
 T = TypeVar("T")
 
+BODY_BYTES = 64 * 1024**2
+"""A single run may describe several datasets, each in 16 MB."""
+
 
 def _each(found: Iterable[T], take: Callable[[Tx, T], Iterable[Refusal]]) -> Callable[[Tx], Kept]:
     """All of it in one transaction."""
     return lambda tx: Kept(refused=tuple(refusal for each in found for refusal in take(tx, each)))
 
 
-@post("/api/v1/import/experiments", status_code=200)
+@post("/api/v1/import/experiments", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_experiments(
     data: JSONBody[tuple[ImportExperiment, ...]], transactions: NamedDependency[Transactions]
 ) -> tuple[ImportedExperiment, ...]:
@@ -44,13 +47,13 @@ async def import_experiments(
     return await transactions.write(lambda tx: tuple(importing.take_experiment(tx, each) for each in data))
 
 
-@post("/api/v1/import/runs", status_code=200)
+@post("/api/v1/import/runs", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_runs(data: JSONBody[tuple[ImportRun, ...]], transactions: NamedDependency[Transactions]) -> Kept:
     """Take in runs, without the points of their metrics."""
     return await transactions.write(_each(data, importing.take_run))
 
 
-@post("/api/v1/import/points", status_code=200)
+@post("/api/v1/import/points", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_points(
     data: JSONBody[tuple[ImportPoints, ...]], transactions: NamedDependency[Transactions]
 ) -> Kept:
@@ -58,7 +61,7 @@ async def import_points(
     return await transactions.write(lambda tx: Kept(refused=importing.take_points(tx, data)))
 
 
-@post("/api/v1/import/logged-models", status_code=200)
+@post("/api/v1/import/logged-models", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_logged_models(
     data: JSONBody[tuple[ImportLoggedModel, ...]], transactions: NamedDependency[Transactions]
 ) -> Kept:
@@ -66,7 +69,7 @@ async def import_logged_models(
     return await transactions.write(_each(data, importing.take_logged_model))
 
 
-@post("/api/v1/import/model-metrics", status_code=200)
+@post("/api/v1/import/model-metrics", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_model_metrics(
     data: JSONBody[tuple[ImportModelMetrics, ...]], transactions: NamedDependency[Transactions]
 ) -> Kept:
@@ -74,7 +77,7 @@ async def import_model_metrics(
     return await transactions.write(_each(data, importing.take_model_metrics))
 
 
-@post("/api/v1/import/files", status_code=200)
+@post("/api/v1/import/files", status_code=200, request_max_body_size=BODY_BYTES)
 async def import_files(
     data: JSONBody[tuple[ImportFiles, ...]],
     transactions: NamedDependency[Transactions],

@@ -1,10 +1,10 @@
 """The records of history that comes from elsewhere: what it brings, and what is here of it; light, as all nouns."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
+from headrace.kernel.clocks import Moment
 from headrace.tracking.nouns import (
     Experiment,
     Inputs,
@@ -34,10 +34,10 @@ class ImportExperiment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     tags: dict[str, str] = {}
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
     deleted: bool = False
-    deleted_at: datetime | None = None
+    deleted_at: Moment | None = None
 
 
 class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +55,10 @@ class ImportRun(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     user: str = ""
     status: RunStatus
-    started_at: datetime
-    ended_at: datetime | None = None
+    started_at: Moment
+    ended_at: Moment | None = None
     deleted: bool = False
-    deleted_at: datetime | None = None
+    deleted_at: Moment | None = None
     artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
@@ -95,9 +95,9 @@ class ImportLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     status: LoggedModelStatus
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None = None
+    created_at: Moment
+    updated_at: Moment
+    deleted_at: Moment | None = None
     artifact_uri: str = ""
 
 

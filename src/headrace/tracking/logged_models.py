@@ -12,6 +12,7 @@ from headrace.tracking import (
     filters,
     keys,
     runs,
+    tables_experiments,
     tables_model_search,
     tables_models,
     vocabulary,
@@ -28,6 +29,7 @@ from headrace.tracking.nouns import (
 from headrace.tracking.paths import model_files
 
 PAGE_LIMIT = 1000
+DATASETS_LIMIT = 100
 
 
 def create(tx: Tx, request: CreateLoggedModel) -> LoggedModel:
@@ -152,16 +154,21 @@ def search(tx: Tx, query: LoggedModelQuery) -> tuple[tuple[LoggedModel, ...], st
     expression = filters.parse(query.filter, vocabulary.LOGGED_MODELS)
     if any(found.aggregate == "best" for found in comparisons(expression)):
         raise InvalidInput("best() is asked of runs", where="filter", fix="Write min(...) or max(...).")
+    filters.check_orders(query.order_by)
+    if len(query.datasets) > DATASETS_LIMIT:
+        raise InvalidInput(f"metrics are looked for on at most {DATASETS_LIMIT} datasets", where="datasets")
     if not all(each.name for each in query.datasets):
         raise InvalidInput("`dataset_name` in the `datasets` clause must be specified.", where="datasets")
-    numbers = sorted({experiments.number_of(each) for each in query.experiment_ids})
+    orders = [_order(each) for each in query.order_by]
+    named = sorted({experiments.number_of(each) for each in query.experiment_ids})
+    numbers = tables_experiments.known_numbers(tx, named)
     if not numbers:
         return (), ""
     signature = cursors.signature(query.experiment_ids, query.filter, query.order_by, query.datasets)
     wanted = tables_model_search.ModelSearch(
         experiments=numbers,
         expression=expression,
-        orders=[_order(each) for each in query.order_by],
+        orders=orders,
         datasets=query.datasets,
         limit=query.limit,
         after=cursors.read(signature, query.cursor),

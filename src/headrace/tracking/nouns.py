@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from headrace.kernel.clocks import Moment
+
 Reading = float | Literal["NaN", "Infinity", "-Infinity"]
 """A metric's value on the wire. JSON has no NaN and no infinities, so these three are spelt out."""
 
@@ -100,7 +102,7 @@ class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     value: Reading
     step: Step = 0
-    at: datetime | None = None
+    at: Moment | None = None
     model_id: str | None = None
     dataset_name: str | None = None
     dataset_digest: str | None = None
@@ -221,7 +223,7 @@ class CreateRun(msgspec.Struct, frozen=True, kw_only=True):
     experiment_id: str = DEFAULT_EXPERIMENT_ID
     name: str | None = None
     user: str | None = None
-    started_at: datetime | None = None
+    started_at: Moment | None = None
     tags: dict[str, str] = {}
 
 
@@ -229,7 +231,7 @@ class FinishRun(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended."""
 
     status: RunStatus = RunStatus.FINISHED
-    ended_at: datetime | None = None
+    ended_at: Moment | None = None
 
 
 class KillRuns(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,8 +157,13 @@ def update(
     ended_at: datetime | None = None,
     name: str | None = None,
 ) -> Run:
-    """Change a run's status, end or name; an event tells each kind of change, none tells that nothing changed."""
+    """Change a run's status, end or name; an event tells each kind of change, none tells that nothing changed.
+
+    An end without a status is that of a run that has ended, put right.
+    """
     row = require_live(tx, run_id)
+    if status is None and ended_at is not None and row.status.ended:
+        status = row.status
     subject = f"run/{run_id}"
     if status is not None and (status != row.status or (ended_at is not None and ended_at != row.ended_at)):
         end = (ended_at or tx.now) if status.ended else None

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from headrace.kernel.database import Tx, insert
 from headrace.tracking import tables
 from headrace.tracking.nouns import Artifact
+from headrace.tracking.tables_runs import chunks
 
 
 def _artifact(row: Any) -> Artifact:
@@ -55,6 +56,6 @@ def under(tx: Tx, owner: str, folder: str, *, limit: int | None = None) -> list[
 def drop(tx: Tx, owner: str, paths: list[str]) -> None:
     """Remove files from the listing; their blobs stay."""
     table = tables.artifacts
-    tx.execute(
-        sa.delete(table).where(table.c.workspace == tx.workspace, table.c.owner == owner, table.c.path.in_(paths))
-    )
+    mine = sa.delete(table).where(table.c.workspace == tx.workspace, table.c.owner == owner)
+    for some in chunks(paths):
+        tx.execute(mine.where(table.c.path.in_(some)))

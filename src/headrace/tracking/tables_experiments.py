@@ -15,6 +15,7 @@ from headrace.tracking.cursors import Position
 from headrace.tracking.expressions import Comparison, Expression, Order
 from headrace.tracking.nouns import Experiment
 from headrace.tracking.tables_matching import Condition, condition, entry, instant, member, text
+from headrace.tracking.tables_runs import chunks
 
 
 def _experiment(row: Any) -> Experiment:
@@ -148,8 +149,10 @@ def every_number(tx: Tx) -> list[int]:
 def known_numbers(tx: Tx, numbers: Sequence[int]) -> list[int]:
     """Those of the numbers that are experiments."""
     table = tables.experiments
-    query = sa.select(table.c.number).where(table.c.workspace == tx.workspace, table.c.number.in_(numbers))
-    return list(tx.execute(query).scalars())
+    query = sa.select(table.c.number).where(table.c.workspace == tx.workspace)
+    return [
+        number for some in chunks(numbers) for number in tx.execute(query.where(table.c.number.in_(some))).scalars()
+    ]
 
 
 def tags_of(tx: Tx, numbers: Sequence[int]) -> list[dict[str, str]]:

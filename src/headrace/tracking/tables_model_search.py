@@ -19,7 +19,7 @@ from headrace.tracking.expressions import Comparison, Expression, Order, compari
 from headrace.tracking.nouns import DatasetName, LoggedModel
 from headrace.tracking.readings import NAN
 from headrace.tracking.tables_matching import Condition, condition, entry, instant, reading, text
-from headrace.tracking.tables_paging import Key, sorted_after
+from headrace.tracking.tables_paging import Key, check_position, sorted_after
 
 RARE = 500
 """How many measured values may match for their models to be fetched and sorted rather than an order walked."""
@@ -106,6 +106,8 @@ def _many(tx: Tx, wanted: ModelSearch) -> bool:
 def _ranked(tx: Tx, wanted: ModelSearch) -> tuple[Sequence[Any], Position | None]:
     """A page by the index of a metric's values: the numbers, then NaN, then the models without the metric."""
     found, after = wanted.orders[0], wanted.after
+    if after is not None:
+        check_position(after, [int, int, int, str])
     leading, measured = tables.model_metrics.alias(), tables.model_metrics
     code = sa.type_coerce(leading.c.value, sa.BigInteger)
     valued = (

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from headrace.kernel.database import Tx
 from headrace.tracking import tables, tables_metrics
 from headrace.tracking.nouns import LoggedModel, LoggedModelStatus
+from headrace.tracking.tables_runs import chunks
 
 
 def add(tx: Tx, model: LoggedModel) -> None:
@@ -42,8 +43,10 @@ def find(tx: Tx, model_id: str) -> LoggedModel | None:
 def known(tx: Tx, model_ids: Sequence[str]) -> set[str]:
     """Those of the ids that are logged models."""
     table = tables.logged_models
-    query = sa.select(table.c.id).where(table.c.workspace == tx.workspace, table.c.id.in_(model_ids))
-    return set(tx.execute(query).scalars())
+    query = sa.select(table.c.id).where(table.c.workspace == tx.workspace)
+    return {
+        found for some in chunks(model_ids) for found in tx.execute(query.where(table.c.id.in_(some))).scalars()
+    }
 
 
 def change(tx: Tx, model_id: str, **values: Any) -> None:

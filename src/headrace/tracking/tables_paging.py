@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
 from headrace.tracking.cursors import Position
 from headrace.tracking.readings import NAN
@@ -68,8 +69,13 @@ def page(
 
 
 def sorted_after(query: sa.Select[Any], keys: Sequence[Key], after: Position | None) -> sa.Select[Any]:
-    """Sort by the keys, and leave out what comes up to `after`."""
+    """Sort by the keys, and leave out what comes up to `after`.
+
+    Raises:
+        InvalidInput: `after` is no position of this order.
+    """
     if after is not None:
+        check_position(after, [str if isinstance(key.value.type, sa.Text) else int for key in keys])
         edges = [sa.literal(edge, sa.BigInteger if isinstance(edge, int) else sa.Text) for edge in after]
         behind = []
         for place, key in enumerate(keys):
@@ -79,3 +85,13 @@ def sorted_after(query: sa.Select[Any], keys: Sequence[Key], after: Position | N
         first = keys[0].value >= edges[0] if keys[0].ascending else keys[0].value <= edges[0]
         query = query.where(first, sa.or_(*behind))  # the first alone is what an index understands
     return query.order_by(*(key.value.asc() if key.ascending else key.value.desc() for key in keys))
+
+
+def check_position(after: Position, kinds: Sequence[type]) -> None:
+    """Refuse a position whose values are not of these kinds, one after the other.
+
+    Raises:
+        InvalidInput: somebody made the cursor up.
+    """
+    if [type(edge) for edge in after] != list(kinds):
+        raise InvalidInput("this is not the cursor of a page", where="page_token", fix="Ask for the first page.")

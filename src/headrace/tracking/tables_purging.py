@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from headrace.kernel import tables as kernel
 from headrace.kernel.database import Tx
 from headrace.tracking import tables
+from headrace.tracking.tables_runs import chunks
 
 
 class Sizes(NamedTuple):
@@ -106,6 +107,8 @@ def drop_run(tx: Tx, run: int) -> int:
     """Remove a run with all that it logged, its files apart; returns how many points those were."""
     series = sa.select(tables.series.c.number).where(tables.series.c.run == run)
     points = tx.execute(sa.delete(tables.points).where(tables.points.c.series.in_(series))).rowcount
+    inputs = tables.dataset_inputs
+    read = tx.execute(sa.select(inputs.c.dataset).where(inputs.c.run == run)).scalars().all()
     for table in (
         tables.series,
         tables.params,
@@ -115,6 +118,9 @@ def drop_run(tx: Tx, run: int) -> int:
         tables.model_metrics,
     ):
         tx.execute(sa.delete(table).where(table.c.run == run))
+    unread = ~sa.exists().where(inputs.c.dataset == tables.datasets.c.number)
+    for some in chunks(read):  # a description may hold as much as what was logged
+        tx.execute(sa.delete(tables.datasets).where(tables.datasets.c.number.in_(some), unread))
     tx.execute(sa.delete(tables.runs).where(tables.runs.c.number == run))
     return points
 

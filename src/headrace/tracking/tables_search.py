@@ -18,7 +18,7 @@ from headrace.tracking.expressions import Comparison, Expression, Order, conjunc
 from headrace.tracking.readings import NAN
 from headrace.tracking.stored_runs import RUN_COLUMNS
 from headrace.tracking.tables_matching import Condition, condition, instant, member, reading, text
-from headrace.tracking.tables_paging import Key, sorted_after
+from headrace.tracking.tables_paging import Key, check_position, sorted_after
 
 RARE = 2_000
 """How many runs a comparison may match for them to be fetched and sorted rather than an order walked."""
@@ -130,6 +130,8 @@ def _walk_metric(tx: Tx, search: Search, after: Position | None) -> list[Row]:
     """Runs by the latest value of a metric: the numbers, then NaN, then those without it, each by its own index."""
     order = search.orders[0]
     series = tables.series
+    if after is not None:
+        check_position(after, [int] * 4)
     phase = int(after[0]) if after else 0
     code = sa.type_coerce(series.c.last_value, sa.BigInteger)
     found: list[Row] = []

@@ -3,25 +3,20 @@
 import numpy as np
 import numpy.typing as npt
 
-from headrace.statistics import ranking
+from headrace.statistics import metrics
 
 
 def binary_metric(name: str, label: npt.NDArray[np.int64], score: npt.NDArray[np.float64]) -> float:
-    """One metric of probabilities of class 1.
+    """One metric of probabilities of class 1; decisions are cut at 0.5.
+
+    A precision or an F1 of no row at all is 0, as in scikit-learn, so that a search can go on.
 
     Args:
         name: one of `headrace.project.metrics.HIGHER_IS_BETTER`.
         label: 0 or 1, shape (rows,).
         score: probabilities, shape (rows,).
     """
-    if name == "roc_auc":
-        return ranking.roc_auc(label, score).value
-    if name == "average_precision":
-        return ranking.average_precision(label, score)
-    if name == "accuracy":
-        return float(np.mean(ranking.hits(label, score)))
-    if name == "log_loss":
-        return float(np.mean(ranking.log_losses(label, score)))
-    if name == "brier":
-        return float(np.mean(ranking.brier_losses(label, score)))
-    raise KeyError(name)
+    if name not in metrics.OF_POSITIVES:
+        return metrics.value(name, label, score)
+    counted = metrics.cells(label, score).sum(axis=0)
+    return float(np.nan_to_num(metrics.many_of_cells(name, counted[None, :])[0]))

@@ -46,7 +46,9 @@ def test_a_file_of_a_version(door: Door, run_id: str) -> None:
         assert door.client.get(path, params=query).content == b"roc"
         assert door.client.get(path, params=query | {"path": "none"}).status_code == 404
         assert door.client.get(path, params=query | {"version": "9"}).status_code == 404
-        assert door.client.get(path, params=query | {"version": "one"}).status_code == 400
+        for odd in ("one", "", "-1", "9" * 5_000):
+            assert door.client.get(path, params=query | {"version": odd}).status_code == 400
+        assert door.client.get(path, params=query | {"name": "churn/x"}).status_code == 404
 
 
 def test_a_file_of_a_logged_model(door: Door, run_id: str) -> None:

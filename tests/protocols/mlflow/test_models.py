@@ -191,9 +191,16 @@ def test_sources_elsewhere_are_refused(door: Door, source: str, status: int) -> 
     door.fault("POST", "model-versions/create", status, name="iris", source=source.format(run=door.run()))
 
 
+BOMB = b"a0: &a0 [x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)
+)
+BOMB += b"signature: {inputs: *a29}\n"
+"""References to references: 9 to the power of 29 texts, were they written out."""
+
+
 def test_a_model_file_that_is_none_is_refused(door: Door) -> None:
     door("POST", "registered-models/create", name="iris")
-    for content in (b"[1", b"- a", b"signature: {inputs: '['}"):
+    for content in (b"[1", b"- a", b"signature: {inputs: '['}", b"made: 2026-99-99", b"a: " + b"[" * 50_000, BOMB):
         model_id = door.model(door.run(), {"MLmodel": content})
         code, message = door.fault("POST", "model-versions/create", 400, name="iris", source=f"models:/{model_id}")
         assert code == "INVALID_PARAMETER_VALUE"
@@ -256,10 +263,10 @@ def test_a_delivered_model_moves_by_release_alone(door: Door, database: Database
         "POST", "model-versions/transition-stage", 403, name="iris", version="1", stage="Production"
     )
     assert code == "PERMISSION_DENIED"
-    assert "headrace release iris 1" in message
+    assert "headrace release iris@1" in message
     assert database.read(lambda tx: versions.get(tx, "iris", 1)).stage == "None"
     last = database.read(lambda tx: events.of_subject(tx, "version/iris/1"))[-1]
-    assert last.type == "registry.stage_change_refused"
+    assert last.type == "registry.change_refused"
     door("POST", "model-versions/transition-stage", name="iris", version="1", stage="Staging")
 
 

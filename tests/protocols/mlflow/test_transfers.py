@@ -197,3 +197,22 @@ def test_a_folder_gives_no_addresses(door: Door, folder: str, run_id: str) -> No
     assert door.fault("GET", f"mlflow-artifacts/presigned/{folder}/model.bin", 501)[0] == "NOT_IMPLEMENTED"
     for endpoint in ("artifacts/presigned-upload-url", "artifacts/presigned-download-url"):
         door.fault("POST", endpoint, 400, run_id=run_id, path="model/model.bin")
+
+
+def test_uploads_of_the_same_bytes_do_not_take_parts_from_each_other(door: Door, folder: str) -> None:
+    other = folder.replace("/model", "/copy")
+    begun = {where: begin(door, where) for where in (folder, other)}
+    sent = {
+        where: [send(door, begun[where], number + 1, part) for number, part in enumerate(PARTS)] for where in begun
+    }
+    for where, upload in begun.items():
+        complete(door, where, upload, sent[where])
+        assert fetch(door, where).content == CONTENT
+
+
+def test_parts_that_are_gone_are_told(door: Door, folder: str, blobs: BlobStore) -> None:
+    begun = begin(door, folder)
+    parts = [send(door, begun, number + 1, part) for number, part in enumerate(PARTS)]
+    for blob in list(blobs.stored()):
+        blobs.delete(blob.digest)
+    assert complete(door, folder, begun, parts, expect=409)["error_code"] == "RESOURCE_CONFLICT"

@@ -11,7 +11,7 @@ from litestar.response import Stream
 from headrace.errors import InvalidInput, TooLarge
 from headrace.kernel.access import Role
 from headrace.kernel.database import Tx
-from headrace.protocols.mlflow import encoding, locations, placed
+from headrace.protocols.mlflow import encoding, locations, placed, registered
 from headrace.protocols.mlflow.decoding import decode
 from headrace.protocols.mlflow.endpoints import Answer, Endpoint, encode, mounted, reading
 from headrace.protocols.mlflow.locations import VERSION, Location
@@ -90,9 +90,8 @@ async def get_version_file(
     path: FromQuery[str] = "",
 ) -> Stream:
     """A file of a registered version."""
-    if not version.isdecimal():
-        raise InvalidInput(f"Model version must be an integer, got '{version[:50]}'", where="version")
-    return await placed.send(files, request, Location(owner=f"{VERSION}{name}/{int(version)}", path=path))
+    number = registered.number_of(version)
+    return await placed.send(files, request, Location(owner=f"{VERSION}{name}/{number}", path=path))
 
 
 async def get_model_file(

@@ -30,7 +30,8 @@ def decode_call(method: str, query: bytes, body: bytes, parameters: Mapping[str,
     """The request of an endpoint, from the parts of an HTTP request; `parameters` are those in the path.
 
     GET carries its fields in the query, repeated ones as repeated parameters; every other method in a JSON object.
-    Fields that are not known are ignored, null is the same as absent, and `"5"` passes for a number, as in MLflow.
+    Fields that are not known are ignored, null is the same as absent, `"5"` passes for a number, and a field may be
+    called `runId` for `run_id`, as in MLflow.
 
     Raises:
         InvalidInput: with MLflow's message about the field.
@@ -38,10 +39,11 @@ def decode_call(method: str, query: bytes, body: bytes, parameters: Mapping[str,
     if method == "GET":
         fields = _from_query(query, kind)
     else:
-        plain = None if parameters else _plain(kind).decode(body)
-        if plain is not None:
-            return plain
-        fields = _from_body(body)
+        plain = _plain(kind)
+        found = None if parameters else plain.decode(body)
+        if found is not None:
+            return found
+        fields = _spelled(_from_body(body), plain.names)
     fields.update(parameters)
     try:
         return msgspec.convert(fields, kind, strict=False)
@@ -50,14 +52,19 @@ def decode_call(method: str, query: bytes, body: bytes, parameters: Mapping[str,
 
 
 class _Plain(Generic[R]):
-    """Reads the bodies that clients really send in one pass; says None to whatever needs a second look."""
+    """Reads the bodies that clients really send in one pass; says None to whatever needs a second look.
+
+    Attributes:
+        names: protobuf's other spelling of each field, with the field's own name.
+    """
 
     def __init__(self, kind: type[R]) -> None:
         self._decoder = msgspec.json.Decoder(kind)
-        self._camel = [f'"{_camel(name)}"'.encode() for name in _names(kind) if "_" in name]
+        self.names = {_camel(name): name for name in _names(kind) if "_" in name}
+        self._camel = [f'"{name}"'.encode() for name in self.names]
 
     def decode(self, body: bytes) -> R | None:
-        if any(name in body for name in self._camel):  # protobuf's other spelling of a field
+        if any(name in body for name in self._camel):
             return None
         try:
             return self._decoder.decode(body)
@@ -103,7 +110,24 @@ def _from_body(body: bytes) -> dict[str, Any]:
         raise InvalidInput("Bad Request. The body is not valid JSON.", where="body") from error
     if not isinstance(found, dict):
         raise InvalidInput("Bad Request. The body is not a JSON object.", where="body")
-    return {name: value for name, value in found.items() if value is not None}
+    return found
+
+
+def _spelled(found: Any, names: Mapping[str, str]) -> Any:
+    """The same with each field under its own name, and without those that are null."""
+    if isinstance(found, list):
+        return [_spelled(each, names) for each in found]
+    if not isinstance(found, dict):
+        return found
+    fields: dict[str, Any] = {}
+    for name, value in found.items():
+        if value is None:
+            continue
+        own = names.get(name, name)
+        if own in fields:
+            raise InvalidInput(f"Bad Request. '{own}' is given twice, once as '{_camel(own)}'.", where=own)
+        fields[own] = _spelled(value, names)
+    return fields
 
 
 def _loads(body: bytes) -> Any:

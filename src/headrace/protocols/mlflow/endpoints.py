@@ -51,6 +51,11 @@ def writing(method: str, path: str, request: type[R], work: Callable[[Tx, R], An
     return Endpoint(method=method, path=path, request=request, work=work, writes=True)
 
 
+def governed(method: str, path: str, request: type[R], work: Callable[[Tx, R], Answer]) -> Endpoint[R]:
+    """An endpoint that changes what policies govern: the verb says who may, whatever role that takes."""
+    return Endpoint(method=method, path=path, request=request, work=work, writes=True, role=Role.VIEWER)
+
+
 def encode(answer: Answer) -> Response[bytes]:
     """An answer: always 200, since MLflow's clients take nothing else."""
     return Response(msgspec.json.encode(answer), status_code=200, media_type="application/json")

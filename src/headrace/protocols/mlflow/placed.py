@@ -75,5 +75,5 @@ async def link(files: Files, location: Location, valid_for: timedelta) -> FileLi
 
 
 def _of_version(tx: Tx, owner: str) -> tuple[ModelFile, ...]:
-    _, name, number = owner.split("/")
+    name, _, number = owner.removeprefix(VERSION).rpartition("/")
     return versions.get(tx, name, int(number)).files

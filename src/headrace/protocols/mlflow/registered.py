@@ -1,4 +1,4 @@
-"""MLflow's endpoints for registered models: names, versions, stages, aliases and tags."""
+"""MLflow's endpoints that create and read registered models: names, versions, stages, aliases and tags."""
 
 from typing import Any
 
@@ -149,13 +149,6 @@ def latest_versions(tx: Tx, request: LatestVersions) -> Answer:
     )
 
 
-def set_tag(tx: Tx, request: SetTag) -> Answer:
-    """Set a tag of a model."""
-    tags = models.get(tx, request.name).tags
-    models.describe(tx, request.name, tags={**tags, request.key: request.value})
-    return {}
-
-
 def get_alias(tx: Tx, request: AliasName) -> Answer:
     """The version that an alias points at; `latest` is the newest."""
     model = models.get(tx, request.name)
@@ -166,18 +159,6 @@ def get_alias(tx: Tx, request: AliasName) -> Answer:
             return encode_version(tx, versions.get(tx, model.name, alias.number))
     # not RESOURCE_DOES_NOT_EXIST: this is the code that MLflow's server answers with
     raise InvalidInput(f"Registered model alias {request.alias} not found.", where="alias")
-
-
-def set_alias(tx: Tx, request: SetAlias) -> Answer:
-    """Point an alias at a version."""
-    aliases.set_alias(tx, request.name, request.alias, number_of(request.version))
-    return {}
-
-
-def delete_alias(tx: Tx, request: AliasName) -> Answer:
-    """Remove an alias."""
-    aliases.delete(tx, request.name, request.alias)
-    return {}
 
 
 def get_version(tx: Tx, request: VersionName) -> Answer:
@@ -202,14 +183,6 @@ def search_versions(tx: Tx, request: SearchVersions) -> Answer:
     return encoding.present(model_versions=found, next_page_token=following or None)
 
 
-def set_version_tag(tx: Tx, request: SetVersionTag) -> Answer:
-    """Set a tag of a version."""
-    number = number_of(request.version)
-    tags = versions.get(tx, request.name, number).tags
-    versions.describe(tx, request.name, number, tags={**tags, request.key: request.value})
-    return {}
-
-
 def _encode_model(tx: Tx, name: str) -> Answer:
     return encoding.model(models.get(tx, name), models.latest_versions(tx, name), aliases.of_model(tx, name))
 
@@ -220,12 +193,8 @@ ENDPOINTS: list[Endpoint[Any]] = [
     reading("GET", "mlflow/registered-models/search", Search, search),
     reading("POST", "mlflow/registered-models/get-latest-versions", LatestVersions, latest_versions),
     reading("GET", "mlflow/registered-models/get-latest-versions", LatestVersions, latest_versions),
-    writing("POST", "mlflow/registered-models/set-tag", SetTag, set_tag),
     reading("GET", "mlflow/registered-models/alias", AliasName, get_alias),
-    writing("POST", "mlflow/registered-models/alias", SetAlias, set_alias),
-    writing("DELETE", "mlflow/registered-models/alias", AliasName, delete_alias),
     reading("GET", "mlflow/model-versions/get", VersionName, get_version),
     reading("GET", "mlflow/model-versions/get-download-uri", VersionName, download_uri),
     reading("GET", "mlflow/model-versions/search", SearchVersions, search_versions),
-    writing("POST", "mlflow/model-versions/set-tag", SetVersionTag, set_version_tag),
 ]

@@ -124,14 +124,13 @@ def parse_signature(mlmodel: bytes) -> dict[str, Any] | None:
         InvalidInput: the file is not an MLmodel file.
     """
     try:
-        document = yaml.safe_load(mlmodel)
+        document = yaml.safe_load(mlmodel)  # and not the loader in C, whose stack deep nesting overflows
         signature = document.get("signature")
         if signature is None:
             return None
-        return {
-            name: msgspec.json.decode(text) if isinstance(text, str) else text for name, text in signature.items()
-        }
-    except (yaml.YAMLError, msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError) as error:
+        # text alone, as MLflow writes it: what YAML repeats by reference would grow without end as JSON
+        return {name: msgspec.json.decode(text or "null") for name, text in signature.items()}
+    except (yaml.YAMLError, msgspec.DecodeError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{MLMODEL} is not a file of MLflow's model format", where="source", fix="Log the model again."
         ) from error

@@ -11,7 +11,6 @@ from headrace.kernel.access import Role
 from headrace.protocols.mlflow import (
     browsing,
     experiments,
-    governed,
     histories,
     logged_models,
     probes,
@@ -35,7 +34,6 @@ ENDPOINTS: list[Endpoint[Any]] = [
 ]
 
 HANDLERS: list[HTTPRouteHandler] = [
-    *governed.HANDLERS,
     *registration.HANDLERS,
     *proxy.HANDLERS,
     *transfers.HANDLERS,
@@ -44,7 +42,6 @@ HANDLERS: list[HTTPRouteHandler] = [
 ]
 
 AUTHORIZATION: dict[str, Role | None] = {
-    **governed.AUTHORIZATION,
     **registration.AUTHORIZATION,
     **proxy.AUTHORIZATION,
     **transfers.AUTHORIZATION,

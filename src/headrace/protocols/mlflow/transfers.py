@@ -144,7 +144,7 @@ async def put_part(
     upload = tickets.read(UPLOAD, request.headers.get(TICKET_HEADER, ""), Upload, now=clock.now())
     if not 1 <= number <= upload.parts:
         raise InvalidInput(f"this upload has {upload.parts} parts", where=f"part {number}")
-    blob = await files.store_blob(request)
+    blob = await files.store_part(request, upload.id)
     part = UploadedPart(upload.id, number, blob.digest, blob.size_bytes)
     tag = tickets.issue(UPLOADED, part, now=clock.now(), valid_for=UPLOAD_TIME)
     answer = encode({})
@@ -168,7 +168,7 @@ async def complete_upload(
             f"the parts 1 to {upload.parts} of this upload have to be named once each", where="parts"
         )
     blobs = [Blob(digest=part.digest, size_bytes=part.size_bytes) for part in parts]
-    await files.join(upload.owner, upload.path, blobs)
+    await files.join(upload.owner, upload.path, upload.id, blobs)
     return encode({})
 
 

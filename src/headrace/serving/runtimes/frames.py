@@ -33,9 +33,11 @@ def to_frame(inputs: Inputs, recipe: Recipe) -> Any:
 
 
 def to_matrix(inputs: Inputs, recipe: Recipe) -> Any:
-    """A float64 matrix of shape (rows, columns) in the signature's order."""
+    """A matrix of shape (rows, columns) in the signature's order; a tensor without a name is one already."""
     if not isinstance(inputs, dict):
         return inputs
+    if not recipe.columns:
+        return next(iter(inputs.values()))
     return np.column_stack([np.asarray(inputs[name], dtype=np.float64) for name in recipe.names])
 
 

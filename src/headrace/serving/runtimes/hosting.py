@@ -76,7 +76,12 @@ class _Host:
         return wire.encode({})
 
     def answer_to(self, header: dict[str, Any], values: Inputs | None) -> Callable[[], list[bytes | memoryview]]:
-        asked = {"predict": self._predicted, "time": self._timed, "convert": self._converted}[header["ask"]]
+        asked = {
+            "predict": self._predicted,
+            "time": self._timed,
+            "time rows": self._timed_rows,
+            "convert": self._converted,
+        }[header["ask"]]
         return lambda: asked(header, values)
 
     def _predicted(self, header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
@@ -91,6 +96,15 @@ class _Host:
             self._ask(values, None)
             durations_s.append(time.perf_counter() - started_s)
         return wire.encode({"median_s": statistics.median(durations_s), "rows": rows_of(values)})
+
+    def _timed_rows(self, _header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        """Seconds of a call for each row alone."""
+        durations_s = np.empty(len(values))
+        for place in range(len(values)):
+            started_s = time.perf_counter()
+            self._ask(values[place : place + 1], None)
+            durations_s[place] = time.perf_counter() - started_s
+        return wire.encode({}, durations_s)
 
     def _converted(self, _header: dict[str, Any], _values: Any) -> list[bytes | memoryview]:
         made, refused = convert(self._files, self._recipe)

@@ -37,7 +37,7 @@ def read_booster(files: ModelFiles, recipe: Recipe) -> Any:
         raise InternalError(
             f"the model could not be read ({type(error).__name__})", where=recipe.file, fix="Log it again."
         ) from error
-    if booster.num_feature() != len(recipe.names):
+    if recipe.columns and booster.num_feature() != len(recipe.names):
         raise NotServed(
             f"the model was trained on {booster.num_feature()} columns, its signature has {len(recipe.names)}",
             where="MLmodel.signature.inputs",

@@ -64,7 +64,8 @@ def read_booster(files: ModelFiles, recipe: Recipe) -> Any:
         raise InternalError(
             f"the model could not be read ({type(error).__name__})", where=recipe.file, fix="Log it again."
         ) from error
-    if (names is not None and tuple(names) != recipe.names) or columns != len(recipe.names):
+    other = (names is not None and tuple(names) != recipe.names) or columns != len(recipe.names)
+    if recipe.columns and other:
         raise NotServed(
             "the signature's columns are not those that the model was trained on, in that order",
             where="MLmodel.signature.inputs",

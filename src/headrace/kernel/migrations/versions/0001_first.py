@@ -26,6 +26,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
     )
     op.create_table(
+        "delivery_holdout_uses",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("evaluation", sa.String(length=80), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace", "model", "evaluation", "release_id", name=op.f("pk_delivery_holdout_uses")
+        ),
+    )
+    op.create_table(
         "delivery_model_projects",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -64,7 +75,9 @@ def upgrade() -> None:
         sa.Column("phase", sa.String(length=32), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=False),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
         sa.Column("completed_seq", sa.BigInteger(), nullable=True),
+        sa.Column("undone", sa.Boolean(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_delivery_releases")),
     )
@@ -281,33 +294,75 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "model", "alias", name=op.f("pk_registry_aliases")),
     )
     op.create_table(
+        "registry_approval_decisions",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("principal", sa.String(length=256), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_decisions")),
+    )
+    op.create_index(
+        "ix_registry_approval_decisions_principal",
+        "registry_approval_decisions",
+        ["workspace", "principal"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_registry_approval_decisions_standing",
+        "registry_approval_decisions",
+        ["workspace", "approval_id", "principal"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
+    op.create_table(
+        "registry_approval_links",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("principal", sa.String(length=256), nullable=False),
+        sa.Column("issued_by", sa.String(length=256), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_links")),
+    )
+    op.create_table(
         "registry_approvals",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("target", sa.String(length=600), nullable=False),
         sa.Column("release_id", sa.String(length=64), nullable=True),
-        sa.Column("role", sa.String(length=32), nullable=False),
-        sa.Column("four_eyes", sa.Boolean(), nullable=False),
-        sa.Column("excluded", sa.Text(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("requested_by", sa.String(length=256), nullable=False),
         sa.Column("requested_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=False),
-        sa.Column("decided_by", sa.String(length=256), nullable=True),
-        sa.Column("decided_at", sa.BigInteger(), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approvals")),
     )
-    op.create_index("ix_registry_approvals_status", "registry_approvals", ["status", "expires_at"], unique=False)
     op.create_index(
-        "uq_registry_approvals_open_release",
+        "ix_registry_approvals_model", "registry_approvals", ["workspace", "model", "number"], unique=False
+    )
+    op.create_index("ix_registry_approvals_status", "registry_approvals", ["status", "due_at"], unique=False)
+    op.create_index(
+        "uq_registry_approvals_release",
         "registry_approvals",
         ["workspace", "release_id"],
         unique=True,
-        sqlite_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
-        postgresql_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
+        sqlite_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
+        postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_registry_approvals_target",
+        "registry_approvals",
+        ["workspace", "model", "number", "digest", "target"],
+        unique=True,
+        sqlite_where=sa.text("status IN ('requested', 'granted') AND release_id IS NULL"),
+        postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NULL"),
     )
     op.create_table(
         "registry_evidence",
@@ -347,6 +402,19 @@ def upgrade() -> None:
         "ix_registry_models_updated", "registry_models", ["workspace", "updated_at", "name"], unique=False
     )
     op.create_table(
+        "registry_policies",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column(
+            "model",
+            sa.String(length=256).with_variant(sa.String(length=256, collation="C"), "postgresql"),
+            nullable=False,
+        ),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("pattern", sa.String(length=256), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "model", "kind", "pattern", name=op.f("pk_registry_policies")),
+    )
+    op.create_table(
         "registry_stage_history",
         sa.Column("event_seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -355,6 +423,7 @@ def upgrade() -> None:
         sa.Column("before", sa.String(length=16), nullable=False),
         sa.Column("after", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("grounds", sa.String(length=128), nullable=False),
         sa.Column("actor", sa.String(length=256), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("event_seq", name=op.f("pk_registry_stage_history")),
@@ -900,18 +969,35 @@ def downgrade() -> None:
     op.drop_table("registry_versions")
     op.drop_index("ix_registry_stage_history_model", table_name="registry_stage_history")
     op.drop_table("registry_stage_history")
+    op.drop_table("registry_policies")
     op.drop_index("ix_registry_models_updated", table_name="registry_models")
     op.drop_table("registry_models")
     op.drop_index("ix_registry_evidence_version", table_name="registry_evidence")
     op.drop_table("registry_evidence")
     op.drop_index(
-        "uq_registry_approvals_open_release",
+        "uq_registry_approvals_target",
         table_name="registry_approvals",
-        sqlite_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
-        postgresql_where=sa.text("status = 'requested' AND release_id IS NOT NULL"),
+        sqlite_where=sa.text("status IN ('requested', 'granted') AND release_id IS NULL"),
+        postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NULL"),
+    )
+    op.drop_index(
+        "uq_registry_approvals_release",
+        table_name="registry_approvals",
+        sqlite_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
+        postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
     )
     op.drop_index("ix_registry_approvals_status", table_name="registry_approvals")
+    op.drop_index("ix_registry_approvals_model", table_name="registry_approvals")
     op.drop_table("registry_approvals")
+    op.drop_table("registry_approval_links")
+    op.drop_index(
+        "uq_registry_approval_decisions_standing",
+        table_name="registry_approval_decisions",
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
+    op.drop_index("ix_registry_approval_decisions_principal", table_name="registry_approval_decisions")
+    op.drop_table("registry_approval_decisions")
     op.drop_table("registry_aliases")
     op.drop_table("principals")
     op.drop_index("ix_pins_resource", table_name="pins")
@@ -953,6 +1039,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_pipelines_model", table_name="delivery_pipelines")
     op.drop_table("delivery_pipelines")
     op.drop_table("delivery_model_projects")
+    op.drop_table("delivery_holdout_uses")
     op.drop_table("cursors")
     op.drop_table("business_clock")
     # ### end Alembic commands ###

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from headrace.client.transport import Transport
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TooLarge
 from headrace.protocols.mlflow.importing import report as counting
 from headrace.protocols.mlflow.importing.registered import RegisteredModels
 from headrace.protocols.mlflow.importing.report import (
@@ -54,6 +54,11 @@ AT_ONCE = 100
 """How many runs or logged models are looked for, and written, in one request."""
 
 POINTS_AT_ONCE = 20_000
+FILES_AT_ONCE = 5_000
+METRICS_AT_ONCE = 10_000
+
+WRITTEN_AT_ONCE_BYTES = 8 * 1024**2
+"""Params, tags and descriptions of datasets may be long, and a request has its limit."""
 
 
 class Carry(StrEnum):
@@ -223,16 +228,18 @@ class Import:
         self.report.there[BYTES] += there.size_bytes
         if files and held is not None and held != there and not self._dry_run:
             sent = send(self._source, self._transport, holder, files, self.report.problems)
-            self._write("files", [ImportFiles(owner=holder.owner, files=sent)])
+            for some in pages(sent, FILES_AT_ONCE):
+                self._write("files", [ImportFiles(owner=holder.owner, files=tuple(some))])
             self._tell(FILES, len(sent))
 
     def _move_metrics_and_files(self, found: Sequence[FoundLoggedModel]) -> None:
         """What needs the runs: the metrics that they measured on models; and the models' files."""
         here = self._look(models=found).logged_models
         measured = [
-            ImportModelMetrics(model_id=each.model.id, metrics=each.metrics)
+            ImportModelMetrics(model_id=each.model.id, metrics=tuple(some))
             for each in found
             if each.model.id in here and len(each.metrics) != len(here[each.model.id].model.metrics)
+            for some in pages(each.metrics, METRICS_AT_ONCE)
         ]
         if measured and not self._dry_run:
             self._write("model-metrics", measured)
@@ -266,8 +273,15 @@ class Import:
         )
         return self._call("look", wanted, Here)
 
-    def _write(self, what: str, body: Any) -> None:
-        self._refused(self._call(what, body, Kept).refused)
+    def _write(self, what: str, records: Sequence[Any]) -> None:
+        """Write records, as many in a request as fit; one that fits into none is a problem."""
+        for some in fitting(records, WRITTEN_AT_ONCE_BYTES):
+            try:
+                self._refused(self._call(what, some, Kept).refused)
+            except TooLarge as problem:
+                if len(some) > 1:
+                    raise
+                self.report.problems.append(f"{_named(some[0])}: {problem.message}")
 
     def _refused(self, refused: Iterable[Refusal]) -> None:
         self.report.problems += [f"{each.where}: {each.problem}" for each in refused]
@@ -276,11 +290,34 @@ class Import:
         return self._transport.call("POST", f"/api/v1/import/{what}", body, returns=returns, repeatable=True)
 
 
-def pages(found: Iterable[T]) -> Iterator[list[T]]:
-    """The records in lists of AT_ONCE."""
+def pages(found: Iterable[T], count: int = AT_ONCE) -> Iterator[list[T]]:
+    """The records in lists of so many."""
     iterator = iter(found)
-    while page := list(islice(iterator, AT_ONCE)):
+    while page := list(islice(iterator, count)):
         yield page
+
+
+def fitting(records: Iterable[T], limit_bytes: int) -> Iterator[list[T]]:
+    """The records in lists that are no longer than a limit as JSON, unless it is a single one."""
+    some: list[T] = []
+    size_bytes = 0
+    for record in records:
+        own_bytes = len(msgspec.json.encode(record))
+        if some and size_bytes + own_bytes > limit_bytes:
+            yield some
+            some, size_bytes = [], 0
+        some.append(record)
+        size_bytes += own_bytes
+    if some:
+        yield some
+
+
+def _named(record: Any) -> str:
+    """A record in the words of a problem."""
+    name = next(
+        str(getattr(record, field)) for field in ("id", "run_id", "model_id", "owner") if hasattr(record, field)
+    )
+    return f"{type(record).__name__.removeprefix('Import').lower()} {name}"
 
 
 def _has_run(here: RunHere | None, run: ImportRun) -> bool:

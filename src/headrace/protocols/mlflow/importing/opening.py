@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from headrace.client.addresses import without_login
+from headrace.errors import InvalidInput
 from headrace.protocols.mlflow.importing.connections import connect, sqlite_path
 from headrace.protocols.mlflow.importing.database import DatabaseSource
 from headrace.protocols.mlflow.importing.file_store import FileStoreSource
@@ -29,6 +31,12 @@ def open_source(address: str, *, artifact_root: Path | None = None, token: str =
         base = sqlite_path(address).parent if address.startswith("sqlite") else Path()
         return DatabaseSource(connect(address), base=base, proxied=artifact_root or base / "mlartifacts")
     path = Path(address.removeprefix("file://"))
+    if "://" in address and not address.startswith("file://"):
+        raise InvalidInput(
+            "this kind of database is not read",
+            where=without_login(address),
+            fix="Start an MLflow server on it, and give its http:// address.",
+        )
     if path.is_dir():
         inner = path / "mlruns"
         return FileStoreSource(inner if inner.is_dir() and not (path / "0").is_dir() else path)

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import stamina
 
+from headrace.client.addresses import without_login
 from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.roots import normalized
 from headrace.protocols.mlflow.importing import values
@@ -48,13 +49,14 @@ class ServerSource:
     def __init__(self, url: str, *, token: str = "") -> None:
         self.problems: list[str] = []
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._where = without_login(url)
         self._http = httpx.Client(
             base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=True
         )
         try:
             self._call("POST", "experiments/search", {"max_results": 1})
         except InvalidInput as problem:
-            raise InvalidInput(f"no MLflow server answers there: {problem.message}", where=url) from problem
+            raise InvalidInput(f"no MLflow server answers there: {problem.message}", where=self._where) from problem
 
     def experiments(self) -> Iterator[ImportExperiment]:
         """See `Source`."""
@@ -199,9 +201,9 @@ class ServerSource:
                 try:
                     answer = self._http.request(method, f"{API}/{path}", **body)
                 except httpx.TransportError as error:
-                    raise _Again(str(self._away(error)), where=str(self._http.base_url)) from error
+                    raise _Again(self._away(error).message, where=self._where) from error
                 if answer.status_code in {429, 502, 503, 504}:
-                    raise _Again(f"it answers {answer.status_code}", where=str(self._http.base_url))
+                    raise _Again(f"it answers {answer.status_code}", where=self._where)
         assert answer is not None
         if answer.status_code == _NOT_THERE and may_lack:
             return {}
@@ -214,8 +216,7 @@ class ServerSource:
         return found
 
     def _away(self, error: Exception) -> Unavailable:
-        where = str(self._http.base_url)
-        return Unavailable(f"the MLflow server does not answer ({type(error).__name__})", where=where)
+        return Unavailable(f"the MLflow server does not answer ({type(error).__name__})", where=self._where)
 
 
 class _Again(Unavailable):

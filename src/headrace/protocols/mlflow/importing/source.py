@@ -14,7 +14,7 @@ from headrace.tracking.imported import ImportExperiment, ImportLoggedModel, Impo
 from headrace.tracking.nouns import ModelMetric
 
 POINTS_AT_ONCE = 10_000
-"""The most points in one record of a series, so that a long history is never held whole."""
+"""The most points in one record of a series, so that no request grows with a history."""
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):

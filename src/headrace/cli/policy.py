@@ -1,0 +1,169 @@
+"""`headrace policy`: what a change of a stage or an alias asks for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.registry.rules import Policy
+    from headrace.sdk.platform import Platform
+
+app = typer.Typer(help="What a change of a stage or an alias asks for.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="Name of the model, or '*' for all models.")]
+OnStage = Annotated[str | None, typer.Option("--stage", help="Staging, Production or Archived.")]
+OnAlias = Annotated[str | None, typer.Option("--alias", help="An alias, or a pattern such as 'champ*'.")]
+
+
+@app.command("show")
+def show(
+    model: Annotated[
+        str | None, typer.Argument(help="One model: what binds it, and where that comes from.")
+    ] = None,
+) -> None:
+    """What governs a model, or every policy that is set."""
+    from headrace.cli.screen import console, moment, plain, table
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    screen = console()
+    if model is None:
+        shown = table("model", "governs", "asks for", "set by", "set")
+        for policy in platform.policies.all():
+            shown.add_row(policy.model, policy.governs, policy.says, policy.set_by, moment(policy.set_at))
+        screen.print(shown if shown.row_count else "no policy is set: every change is open to developers")
+        return
+    found = platform.policies.of(model)
+    screen.print(f"[bold]{model}[/] is {found.says}")
+    shown = table("governs", "asks for", "from", "set by", "set", "note")
+    for each in found.policies:
+        policy = each.policy
+        says = f"[dim]{each.says}[/]" if each.source == "default" else each.says
+        shown.add_row(each.governs, says, each.source, policy.set_by, moment(policy.set_at), plain(policy.note))
+    screen.print(shown)
+
+
+@app.command("set")
+def set_(
+    model: Annotated[str | None, typer.Argument(help="Name of the model, or '*' for all models.")] = None,
+    stage: OnStage = None,
+    alias: OnAlias = None,
+    evidence: Annotated[
+        list[str] | None,
+        typer.Option(help="GATE, GATE:METRIC or GATE:METRIC:AGE, such as fair::30d; may be repeated."),
+    ] = None,
+    approvals: Annotated[int, typer.Option(min=0, help="How many must approve.")] = 0,
+    role: Annotated[str, typer.Option(help="Who may approve.")] = "approver",
+    four_eyes: Annotated[bool, typer.Option(help="Refuse the author and whoever asks as approvers.")] = True,
+    expires: Annotated[str, typer.Option(help="How long a request stands.")] = "7d",
+    valid_for: Annotated[str, typer.Option(help="How long a grant counts.")] = "30d",
+    mover: Annotated[
+        list[str] | None, typer.Option(help="A role that may make the change; may be repeated [developer].")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    file: Annotated[Path | None, typer.Option(help="Policies in YAML or JSON, instead of all this.")] = None,
+) -> None:
+    """Set a policy, in the place of the one on the same stage or alias."""
+    from headrace.errors import InvalidInput
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    if file is not None:
+        for fields in read(file):
+            _set(platform, fields)
+        return
+    if model is None:
+        raise InvalidInput("say which model", where="MODEL", fix="Write its name, '*' for all, or use --file.")
+    _set(
+        platform,
+        {
+            "model": model,
+            "stage": stage,
+            "alias": alias,
+            "evidence": [evidence_of(text) for text in evidence or []],
+            "approvals": approvals,
+            "role": role,
+            "four_eyes": four_eyes,
+            "expires": expires,
+            "valid_for": valid_for,
+            "movers": mover or [],
+            "note": note,
+        },
+    )
+
+
+@app.command("remove")
+def remove(model: Model, stage: OnStage = None, alias: OnAlias = None) -> None:
+    """Remove a policy; what it governed is then under the next less specific one, or open."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    gone = platform.policies.remove(model, stage=stage, alias=alias)
+    screen = console()
+    screen.print(f"[green]✓[/] {gone.named} is removed")
+    if gone.model != "*":
+        left = next((e for e in platform.policies.of(gone.model).policies if e.governs == gone.governs), None)
+        if left is not None:
+            screen.print(f"  now from {left.source}: {left.says}")
+
+
+@app.command("history")
+def history(model: Model) -> None:
+    """Every change of a model's policies, and what it loosened."""
+    from headrace.cli.screen import console, moment, table
+    from headrace.sdk.connect import connect
+
+    shown = table(">seq", "time", "by", "what", "governs", "asks for", "loosened")
+    for event in connect().policies.history(model):
+        told = event.payload
+        what = event.type.removeprefix("registry.policy_")
+        loosened = f"[yellow]{'; '.join(told.get('loosened', []))}[/]" if told.get("loosened") else ""
+        governs, says = str(told.get("governs", "")), str(told.get("says", ""))
+        shown.add_row(str(event.seq), moment(event.at), event.actor, what, governs, says, loosened)
+    console().print(shown)
+
+
+def _set(platform: "Platform", fields: dict[str, Any]) -> None:
+    """Set one policy and say what it asks for, and what it loosens."""
+    from headrace.cli.screen import console
+    from headrace.registry.rules import loosened
+
+    before = platform.policies.all()
+    made = platform.policies.set(fields)
+    screen = console()
+    screen.print(f"[green]✓[/] {made.named}: {made.says}")
+    for line in loosened(_same(before, made), made):
+        screen.print(f"  [yellow]looser[/] {line}")
+
+
+def _same(policies: list["Policy"], made: "Policy") -> "Policy | None":
+    return next((each for each in policies if each.named == made.named), None)
+
+
+def evidence_of(text: str) -> dict[str, str | None]:
+    """GATE, GATE:METRIC or GATE:METRIC:AGE; a part may be empty."""
+    gate, _, rest = text.partition(":")
+    metric, _, age = rest.partition(":")
+    return {"gate": gate, "metric": metric or None, "max_age": age}
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The policies of a file: a list, or a list under `policies`.
+
+    Raises:
+        InvalidInput: it cannot be read, or holds something else.
+    """
+    import yaml
+
+    from headrace.errors import InvalidInput
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML too
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"the file cannot be read: {error}", where=str(file)) from error
+    listed = found.get("policies") if isinstance(found, dict) else found
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise InvalidInput("the file holds no list of policies", where=str(file), fix="Begin it with `policies:`.")
+    return listed

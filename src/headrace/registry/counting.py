@@ -1,0 +1,103 @@
+"""Which grants count now: a grant stands by the role, the clock and the bytes of the moment at which it is used."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from headrace.kernel import access, events
+from headrace.kernel.access import Principal, Role, permits
+from headrace.kernel.database import Tx
+from headrace.kernel.events import Event
+from headrace.registry import tables_approvals
+from headrace.registry.approval import Approval, ApprovalDecision
+from headrace.registry.nouns import ApprovalStatus
+
+CLOCK_STEP = timedelta(minutes=5)
+"""How far a clock may be set back without putting a grant into the future."""
+
+_LATEST = timedelta(days=3650)
+_LOSSES = {"kernel.role_revoked", "kernel.principal_disabled"}
+
+
+def counted(
+    tx: Tx, approvals: Sequence[Approval], *, role: str | None = None, four_eyes: bool = False
+) -> list[Approval]:
+    """The requests with their decisions and whether each counts now.
+
+    Args:
+        tx: the transaction.
+        approvals: the requests.
+        role: which role a grant is held to; None for the one that the request names.
+        four_eyes: whether four eyes are asked for, even if the request does not.
+    """
+    decisions = tables_approvals.list_decisions(tx, [approval.id for approval in approvals])
+    return [
+        msgspec.structs.replace(
+            approval,
+            decisions=tuple(
+                _judged(tx, approval, each, role or approval.role, approval.four_eyes or four_eyes)
+                for each in decisions[approval.id]
+            ),
+        )
+        for approval in approvals
+    ]
+
+
+def _judged(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, four_eyes: bool) -> ApprovalDecision:
+    if decision.revoked_at is not None or not decision.grant:
+        return decision
+    why_not = _why_not(tx, approval, decision, role, four_eyes=four_eyes) if approval.status.waits else ""
+    return msgspec.structs.replace(decision, counts=not why_not, why_not=why_not)
+
+
+def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, *, four_eyes: bool) -> str:
+    """Why a grant that nobody took back does not count now; empty when it does."""
+    name = decision.principal
+    if decision.valid_until is not None and tx.now >= decision.valid_until:
+        return "its time is over"
+    if decision.at > tx.now + CLOCK_STEP:
+        return "it is dated later than now: a clock was set back"
+    if decision.digest != approval.digest:
+        return "it was given for other bytes"
+    person = access.acting(tx.acting_as(name))
+    if not permits(person, Role(role)):
+        return f"{name} is disabled" if person.disabled else f"{name} has not got the role {role}"
+    if four_eyes and (person.is_local or name in approval.excluded):
+        return f"{name} is no second pair of eyes"
+    for event in events.of_subject(tx, f"principal/{name}", after=decision.event_seq):
+        if event.type in _LOSSES and lost(event, name, role):
+            return loss_of(event, name, role)
+    return ""
+
+
+def lost(event: Event, name: str, role: str) -> bool:
+    """Whether an event took from somebody what deciding needs, even if it was given back since."""
+    if event.type == "kernel.principal_disabled":
+        return True
+    left = tuple(Role(each) for each in event.payload.get("roles", ()))
+    return not permits(Principal(id=name, name=name, roles=left), Role(role))
+
+
+def loss_of(event: Event, name: str, role: str) -> str:
+    """What an event took from somebody, for people."""
+    if event.type == "kernel.principal_disabled":
+        return f"{name} was disabled"
+    return f"the role {role} was taken from {name}"
+
+
+def is_due(approval: Approval, now: datetime) -> bool:
+    """Whether the time of a request that waits is over."""
+    end = approval.valid_until if approval.status is ApprovalStatus.GRANTED else approval.expires_at
+    return end is not None and now >= end
+
+
+def later(now: datetime, seconds: float) -> datetime:
+    """A moment after now, no further than ten years."""
+    return now + min(_LATEST, timedelta(seconds=min(seconds, _LATEST.total_seconds())))
+
+
+def digest_of_all(digests: Sequence[tuple[int, str]]) -> str:
+    """The digest of a model as a whole: of the numbers and digests of all its versions."""
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(sorted(digests))).hexdigest()

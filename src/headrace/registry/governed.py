@@ -1,0 +1,438 @@
+"""The one place that allows or refuses: every verb that changes a stage, an alias, a name or words asks here.
+
+What a change asks for is found in the policies that bind the stages and aliases which it touches. A refused caller
+has a request for approval filed in its name, once; when enough have granted it the same call goes through, and uses
+it up.
+"""
+
+import hashlib
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from headrace.errors import (
+    ApprovalNeeded,
+    HeadraceError,
+    InvalidInput,
+    NotFound,
+    PermissionRefused,
+    PolicyRefused,
+)
+from headrace.kernel import access, events
+from headrace.kernel.access import Principal, Role, permits
+from headrace.kernel.database import Tx
+from headrace.registry import approvals, counting, rules, tables, tables_approvals
+from headrace.registry.approval import Approval, AskForApproval, RequestApproval, wish_of
+from headrace.registry.nouns import ApprovalStatus, Stage, Version
+from headrace.registry.rules import Demand, Policy
+
+DELETED = "deleted"
+
+
+class Grounds(msgspec.Struct, frozen=True, kw_only=True):
+    """On what grounds a stage is changed, when it is not a caller who asks for it.
+
+    Attributes:
+        release_id: the release that makes the move.
+        opened_by: who opened it, and so makes it.
+        asks: what the release's own plan asks for, beyond the policies.
+        back: whether it goes back to what was there before, which must be quick and asks for nothing.
+    """
+
+    release_id: str | None = None
+    opened_by: str = ""
+    asks: Demand = Demand()
+    back: bool = False
+
+    @property
+    def says(self) -> str:
+        """For the history."""
+        release = f"release {self.release_id}" if self.release_id else ""
+        return " of ".join(part for part in ("rollback" if self.back else "", release) if part)
+
+
+CALLER = Grounds()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One change that policies may govern.
+
+    Attributes:
+        number: the version; 0 for the model as a whole.
+        target: what is to become of it, such as `stage/Production`.
+        details: what is asked for beyond the target.
+    """
+
+    model: str
+    number: int
+    target: str
+    details: dict[str, Any] = {}
+
+    @property
+    def subject(self) -> str:
+        """What its events are about."""
+        return f"version/{self.model}/{self.number}" if self.number else f"model/{self.model}"
+
+    @property
+    def about(self) -> str:
+        """For people."""
+        return f"{self.model}@{self.number}" if self.number else self.model
+
+
+class Lack(msgspec.Struct, frozen=True, kw_only=True):
+    """What is missing for a change.
+
+    Attributes:
+        evidence: a line for each piece that is missing, failing or too old.
+        approvals: how many grants are missing, in a sentence.
+        mover: that whoever makes it has not got the role for that.
+        approval: the request that waits, or that was refused.
+    """
+
+    evidence: tuple[str, ...] = ()
+    approvals: str = ""
+    mover: str = ""
+    approval: Approval | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it."""
+        return tuple(line for line in (self.approvals, *self.evidence, self.mover) if line)
+
+
+# -- the changes --------------------------------------------------------------------------------------------
+
+
+def require_stage(
+    tx: Tx, version: Version, stage: Stage, grounds: Grounds = CALLER, *, displaces: bool = False
+) -> str:
+    """Allow a version to enter a stage; returns on what grounds, for the history.
+
+    Args:
+        tx: the transaction.
+        version: what moves.
+        stage: where to.
+        grounds: on what grounds, when it is not a caller who asks for it.
+        displaces: whether others in that stage are archived by it, which is a change even of a version that stays.
+
+    Raises:
+        PolicyRefused: a policy forbids it, or evidence is missing.
+        ApprovalNeeded: it waits for approvals.
+        PermissionRefused: the caller has not got the role.
+    """
+    change = Change(model=version.model, number=version.number, target=f"stage/{stage.value}")
+    if grounds.back:
+        return grounds.says
+    if grounds.release_id is not None:
+        if stage is Stage.PRODUCTION:
+            _require(tx, change, demand_of_stage(tx, version, stage, grounds), grounds)
+        return grounds.says
+    if displaces or stage is not version.stage:
+        _require_own_move(tx, version, stage, change)
+    return _require(tx, change, demand_of_stage(tx, version, stage))
+
+
+def may_enter(tx: Tx, version: Version, stage: Stage, name: str) -> bool:
+    """Whether somebody could move a version to a stage now, without any approval."""
+    demand = demand_of_stage(tx, version, stage)
+    change = Change(model=version.model, number=version.number, target=f"stage/{stage.value}")
+    if demand.asks_nothing:
+        return True
+    if not_the_mover(tx.acting_as(name), demand):
+        return False
+    return not demand.approvals and not lacking(tx, change, demand).lines
+
+
+def require_alias(tx: Tx, model: str, alias: str, number: int, *, removed: bool = False) -> str:
+    """Allow an alias to point at a version, or to be removed from the one that it points at; as `require_stage`."""
+    policies = _policies(tx, model)
+    bound = [rules.binding(policies, model, "alias", alias)]
+    demand = rules.demand((), bound) if removed else rules.demand(bound)
+    target = f"alias/{alias}/removed" if removed else f"alias/{alias}"
+    return _require(tx, Change(model=model, number=number, target=target), demand)
+
+
+def require_deletion(tx: Tx, model: str, number: int = 0) -> str:
+    """Allow a version, or a whole model, to be deleted; what a version has been counts as what it is."""
+    demand = rules.demand((), _governing(tx, model, number, past=True))
+    return _require(tx, Change(model=model, number=number, target=DELETED), demand)
+
+
+def require_renaming(tx: Tx, model: str, after: str) -> str:
+    """Allow a model to have another name, under which no policies of its own are waiting."""
+    if any(policy.model == after for policy in _policies(tx, after)):
+        raise PolicyRefused(
+            f"policies are set for the name {after!r}, which {model!r} has not gone through",
+            where=f"model/{after}",
+            fix="Choose another name, or have an admin remove them first.",
+        )
+    demand = rules.demand((), _governing(tx, model, 0, past=True))
+    return _require(tx, Change(model=model, number=0, target=f"renamed/{after}"), demand)
+
+
+def require_description(tx: Tx, model: str, number: int, details: dict[str, Any]) -> str:
+    """Allow the description or the tags of a version, or of a model, to become these.
+
+    Who may make the moves of the stages and aliases that it has may also describe it; anybody else needs approval,
+    which is for exactly these words.
+    """
+    demand = rules.demand((), _governing(tx, model, number, past=False))
+    content = hashlib.sha256(msgspec.json.encode(details, order="deterministic")).hexdigest()[:32]
+    change = Change(model=model, number=number, target=f"described/{content}", details=details)
+    if demand.movers:
+        if not not_the_mover(tx, demand):
+            return ""
+        demand = rules.approved_instead(demand)
+    return _require(tx, change, demand)
+
+
+def demand_of_stage(tx: Tx, version: Version, stage: Stage, grounds: Grounds = CALLER) -> Demand:
+    """What a move asks for: all of the stage that is entered; of the one that is left, no evidence.
+
+    What is no longer the newest in its stage may leave it without approvals: nothing rests on it any more.
+    """
+    policies = _policies(tx, version.model)
+    entered = rules.binding(policies, version.model, "stage", stage.value)
+    left = rules.binding(policies, version.model, "stage", version.stage.value)
+    found = rules.demand([entered])
+    if left is not None and stage is not version.stage and grounds.release_id is None:
+        leaving = rules.demand((), [left])
+        found = rules.together(found, leaving if _is_newest(tx, version) else rules.without_approvals(leaving))
+    return rules.together(found, grounds.asks)
+
+
+def ask(tx: Tx, wish: AskForApproval) -> Approval:
+    """File a request ahead of the change that it is for.
+
+    Raises:
+        NotFound: there is no such version.
+        InvalidInput: the target is none, or nothing is asked for it.
+        PolicyRefused: only a release makes the move.
+    """
+    kind, _, name = wish.target.partition("/")
+    change = Change(model=wish.model, number=wish.number, target=wish.target)
+    version = tables.find_version(tx, wish.model, wish.number)
+    if version is None:
+        where = f"version/{wish.model}/{wish.number}"
+        raise NotFound(f"model {wish.model!r} has no version {wish.number}", where=where)
+    if kind == "stage" and name in set(Stage):
+        if version.stage is not Stage(name):
+            _require_own_move(tx, version, Stage(name), change)
+        demand = demand_of_stage(tx, version, Stage(name))
+    elif kind == "alias" and name and "/" not in name:
+        demand = rules.demand([rules.binding(_policies(tx, wish.model), wish.model, "alias", name)])
+    else:
+        raise InvalidInput("this is no target", where="target", fix="Write stage/Production or alias/champion.")
+    if not demand.approvals:
+        raise InvalidInput(
+            f"no policy asks for an approval of {change.about} to {wish_of(wish.target)}",
+            where="target",
+            fix=f"See: headrace policy show {wish.model}",
+        )
+    return request(tx, change, demand, wish.why)
+
+
+def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release: Any) -> Approval:
+    """File the request for the approvals that a change needs; while one for the same waits, that is it."""
+    return approvals.request(
+        tx,
+        RequestApproval(
+            model=change.model,
+            number=change.number,
+            target=change.target,
+            details=change.details,
+            role=demand.role,
+            needed=demand.approvals,
+            four_eyes=demand.four_eyes,
+            signed=demand.signed,
+            governed_by=demand.governed_by,
+            why=why,
+            expires_s=demand.expires.total_seconds(),
+            valid_for_s=None if demand.valid_for is None else demand.valid_for.total_seconds(),
+            **of_release,
+        ),
+    )
+
+
+def lacking(tx: Tx, change: Change, demand: Demand, release_id: str | None = None) -> Lack:
+    """What is missing for a change now: evidence that passes and is young enough, and grants that count."""
+    missing: list[str] = []
+    if demand.evidence:
+        found = tables.list_evidence(tx, change.model, change.number)
+        missing = rules.lacking_evidence(demand.evidence, found, tx.now)
+    if not demand.approvals:
+        return Lack(evidence=tuple(missing))
+    approval = _approval(tx, change, demand, release_id)
+    granted = 0
+    if approval is not None and approval.status.waits and not counting.is_due(approval, tx.now):
+        granted = approval.granted
+    short = ""
+    if granted < demand.approvals:
+        short = f"it needs {rules.count_of(demand.approvals, demand.role)} and has {granted}"
+        fallen = [each.why_not for each in approval.decisions if each.why_not] if approval else []
+        short += f" ({'; '.join(fallen)})" if fallen else ""
+    return Lack(evidence=tuple(missing), approvals=short, approval=approval)
+
+
+# -- allowing and refusing ----------------------------------------------------------------------------------
+
+
+def _require(tx: Tx, change: Change, demand: Demand, grounds: Grounds = CALLER) -> str:
+    if demand.asks_nothing:
+        if grounds.release_id is None:
+            _require_developer(access.acting(tx), change)
+        return ""
+    lack = lacking(tx, change, demand, grounds.release_id)
+    lack = msgspec.structs.replace(lack, mover=not_the_mover(tx, demand, grounds))
+    if lack.lines:
+        raise refusal_of(change, demand, lack, grounds)
+    if not demand.approvals or lack.approval is None:
+        return f"policy {', '.join(demand.governed_by)}"[:128]
+    approvals.use(tx, lack.approval)
+    return f"approval {lack.approval.id}"
+
+
+def _require_own_move(tx: Tx, version: Version, stage: Stage, change: Change) -> None:
+    """Refuse a caller's move into or out of production where a project delivers the model."""
+    model = tables.find_model(tx, version.model)
+    if model is not None and model.declaration is not None and Stage.PRODUCTION in {stage, version.stage}:
+        refusal = PolicyRefused(
+            f"model {version.model!r} is delivered by its project: only a release moves a version into or out of"
+            " Production, through its gates and its approval.",
+            where=change.subject,
+            fix=f"Start one with: headrace release {change.about}",
+        )
+        refusal.aftermath = partial(_record, change, refusal)
+        raise refusal
+
+
+def _require_developer(maker: Principal, change: Change) -> None:
+    """Where nothing is asked for, whoever may register versions may make a change; so may the platform itself."""
+    if not maker.roles and not maker.is_local and not maker.disabled:
+        return  # a name without roles comes through no door: it is the platform's own code
+    if Role.SYSTEM in maker.roles or permits(maker, Role.DEVELOPER):
+        return
+    raise PermissionRefused(
+        f"{maker.name} has not got the role {Role.DEVELOPER.value}",
+        where=change.subject,
+        fix=f"Ask an admin: headrace access grant {maker.name} {Role.DEVELOPER.value}",
+    )
+
+
+def not_the_mover(tx: Tx, demand: Demand, grounds: Grounds = CALLER) -> str:
+    """Why whoever makes a change may not; empty when they may.
+
+    Without a role named by a policy that is whoever may register versions; who opened a release was let in then.
+    """
+    maker = access.acting(tx.acting_as(grounds.opened_by) if grounds.release_id else tx)
+    usual = () if grounds.release_id else ((Role.DEVELOPER.value, Role.SYSTEM.value),)
+    wrong = [
+        f"it is for the role {' or '.join(roles)} to make, which {maker.name} has not got"
+        for roles in demand.movers or usual
+        if not any(permits(maker, Role(role)) for role in roles)
+    ]
+    return "; ".join(wrong)
+
+
+def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CALLER) -> PolicyRefused:
+    """The refusal of a change; a caller's has the aftermath that the request for approval is filed."""
+    message = f"{change.about} may not {wish_of(change.target)} yet: {'; '.join(lack.lines)}."
+    if demand.governed_by:
+        message += f" So asks the policy {', '.join(demand.governed_by)}."
+    kind = ApprovalNeeded if lack.approvals else PolicyRefused
+    refusal = kind(message, where=change.subject, fix=f"See: headrace policy show {change.model}")
+    if grounds.release_id is None:
+        refusal.aftermath = partial(_file, change, demand, refusal)
+    return refusal
+
+
+def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
+    """Keep a refused attempt, and file the request that it takes; again is the same request."""
+    gone = approvals.digest_of(tx, change.model, change.number) is None
+    if not demand.approvals or gone:
+        return _record(change, refusal, tx, address)
+    present = _approval(tx, change, demand, None)
+    if present is not None and present.status is ApprovalStatus.REFUSED and tx.now < present.expires_at:
+        _record(change, refusal, tx, address, approval_id=present.id)
+        ask = f"headrace approvals request {change.about} --target {change.target}"
+        return type(refusal)(
+            f"{refusal.message} {present.decided_by} refused request {present.id}: {present.reason}",
+            where=refusal.where,
+            fix=f"See {page_of(address, present)} . Ask again with: {ask}",
+        )
+    approval = request(tx, change, demand, "filed for a call that was refused")
+    _record(change, refusal, tx, address, approval_id=approval.id)
+    short = lacking(tx, change, demand).approvals
+    return type(refusal)(refusal.message, where=refusal.where, fix=how_to_grant(address, approval, short))
+
+
+def _record(
+    change: Change, refusal: PolicyRefused, tx: Tx, _address: str, approval_id: str | None = None
+) -> HeadraceError:
+    facts = {
+        "model": change.model,
+        "number": change.number,
+        "target": change.target,
+        "reason": refusal.message,
+        "approval_id": approval_id,
+    }
+    events.append(tx, "registry.change_refused", change.subject, facts)
+    return refusal
+
+
+def how_to_grant(address: str, approval: Approval, short: str) -> str:
+    """Where a request stands and how it is granted, for who was refused; `short` says what grants are missing."""
+    if not short:
+        return f"Request {approval.id} has the approvals that it needs: {page_of(address, approval)}"
+    return (
+        f"Request {approval.id} is open until {approval.expires_at:%Y-%m-%d %H:%M} UTC:"
+        f" {page_of(address, approval)} . Somebody with the role {approval.role} grants it with:"
+        f" headrace approvals grant {approval.id}"
+    )
+
+
+def page_of(address: str, approval: Approval) -> str:
+    """The page of a request."""
+    return f"{address}/approvals/{approval.id}"
+
+
+# -- what is there ------------------------------------------------------------------------------------------
+
+
+def _policies(tx: Tx, model: str) -> tuple[Policy, ...]:
+    return tables_approvals.list_policies(tx, model)
+
+
+def _governing(tx: Tx, model: str, number: int, *, past: bool) -> list[Policy | None]:
+    """The policies on the stages and aliases that a version has, or any version of a model; also of past stages."""
+    policies = _policies(tx, model)
+    if not policies:
+        return []
+    of = number or None
+    stages = tables.stages_of(tx, model, of, past=past)
+    aliases = [each.alias for each in tables.list_aliases(tx, model) if number in {0, each.number}]
+    return [
+        *(rules.binding(policies, model, "stage", stage.value) for stage in sorted(stages)),
+        *(rules.binding(policies, model, "alias", alias) for alias in aliases),
+    ]
+
+
+def _approval(tx: Tx, change: Change, demand: Demand, release_id: str | None) -> Approval | None:
+    """The request for a change of these bytes, judged by what is asked for now."""
+    digest = approvals.digest_of(tx, change.model, change.number)
+    if digest is None:
+        return None
+    if release_id is not None:
+        found = tables_approvals.waiting_of_release(tx, release_id)
+        found = None if found is None or found.digest != digest else found
+    else:
+        found = tables_approvals.newest_approval(tx, change.model, change.number, digest, change.target)
+    if found is None:
+        return None
+    return counting.counted(tx, [found], role=demand.role, four_eyes=demand.four_eyes)[0]
+
+
+def _is_newest(tx: Tx, version: Version) -> bool:
+    newest = tables.versions_in_stage(tx, version.model, version.stage)
+    return bool(newest) and newest[0].number == version.number

@@ -1,0 +1,289 @@
+"""The JSON forms in which rows are sent, compiled once for each signature, so that a body is checked in C.
+
+The forms are those of MLflow's scoring protocol, and `entities`, whose features are looked up. What is missing,
+unknown or of another type is refused with the name of the field and without quoting the input.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from headrace.errors import HeadraceError, InvalidInput, SchemaMismatch, TooLarge
+from headrace.serving.inputs import Inputs
+from headrace.serving.signature import NUMBERS, Column, Kind, Signature
+
+ROW_LIMIT = 10_000
+NAME_LENGTH = 200
+ORDERS_LIMIT = 64
+"""Orders of columns that are kept compiled for one signature."""
+
+EntityValue = str | int
+
+_FORMS = 'Send {"entities": {"<key>": [...]}}, {"dataframe_records": [{...}]} or {"dataframe_split": {...}}.'
+_WHOLE = "Send every column of the model's signature, with its type, and nothing else."
+_PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+_CELL = re.compile(r"^\[(?P<row>[0-9]+)\]\[(?P<place>[0-9]+)\]$")
+_FIELD = re.compile(r"field `(?P<name>.*?)`", re.DOTALL)
+
+
+class FieldPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of fields that the signature does not have, and of those that a row lacks."""
+
+    unknown: Literal["refuse", "ignore"] = "refuse"
+    missing: Literal["refuse", "null"] = "refuse"
+
+
+STRICT = FieldPolicy()
+
+
+class Entities(msgspec.Struct, frozen=True):
+    """Entities whose features are looked up."""
+
+    key: str
+    values: list[EntityValue]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a body asks for: answers to rows, or to entities."""
+
+    rows: Inputs | Entities
+    params: dict[str, Any] | None = None
+
+
+class _Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    columns: tuple[str, ...]
+    data: msgspec.Raw
+    index: Any = None
+
+
+class Forms:
+    """Decodes bodies for one signature.
+
+    Args:
+        signature: of the model.
+        policy: for unknown and missing fields.
+    """
+
+    def __init__(self, signature: Signature, policy: FieldPolicy = STRICT) -> None:
+        self.signature = signature
+        self._policy = policy
+        self._columns = signature.columns
+        required = [(place, column) for place, column in enumerate(self._columns) if self._must(column)]
+        optional = [(place, column) for place, column in enumerate(self._columns) if not self._must(column)]
+        fields: list[Any] = [(f"f{place}", column.json_type) for place, column in required]
+        fields += [(f"f{place}", column.json_type | None, None) for place, column in optional]
+        row = msgspec.defstruct(
+            "Row",
+            fields,
+            rename={f"f{place}": column.name for place, column in enumerate(self._columns)},
+            forbid_unknown_fields=policy.unknown == "refuse",
+            frozen=True,
+            gc=False,
+        )
+        self._given = tuple(column for _, column in (*required, *optional))
+        """The columns in the order of the struct's fields."""
+        body = msgspec.defstruct(
+            "Body",
+            [
+                ("dataframe_records", list[row] | UnsetType, UNSET),  # type: ignore[valid-type]
+                ("dataframe_split", _Split | UnsetType, UNSET),
+                ("entities", dict[str, list[EntityValue]] | UnsetType, UNSET),
+                ("params", dict[str, Any] | UnsetType | None, UNSET),
+            ],
+            forbid_unknown_fields=True,
+            frozen=True,
+        )
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._orders: dict[tuple[str, ...], _Order] = {}
+
+    def decode(self, body: bytes) -> Asked:
+        """What the body of a request asks for.
+
+        Raises:
+            InvalidInput: it is not JSON, or none of the forms.
+            SchemaMismatch: a field is missing, unknown or of another type; `where` names it.
+            TooLarge: it has more than `ROW_LIMIT` rows.
+        """
+        try:
+            found = self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _not_a_body(error) from None
+        if found.dataframe_records is not UNSET:
+            _only(found)
+            rows: Inputs | Entities = self._from_records(found.dataframe_records)
+        elif found.entities is not UNSET:
+            _only(found)
+            rows = _entities(found.entities)
+        elif found.dataframe_split is not UNSET:
+            rows = self._from_split(found.dataframe_split)
+        else:
+            raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
+        return Asked(rows, None if found.params is UNSET else found.params)
+
+    def _must(self, column: Column) -> bool:
+        return column.required and self._policy.missing == "refuse"
+
+    def _from_records(self, records: list[Any]) -> Inputs:
+        self._require_columns()
+        require_rows(len(records))
+        astuple = msgspec.structs.astuple
+        return to_inputs(self.signature, self._given, [astuple(record) for record in records], "dataframe_records")
+
+    def _from_split(self, split: _Split) -> Inputs:
+        self._require_columns()
+        order = self._orders.get(split.columns)
+        if order is None:
+            order = self._order(split.columns)
+            if len(self._orders) < ORDERS_LIMIT:
+                self._orders[split.columns] = order
+        where = "dataframe_split.data"
+        try:
+            rows = order.decoder.decode(split.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _mismatch(error, where, split.columns) from None
+        require_rows(len(rows))
+        if order.places is not None:
+            rows = [[row[place] if place is not None else None for place in order.places] for row in rows]
+        return to_inputs(self.signature, order.columns, rows, where)
+
+    def _order(self, names: tuple[str, ...]) -> "_Order":
+        """How rows with these columns are read."""
+        known = {column.name: column for column in self._columns}
+        if len(set(names)) != len(names):
+            raise SchemaMismatch("a column is named twice", where="dataframe_split.columns", fix=_WHOLE)
+        for name in names:
+            if name not in known and self._policy.unknown == "refuse":
+                raise _no_such_field(f"dataframe_split.columns.{name}")
+        for column in self._columns:
+            if column.name not in names and self._must(column):
+                raise _missing_field(f"dataframe_split.columns.{column.name}")
+        types = [self._type_in_split(known.get(name)) for name in names]
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[tuple[tuple(types)]])  # type: ignore[misc]
+        if set(names) == set(known):
+            return _Order(decoder, tuple(known[name] for name in names), None)
+        places = [names.index(column.name) if column.name in names else None for column in self._columns]
+        return _Order(decoder, self._columns, places)
+
+    def _type_in_split(self, column: Column | None) -> Any:
+        if column is None:
+            return Any
+        return column.json_type if self._must(column) else column.json_type | None
+
+    def _require_columns(self) -> None:
+        if self.signature.kind is Kind.TENSORS:
+            raise SchemaMismatch("the model takes tensors", where="body", fix='Send {"inputs": [...]}.')
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """How rows that list their columns in one order are read."""
+
+    decoder: msgspec.json.Decoder[Any]
+    columns: tuple[Column, ...]
+    """Of the values of a row, after `places` was applied."""
+    places: list[int | None] | None
+
+
+def to_inputs(signature: Signature, given: Sequence[Column], rows: Sequence[Sequence[Any]], where: str) -> Inputs:
+    """Rows of checked values as a model takes them.
+
+    Args:
+        signature: of the model.
+        given: the columns of the values, in their order.
+        rows: the values; None for null.
+        where: the form, for an error.
+
+    Raises:
+        SchemaMismatch: a number is too large.
+    """
+    try:
+        if signature.kind is Kind.MATRIX:
+            matrix = np.array(rows, dtype=np.float64)
+            if given == signature.columns:
+                return matrix
+            places = {column.name: place for place, column in enumerate(given)}
+            return matrix[:, [places[name] for name in signature.names]]
+        values = dict(zip((column.name for column in given), zip(*rows, strict=True), strict=True))
+        return {column.name: _array(column, values[column.name]) for column in signature.columns}
+    except OverflowError:
+        raise SchemaMismatch("a number is too large", where=where) from None
+
+
+def require_rows(count: int) -> None:
+    """Refuse no rows, and too many.
+
+    Raises:
+        InvalidInput: there are none.
+        TooLarge: there are more than `ROW_LIMIT`.
+    """
+    if not count:
+        raise InvalidInput("a request has at least one row", where="body")
+    if count > ROW_LIMIT:
+        raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
+
+
+def _array(column: Column, values: Sequence[Any]) -> Any:
+    if column.type in NUMBERS:
+        if None in values or column.type in {"double", "float"}:
+            return np.array(values, dtype=np.float32 if column.type == "float" else np.float64)
+        return np.array(values, dtype={"long": np.int64, "integer": np.int32, "boolean": np.bool_}[column.type])
+    if column.type == "datetime":
+        plain = [None if value is None else _utc(value) for value in values]
+        return np.array(plain, dtype="datetime64[us]")
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _utc(value: Any) -> Any:
+    return value if value.tzinfo is None else value.replace(tzinfo=None) - value.utcoffset()
+
+
+def _entities(entities: dict[str, list[EntityValue]]) -> Entities:
+    if len(entities) != 1:
+        raise SchemaMismatch("entities are named by exactly one key", where="entities", fix=_FORMS)
+    ((key, values),) = entities.items()
+    require_rows(len(values))
+    return Entities(key, values)
+
+
+def _only(body: Any) -> None:
+    forms = ("dataframe_records", "dataframe_split", "entities")
+    if sum(getattr(body, name) is not UNSET for name in forms) > 1:
+        raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
+
+
+def _not_a_body(error: Exception) -> HeadraceError:
+    """Say what is wrong with a body without quoting it."""
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidInput("the body is not JSON", where="body", fix=_FORMS)
+    path = _PATH.search(str(error))
+    if path is not None and path["path"].startswith("dataframe_records["):
+        return _mismatch(error, "")
+    return InvalidInput("the body has not the form of a request", where="body", fix=_FORMS)
+
+
+def _mismatch(error: Exception, form: str, names: Sequence[str] = ()) -> SchemaMismatch:
+    """Name the field that the decoder stumbled over; its message holds types and names, never values."""
+    if not isinstance(error, msgspec.ValidationError):
+        return SchemaMismatch("the rows are not JSON", where=form)
+    text = str(error)
+    path = _PATH.search(text)
+    at = form + _CELL.sub(lambda cell: f"[{cell['row']}].{names[int(cell['place'])]}", path["path"] if path else "")
+    named = _FIELD.search(text)
+    if named is not None:
+        at = f"{at}.{named['name']}"
+        return _missing_field(at) if text.startswith("Object missing") else _no_such_field(at)
+    message = text[: path.start()] if path else text
+    return SchemaMismatch(message[:1].lower() + message[1:], where=at[:NAME_LENGTH], fix=_WHOLE)
+
+
+def _missing_field(where: str) -> SchemaMismatch:
+    return SchemaMismatch("a required field is missing", where=where[:NAME_LENGTH], fix=_WHOLE)
+
+
+def _no_such_field(where: str) -> SchemaMismatch:
+    return SchemaMismatch("the model has no such field", where=where[:NAME_LENGTH], fix=_WHOLE)

@@ -1,0 +1,201 @@
+"""Which policy binds, what policies ask for together, what evidence is missing, and what a change loosens."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from headrace.errors import InvalidInput
+from headrace.kernel.access import Role
+from headrace.registry import rules
+from headrace.registry.nouns import Evidence, Stage, Verdict
+from headrace.registry.rules import Policy, RequiredEvidence
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ROLES = [role.value for role in Role]
+
+
+def of_stage(model: str = "churn", stage: Stage = Stage.PRODUCTION, **fields: object) -> Policy:
+    return Policy(model=model, stage=stage, **fields)  # type: ignore[arg-type]
+
+
+def of_alias(alias: str, model: str = "churn", **fields: object) -> Policy:
+    return Policy(model=model, alias=alias, **fields)  # type: ignore[arg-type]
+
+
+def found(
+    gate: str = "at_least", metric: str | None = "roc_auc", verdict: Verdict = Verdict.PASS, days: int = 1
+) -> Evidence:
+    return Evidence(
+        model="churn", number=1, kind="gate", name=f"{gate} {metric}", gate=gate, metric=metric, verdict=verdict,
+        recorded_at=NOW - timedelta(days=days),
+    )  # fmt: skip
+
+
+def test_the_most_specific_policy_binds() -> None:
+    every = of_stage("*", approvals=1)
+    own = of_stage(approvals=2)
+    assert rules.binding([every, own], "churn", "stage", "Production") == own
+    assert rules.binding([every, own], "other", "stage", "Production") == every
+    assert rules.binding([own], "other", "stage", "Production") is None
+    assert rules.binding([every, own], "churn", "stage", "Staging") is None
+    assert rules.binding([every, own], "churn", "alias", "Production") is None
+
+
+def test_an_alias_by_name_goes_before_a_pattern_and_the_longer_pattern_before_the_shorter() -> None:
+    policies = [of_alias("*"), of_alias("champ*"), of_alias("champion"), of_alias("champion", "*"), of_alias("c*n")]
+
+    def pattern(alias: str) -> str:
+        bound = rules.binding(policies, "churn", "alias", alias)
+        assert bound is not None
+        assert bound.model == "churn"
+        return bound.pattern
+
+    assert [pattern(alias) for alias in ("champion", "champ", "can", "best", "Champion")] == [
+        "champion", "champ*", "c*n", "*", "*",
+    ]  # fmt: skip
+    assert rules.binding([of_alias("*"), of_alias("champion", "*")], "churn", "alias", "champion") == of_alias("*")
+
+
+def test_what_governs_a_model_says_where_it_comes_from_and_that_the_default_is_open() -> None:
+    nothing = rules.effective([], "churn")
+    assert nothing.is_open
+    assert "open" in nothing.says
+    assert {each.governs: each.source for each in nothing.policies} == {
+        "stage/Staging": "default",
+        "stage/Production": "default",
+        "stage/Archived": "default",
+        "alias/*": "default",
+    }
+    policies = [of_stage("*", approvals=1), of_stage(approvals=2, movers=("operator",)), of_alias("champion", "*")]
+    governed = rules.effective([*policies, of_stage("other", Stage.STAGING)], "churn")
+    assert not governed.is_open
+    bound = {each.governs: (each.source, each.says) for each in governed.policies}
+    assert bound["stage/Production"] == (
+        "churn",
+        "2 approvals of the role approver, not of the author or whoever asks; made by: operator",
+    )
+    assert bound["stage/Staging"][0] == "default"
+    assert bound["alias/champion"] == ("*", "open: the policy asks for nothing")
+
+
+def test_together_policies_ask_for_all_that_each_asks_for() -> None:
+    evidence = RequiredEvidence(gate="fair")
+    entered = of_stage(approvals=1, evidence=(evidence,), valid_for="1d", movers=("operator",))
+    left = of_stage(
+        stage=Stage.STAGING, approvals=2, role="operator", four_eyes=False, valid_for="9d", expires="1h"
+    )
+    asked = rules.demand([entered, None], [left])
+    assert (asked.approvals, asked.role, asked.four_eyes) == (2, "admin", True)
+    assert (asked.valid_for, asked.expires) == (timedelta(days=1), timedelta(hours=1))
+    assert asked.evidence == (evidence,)
+    assert asked.governed_by == ("churn: stage/Production", "churn: stage/Staging")
+    assert asked.movers == (("operator",),)
+    assert rules.demand((), [entered]).evidence == ()
+    assert rules.demand([]).asks_nothing
+    assert rules.demand([of_stage()]).asks_nothing
+
+
+def test_a_policy_without_approvals_does_not_shorten_those_of_another() -> None:
+    asked = rules.demand([of_stage(approvals=2, expires="30d")], [of_stage(stage=Stage.STAGING, expires="1h")])
+    assert asked.expires == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("required", "evidence", "says"),
+    [
+        (RequiredEvidence(gate="fair"), [], "there is no evidence of fair"),
+        (RequiredEvidence(gate="at_least", metric="brier"), [found()], "there is no evidence of at_least of brier"),
+        (RequiredEvidence(gate="at_least"), [found()], ""),
+        (RequiredEvidence(gate="at_least", metric="roc_auc", max_age="2d"), [found()], ""),
+        (RequiredEvidence(gate="at_least", max_age="1d"), [found()], ""),
+        (
+            RequiredEvidence(gate="at_least", max_age="30d"),
+            [found(days=40)],
+            "the evidence of at_least is 40d old, and may be 30d old",
+        ),
+        (
+            RequiredEvidence(gate="at_least"),
+            [found(verdict=Verdict.WORSE)],
+            "the newest evidence of at_least is WORSE: at_least roc_auc",
+        ),
+        # the newest counts, whatever came before it
+        (RequiredEvidence(gate="at_least"), [found(verdict=Verdict.WORSE, days=2), found()], ""),
+        (
+            RequiredEvidence(gate="at_least"),
+            [found(days=2), found(verdict=Verdict.INCONCLUSIVE)],
+            "the newest evidence of at_least is INCONCLUSIVE: at_least roc_auc",
+        ),
+        # of any metric: each of which there is fresh evidence has to pass
+        (
+            RequiredEvidence(gate="at_least", max_age="30d"),
+            [found(metric="brier", verdict=Verdict.WORSE), found()],
+            "the newest evidence of at_least is WORSE: at_least brier",
+        ),
+        (
+            RequiredEvidence(gate="at_least", max_age="30d"),
+            [found(metric="brier", verdict=Verdict.WORSE, days=40), found()],
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_evidence_that_is_missing_failing_or_too_old_is_named(
+    required: RequiredEvidence, evidence: list[Evidence], says: str
+) -> None:
+    assert rules.lacking_evidence([required], evidence, NOW) == ([says] if says else [])
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        (Policy(model="churn"), "stage"),
+        (Policy(model="churn", stage=Stage.PRODUCTION, alias="champion"), "stage"),
+        (of_stage(stage=Stage.NONE), "stage"),
+        (of_alias("a b"), "alias"),
+        (of_alias(""), "alias"),
+        (of_stage(approvals=-1), "approvals"),
+        (of_stage(approvals=21), "approvals"),
+        (of_stage(role="emperor"), "role"),
+        (of_stage(role="system"), "role"),
+        (of_stage(role="viewer"), "role"),
+        (of_stage(movers=("emperor",)), "movers"),
+        (of_stage(evidence=(RequiredEvidence(gate="Not A Gate"),)), "evidence"),
+        (of_stage(evidence=(RequiredEvidence(gate="fair", max_age="soon"),)), "max_age"),
+        (of_stage(expires="0d"), "expires"),
+        (of_stage(expires="999999999w"), "expires"),
+        (of_stage(valid_for="11y"), "valid_for"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(policy: Policy, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        rules.check(policy, ROLES)
+    assert refused.value.where == field
+
+
+def test_policies_that_can_be_meant_pass() -> None:
+    evidence = (RequiredEvidence(gate="not_worse_than_production", metric="roc_auc", max_age="30d"),)
+    rules.check(of_stage(approvals=2, evidence=evidence, movers=("operator", "system")), ROLES)
+    rules.check(of_alias("champ-*_1"), ROLES)
+
+
+def test_what_a_change_loosens_is_named() -> None:
+    fair, stable = RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="stable")
+    before = of_stage(approvals=2, evidence=(fair, stable), movers=("operator",), role="admin", expires="1d")
+    after = of_stage(approvals=1, evidence=(stable,), role="approver", four_eyes=False, expires="2d")
+    assert rules.loosened(before, after) == [
+        "approvals: 2 -> 1",
+        "four_eyes: True -> False",
+        "evidence: no longer fair, at most 30d old",
+        "movers: operator -> whoever may register",
+        "role: admin -> approver",
+        "expires: 1d -> 2d",
+    ]
+    assert rules.loosened(after, before) == []
+    assert rules.loosened(None, after) == []
+    assert rules.loosened(before, None) == [f"removed: {before.says}"]
+    assert rules.loosened(of_stage(), None) == []
+    assert rules.loosened(before, before) == []
+
+
+def test_times_are_told_in_their_largest_unit() -> None:
+    lengths = [timedelta(seconds=-5), timedelta(seconds=59), timedelta(hours=25), timedelta(minutes=61)]
+    assert [rules.age_of(length) for length in lengths] == ["0s", "59s", "1d", "1h"]
