@@ -77,7 +77,7 @@ class Environments:
             raise Unavailable(
                 f"the model's environment is not built yet; this one lacks {', '.join(lacking)[:300]}",
                 where=f"environment/{wanted.key}",
-                fix="A worker builds it when the version is registered; headrace jobs says how far it is.",
+                fix="A worker builds it after registration; headrace models show MODEL@N says how far it is.",
             )
         return python
 
