@@ -24,7 +24,7 @@ def test_a_policy_is_set_shown_loosened_and_removed(terminal: Terminal) -> None:
     said = terminal.run("policy", "set", model, "--stage", "Production", "--approvals", "1")
     assert "looser approvals: 2 -> 1" in said
     assert "looser evidence: no longer stable" in said
-    assert "stage/Production is removed" in terminal.run("policy", "remove", model, "--stage", "Production")
+    assert "stage/Production is removed" in terminal.run("policy", "remove", model, "--stage", "production")
     history = terminal.run("policy", "history", model)
     assert "approvals: 2 -> 1" in history
     assert "removed: 1 approval of the role approver" in history

@@ -316,6 +316,18 @@ def test_a_column_that_nobody_has_makes_its_gate_inconclusive_and_no_other(judge
     assert unfair.details["without_interval"] in unfair.summary
 
 
+def test_no_rows_at_all_are_inconclusive(judge: Judge) -> None:
+    asked = (
+        at_least("roc_auc", 0.6),
+        calibrated(at_most=0.1),
+        latency(p95_ms=10),
+        slices("f1", ["count_90d"], bound=0.1),
+    )
+    for evidence in judge(*asked, labels=np.full(ROWS, np.nan), production=1.0).evidence:
+        assert evidence.verdict is Verdict.INCONCLUSIVE
+        assert evidence.details["without_interval"]
+
+
 def test_other_rows_have_another_name(judge: Judge) -> None:
     _, labels = rows()
     flipped = labels.copy()

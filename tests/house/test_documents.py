@@ -56,6 +56,22 @@ def test_the_project_in_the_readme_loads(tmp_path: Path) -> None:
     assert [model.declaration.name for model in project.models] == ["churn"]
 
 
+def test_the_gates_in_their_document_can_be_declared(tmp_path: Path) -> None:
+    project, gates = (
+        next(
+            block
+            for block in re.findall(
+                r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL
+            )
+            if word in block
+        )
+        for page, word in (("README.md", "hr.Entity("), ("docs/gates.md", "hr.fair("))
+    )
+    (tmp_path / "churn.py").write_text(project.split("churn.delivered_by(")[0] + gates, encoding="utf-8")
+    (model,) = load_project(tmp_path / "churn.py").models
+    assert len(model.declaration.policy.gates) == 8
+
+
 def test_every_decision_is_listed() -> None:
     folder = ROOT / "docs/adr"
     index = (folder / "README.md").read_text(encoding="utf-8")

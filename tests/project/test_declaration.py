@@ -131,6 +131,10 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
         lambda: hr.fair(["age"], at_most=0.1, small_groups="ignored"),  # type: ignore[arg-type]
         "small_groups cannot be 'ignored'",
     ),
+    (
+        lambda: hr.fair(["age"], measure="demographic_parity_ratio", margin=0.1),
+        "the change of a ratio is not judged",
+    ),
     (lambda: hr.calibrated(at_most=0), "at_most cannot be 0"),
     (lambda: hr.slices("roc_auc", ["age"]), "nothing is asked of the slices"),
     (lambda: hr.slices("auc", ["age"], margin=0.1), "'auc' is not a known metric"),

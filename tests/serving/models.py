@@ -79,8 +79,13 @@ def write_model(
 
 def arranged(directory: Path, loading: Loading = Loading()) -> Arrangement:  # noqa: B008 - it is frozen
     """What is decided for a directory of one's own."""
-    environments = Environments(directory.parent / "environments")
-    return arrange(ModelFiles(directory), signature=None, loading=loading, environments=environments)
+    return arranged_files(ModelFiles(directory), loading)
+
+
+def arranged_files(files: ModelFiles, loading: Loading = Loading()) -> Arrangement:  # noqa: B008 - it is frozen
+    """What is decided for the files of a model."""
+    environments = Environments(files.directory.parent / "environments")
+    return arrange(files, signature=None, loading=loading, environments=environments)
 
 
 def loaded(directory: Path, loading: Loading = Loading()) -> LoadedModel:  # noqa: B008 - it is frozen

@@ -19,9 +19,10 @@ from tests.serving import models
 from headrace.errors import InternalError, NotFound, NotServed, PolicyRefused, TooLarge, Unavailable
 from headrace.kernel.blobs import open_blob_store
 from headrace.serving.environments import Environments
-from headrace.serving.loading import load_directory, open_loader
+from headrace.serving.loading import load_alone, open_loader
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import Loading
+from headrace.serving.runtimes.files import ModelFiles
 
 
 def test_a_binary_classifier_of_ours_answers_with_the_probability_of_its_second_class(tmp_path: Path) -> None:
@@ -135,9 +136,9 @@ def test_a_pickle_that_is_allowed_answers_from_a_process_of_its_own(tmp_path: Pa
 def test_a_directory_of_ones_own_needs_the_word_of_who_serves_it(tmp_path: Path) -> None:
     environments = Environments(tmp_path / "environments")
     with pytest.raises(PolicyRefused) as refused:
-        load_directory(pickled(tmp_path / "m"), environments)
+        load_alone(ModelFiles(pickled(tmp_path / "m")), environments)
     assert "--allow-pickle" in str(refused.value.fix)
-    assert load_directory(tmp_path / "m", environments, allow_code=True).hosted
+    assert load_alone(ModelFiles(tmp_path / "m"), environments, allow_code=True).hosted
 
 
 def test_types_that_nobody_reviewed_are_refused_by_name_and_may_be_allowed(tmp_path: Path) -> None:

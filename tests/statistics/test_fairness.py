@@ -76,7 +76,7 @@ def test_a_group_that_is_always_decided_alike_is_not_certain() -> None:
     found = fairness.disparity("equal_opportunity_difference", labels, np.ones(100, dtype=bool), members)
     assert found.estimate.value == 0.0
     assert found.estimate.high > 0.04
-    assert found.detectable > 0.04
+    assert found.detectable() > 0.04
 
 
 def test_a_group_of_three_rows_is_set_aside_and_named() -> None:
@@ -117,32 +117,79 @@ def test_a_ratio_of_nothing_is_refused() -> None:
         fairness.disparity("parity", labels, decided, members)
 
 
-@pytest.mark.parametrize("measure", sorted(fairness.MEASURES))
-def test_a_widening_is_the_difference_of_two_measures(measure: str) -> None:
-    labels, old, members = people(7)
+@pytest.mark.parametrize("measure", ["demographic_parity_difference", "equal_opportunity_difference"])
+def test_a_widening_of_two_groups_is_the_difference_of_two_measures(measure: str) -> None:
+    labels, old, members = people(7, groups=2, gap=0.1)
     new = old & ~((members == "g0") & (np.random.default_rng(8).random(len(old)) < 0.3))
     found = fairness.widening(measure, labels, new, old, members)
     before, after = (
         getattr(theirs, measure)(labels, decided.astype(int), sensitive_features=members) for decided in (old, new)
     )
-    expected = before - after if fairness.is_ratio(measure) else after - before
-    assert found.value == pytest.approx(expected)
-    assert 0.0 < found.low < found.value < found.high
+    assert found.estimate.value == pytest.approx(after - before)
+    assert 0.0 < found.estimate.low < found.estimate.value < found.estimate.high
+    assert set(found.furthest[:2]) == {"g0", "g1"}
 
 
-def test_a_widening_at_the_margin_passes_as_seldom_as_said() -> None:
-    margin, runs, passed = 0.05, 300, 0
+def test_groups_that_change_places_and_stay_as_far_apart_have_not_moved() -> None:
+    labels, _, members = people(8, rows=4000, groups=2)
+    generator = np.random.default_rng(9)
+    old = generator.random(4000) < np.where(members == "g0", 0.3, 0.5)
+    new = generator.random(4000) < np.where(members == "g0", 0.5, 0.3)
+    found = fairness.widening("demographic_parity_difference", labels, new, old, members)
+    assert found.estimate.value == pytest.approx(0.0, abs=0.03)
+    assert found.estimate.high < 0.15
+    closer = fairness.widening("demographic_parity_difference", labels, np.zeros(4000, dtype=bool), old, members)
+    assert closer.estimate.high < 0.0
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("gap", [0.0, 0.1])
+def test_a_widening_at_the_margin_passes_as_seldom_as_said(gap: float, groups: int) -> None:
+    """From equal groups, too, where a bootstrap of the largest gap's change passed up to half of them."""
+    margin, runs, passed, accused = 0.05, 300, 0, 0
     for seed in range(runs):
-        labels, old, members = people(seed, gap=0.1)
+        labels, old, members = people(seed, groups=groups, gap=gap)
         generator = np.random.default_rng(10_000 + seed)
-        taken = (members == "g0") & (generator.random(len(old)) < margin / 0.35)  # of a rate of 0.35
-        found = fairness.widening("demographic_parity_difference", labels, old & ~taken, old, members)
-        passed += found.high < margin
-    assert stats.binomtest(passed, runs, 0.05, alternative="greater").pvalue > 0.001
+        fresh = generator.random(len(old)) < 0.3 + 0.3 * labels - gap * (members == "g0")
+        new = np.where(generator.random(len(old)) < 0.1, fresh, old)
+        new &= ~((members == "g0") & (generator.random(len(old)) < margin / (0.45 - gap)))
+        found = fairness.widening("demographic_parity_difference", labels, new, old, members).estimate
+        passed, accused = passed + (found.high < margin), accused + (found.low > margin)
+    for count in (passed, accused):
+        assert stats.binomtest(count, runs, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_what_is_detectable_is_met_four_times_in_five() -> None:
+    parity, runs, met, moved = "demographic_parity_difference", 200, 0, 0
+    labels, decided, members = people(0, groups=2)
+    tolerance = fairness.disparity(parity, labels, decided, members).detectable()
+    margin = fairness.widening(parity, labels, *redrawn(0, labels, decided), members).detectable()
+    for seed in range(runs):
+        labels, decided, members = people(seed, groups=2)
+        met += fairness.disparity(parity, labels, decided, members).estimate.high <= tolerance
+        moved += fairness.widening(parity, labels, *redrawn(seed, labels, decided), members).estimate.high < margin
+    assert 0.7 < met / runs < 0.9
+    assert 0.7 < moved / runs < 0.95
+
+
+def redrawn(seed: int, labels: Array, old: Array) -> tuple[Array, Array]:
+    """New decisions, a tenth of them drawn afresh, and the old ones."""
+    generator = np.random.default_rng(20_000 + seed)
+    fresh = generator.random(len(old)) < 0.3 + 0.3 * labels
+    return np.where(generator.random(len(old)) < 0.1, fresh, old), old
 
 
 def test_the_same_decisions_leave_room_for_what_was_not_seen() -> None:
     labels, decided, members = people(9)
-    found = fairness.widening("equal_opportunity_difference", labels, decided, decided, members)
+    found = fairness.widening("equal_opportunity_difference", labels, decided, decided, members).estimate
     assert found.value == 0.0
-    assert found.high == -found.low > 0.0
+    assert found.high > 0.0
+
+
+def test_a_change_of_a_ratio_and_of_a_group_without_rows_is_refused() -> None:
+    labels, decided, members = people(10)
+    with pytest.raises(InvalidInput, match="change of a ratio"):
+        fairness.widening("demographic_parity_ratio", labels, decided, decided, members)
+    labels[members == "g1"] = 0
+    with pytest.raises(InvalidInput, match="g1 has no row"):
+        fairness.widening("equal_opportunity_difference", labels, decided, decided, members)

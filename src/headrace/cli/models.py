@@ -1,4 +1,4 @@
-"""`headrace models`: what there is, what is in production, and how versions are loaded."""
+"""`headrace models`: models and their versions, what was in production when, and what of a version may change."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,58 +8,105 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from headrace.registry.moves import History, StageMove
     from headrace.serving.loading_nouns import Candidate, OptimizationReport, VersionLoading
 
 WAIT_S = 1_800.0
 
 
-class _ShowByDefault(TyperGroup):
-    """`headrace models churn` is `headrace models show churn`."""
+class _ShowsByDefault(TyperGroup):
+    """`headrace models churn` means `headrace models show churn`."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `show` before what is no command."""
+        if not args or not (args[0] in self.commands or args[0].startswith("-")):
             args = ["show", *args]
-        return super().resolve_command(ctx, args)
+        found: list[str] = super().parse_args(ctx, args)
+        return found
 
 
-app = typer.Typer(cls=_ShowByDefault, help="Models, their versions, and how they are loaded.")
-
-Version = Annotated[str, typer.Argument(help="MODEL@N.")]
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+app = typer.Typer(cls=_ShowsByDefault, help="Models, their versions and their history: headrace models [NAME].")
 
 
-@app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
-    """Models and what is in production."""
-    from headrace.cli.overview import show_models
-    from headrace.cli.screen import console
-    from headrace.sdk.connect import connect
-
-    if context.invoked_subcommand is None:
-        show_models(console(), connect())
-
-
-@app.command()
+@app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="MODEL for its versions, MODEL@N for how one is loaded.")],
+    name: Annotated[
+        str | None, typer.Argument(help="MODEL for its versions, MODEL@N for how one is loaded.")
+    ] = None,
 ) -> None:
-    """The versions of a model, or how one of them is loaded."""
-    from headrace.cli.overview import show_versions
+    """Models and what is in production, the versions of one, or how a version is loaded."""
+    from headrace.cli.overview import show_models, show_versions
     from headrace.cli.screen import console
     from headrace.sdk.connect import connect
 
     platform = connect()
-    if "@" not in name:
+    if name is None:
+        show_models(console(), platform)
+    elif "@" in name:
+        model, number = _version(name)
+        _show_loading(console(), platform.loading.of(model, number))
+    else:
         show_versions(console(), platform, name)
-        return
-    model, number = _version(name)
-    _show_loading(console(), platform.loading.of(model, number))
+
+
+@app.command("history")
+def history(
+    name: Annotated[str, typer.Argument(help="The model; one that was deleted keeps its history.")],
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="MOMENT",
+            help="What was in production then. 2026-03-01 is the end of that day in UTC; or 2026-03-01T14:30Z.",
+        ),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many moves.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Every move of a model's versions between stages, newest first: who, why, by which release."""
+    import msgspec
+
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    found = connect().history(name, at=at or None, limit=limit)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        _print_history(console(), found, asked=bool(at))
+
+
+@app.command("describe")
+def describe(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+    owner: Annotated[str | None, typer.Option(help="Who is asked about it: a person or a team.")] = None,
+    description: Annotated[str | None, typer.Option(help="What is worth knowing of it.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE to set, KEY= to remove; may be repeated.")
+    ] = None,
+) -> None:
+    """Change the owner, the description or tags of a version; what it is made of stays."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    model, number = _version(version)
+    platform = connect()
+    tags = None
+    if tag:
+        tags = dict(platform.version(model, number).tags)
+        for text in tag:
+            key, _, value = text.partition("=")
+            if value:
+                tags[key] = value
+            else:
+                tags.pop(key, None)
+    changed = platform.describe_version(model, number, description=description, tags=tags, owner=owner)
+    console().print(f"[green]✓[/] {model}@{number}  owner {changed.owner}  {changed.description}")
 
 
 @app.command()
 def allow(
-    version: Version,
-    reason: Reason,
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
     pickle: Annotated[
         bool, typer.Option("--pickle", help="Let it run code when it is loaded, as pickles and Python models do.")
     ] = False,
@@ -78,7 +125,10 @@ def allow(
 
 
 @app.command()
-def forbid(version: Version, reason: Reason) -> None:
+def forbid(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+) -> None:
     """Take back what was allowed for a version."""
     from headrace.cli.screen import console
     from headrace.sdk.connect import connect
@@ -89,7 +139,9 @@ def forbid(version: Version, reason: Reason) -> None:
 
 
 @app.command()
-def optimize(version: Version) -> None:
+def optimize(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+) -> None:
     """Build a version's environment, where it needs one, and look for a faster form that answers the same."""
     from headrace.cli.screen import console
     from headrace.sdk.connect import connect
@@ -106,6 +158,47 @@ def optimize(version: Version) -> None:
             timeout_s=WAIT_S,
         )
     _show_loading(screen, platform.loading.of(model, number))
+
+
+def _print_history(screen: "Console", found: "History", *, asked: bool) -> None:
+    from rich.markup import escape
+
+    from headrace.cli.screen import STAGE_COLOURS, coloured, moment, table
+
+    verb = f"was in production at {found.at:%Y-%m-%d %H:%M:%S} UTC" if asked else "is in production"
+    if found.since is None:
+        screen.print(f"[bold]{escape(found.model)}[/]  nothing {verb}")
+    else:
+        screen.print(f"[green]{escape(found.model)}@{found.production}[/] {verb}")
+        screen.print(f"  [dim]since[/] {moment(found.since.at)}{_how(found.since)}")
+    listed = table("when (UTC)", "version", "move", "by", "approved by", "why", "release")
+    for change in found.changes:
+        after = coloured(change.after, STAGE_COLOURS[change.after])
+        release = change.release_id or ""
+        listed.add_row(
+            f"{change.at:%Y-%m-%d %H:%M:%S}",
+            escape(f"{change.model}@{change.number}"),
+            f"[dim]{change.before} →[/] {after}",
+            escape(change.actor),
+            escape(", ".join(change.approved_by)),
+            escape(change.reason.replace(f"release {release} ", "its release ") if release else change.reason),
+            escape(release),
+        )
+    if found.changes:
+        screen.print(listed)
+    if found.next_cursor:
+        screen.print("[dim]There are more: --limit[/]")
+
+
+def _how(move: "StageMove") -> str:
+    from rich.markup import escape
+
+    parts = [f"by {move.actor}"]
+    if move.release_id:
+        parts.append(f"release {move.release_id}")
+    if move.approved_by:
+        parts.append(f"approved by {' and '.join(move.approved_by)}")
+    return f"  [dim]{escape(' · '.join(parts))}[/]"
 
 
 def _version(text: str) -> tuple[str, int]:

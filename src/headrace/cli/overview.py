@@ -1,4 +1,4 @@
-"""`headrace status`, `clock`, `features`, `alerts`, and the tables of models: what there is, at a glance."""
+"""`headrace status`, `clock`, `features`, `alerts`: what there is, at a glance."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +99,7 @@ def clock(
 
 
 def show_models(screen: "Console", platform: "Platform") -> None:
-    """Every model and what is in production."""
+    """Every model with what is in production."""
     from headrace.cli.screen import moment, table
 
     shown = table("model", ">versions", ">in production", "changed")
@@ -112,12 +112,12 @@ def show_models(screen: "Console", platform: "Platform") -> None:
 
 
 def show_versions(screen: "Console", platform: "Platform", name: str) -> None:
-    """The versions of a model."""
+    """The newest versions of one model."""
     from headrace.cli.screen import STAGE_COLOURS, coloured, leading, moment, table
 
     details = platform.model(name)
     keys = leading({key for version in details.versions for key in version.metrics}, 3)
-    shown = table("version", "stage", *(f">{key}" for key in keys), "author", "registered", "training set", "code")
+    shown = table("version", "stage", *(f">{key}" for key in keys), "owner", "registered", "training set", "code")
     for version in details.versions:
         values = []
         for key in keys:
@@ -132,7 +132,7 @@ def show_versions(screen: "Console", platform: "Platform", name: str) -> None:
             f"{name}@{version.number}",
             coloured(version.stage, STAGE_COLOURS[version.stage]),
             *values,
-            version.author,
+            version.owner,
             moment(version.created_at),
             version.training_set_id or "",
             (version.code_commit or "")[:12],

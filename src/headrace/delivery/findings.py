@@ -97,7 +97,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         margin: what it is judged against.
         room: how far inside of the margin the interval ends, negative outside; None without an interval.
         rows: that it rests on.
-        detectable: the smallest effect that so many rows could have shown.
+        detectable: what all parts of its kind must be allowed so that, all being as good, all pass four times in
+        five.
         note: why there is no interval, or what it says besides.
     """
 
@@ -223,9 +224,15 @@ def of_parts(
         high=decides.high,
         confidence=confidence,
         margin=decides.margin,
-        smallest_detectable_effect=decides.detectable,
+        smallest_detectable_effect=_detectable(parts, decides),
         details=kept,
     )
+
+
+def _detectable(parts: list[Part], decides: Part) -> float | None:
+    """What all parts that are judged as the one that decides must be allowed."""
+    alike = [part.detectable for part in parts if part.margin == decides.margin and part.detectable is not None]
+    return max(alike, default=decides.detectable)
 
 
 def _cut(metric: str, threshold: float) -> str:

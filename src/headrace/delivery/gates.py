@@ -79,7 +79,7 @@ def score_both(ctx: WorkContext, request: GatesRequest) -> Scored:
         size_bytes=sum(file.size_bytes for file in request.candidate.files),
     )
     timings = None
-    if any(isinstance(gate, Latency) for gate in request.gates):
+    if len(rows.labels) and any(isinstance(gate, Latency) for gate in request.gates):
         production = None if request.production is None or other is None else (request.production, other)
         sample = msgspec.structs.replace(sample, timings=time_in_turns(ctx, (request.candidate, rows), production))
         timings = sample.timings

@@ -16,11 +16,13 @@ from headrace.errors import InvalidInput
 from headrace.project.gates import Fair, Slices
 from headrace.statistics import comparison, fairness, intervals, ranking, slices
 from headrace.statistics.comparison import Verdict
-from headrace.statistics.fairness import Disparity, GroupRate
+from headrace.statistics.fairness import Disparity, GroupRate, Widening
 from headrace.statistics.intervals import Interval
 from headrace.statistics.metrics import LOWER_IS_BETTER
 
 INTERSECTION = " x "
+MOST_GROUPS = 200
+"""All pairs of more would be compared for nothing: hardly any would have rows enough."""
 
 
 def judge_fair(gate: Fair, sample: Sample) -> Finding:
@@ -35,6 +37,11 @@ def judge_fair(gate: Fair, sample: Sample) -> Finding:
     parts: list[Part] = []
     table: list[dict[str, Any]] = []
     for title, members in groupings.items():
+        number = len(np.unique(members))
+        if number > MOST_GROUPS:
+            note = f"{number} groups are too many; take fewer columns, or intersections=False"
+            parts.append(Part(name=title, verdict=Verdict.INCONCLUSIVE, margin=gate.bound, note=note))
+            continue
         large, small = fairness.group_rates(
             gate.measure, sample.labels, sample.candidate >= gate.threshold, members,
             confidence=1.0 - 2.0 * gate.alpha, minimum_units=gate.minimum_rows, entities=sample.keys,
@@ -48,14 +55,19 @@ def judge_fair(gate: Fair, sample: Sample) -> Finding:
         doubt = _doubt(gate, found)
         if gate.bound is not None:
             corrected = _disparity(gate, sample, members, 1.0 - 2.0 * gate.alpha / asked).estimate
-            parts.append(_bound(gate, title, found, corrected, doubt))
+            parts.append(_bound(gate, title, found, corrected, doubt, asked))
         if gate.margin is not None:
             parts.append(_change(gate, sample, title, members, found, doubt, asked))
     return of_parts(gate, parts, confidence=1.0 - 2.0 * gate.alpha, groups=table, threshold=gate.threshold)
 
 
 def judge_slices(gate: Slices, sample: Sample) -> Finding:
-    """The metric in each slice, against production or against a bound."""
+    """The metric in each slice, against production or against a bound.
+
+    Raises:
+        InvalidInput: a column has no groups, or there are no rows.
+    """
+    ranking.check(sample.labels, sample.candidate, *([] if sample.production is None else [sample.production]))
     cut: dict[str, npt.NDArray[np.bool_]] = {}
     for column in gate.columns:
         cut |= slices.parts_of(sample.members(column.title), prefix=f"{column.title} = ")
@@ -69,7 +81,7 @@ def judge_slices(gate: Slices, sample: Sample) -> Finding:
         )  # fmt: skip
         verdicts.append(_of_slices(gate, found))
         sign = -1.0 if gate.metric in LOWER_IS_BETTER else 1.0
-        parts += [_slice(gate, one, gate.bound, needed=gate.bound, sign=sign) for one in found]
+        parts += [_slice(gate, one, gate.bound, len(found), needed=gate.bound, sign=sign) for one in found]
     if gate.margin is not None and sample.production is None:
         verdicts.append(Verdict.PASS)
         parts.append(Part(name="change", verdict=Verdict.PASS, margin=gate.margin, note=FIRST_VERSION))
@@ -80,7 +92,8 @@ def judge_slices(gate: Slices, sample: Sample) -> Finding:
             entities=sample.keys, threshold=gate.threshold,
         )  # fmt: skip
         verdicts.append(_of_slices(gate, found))
-        parts += [_slice(gate, one, gate.margin, needed=-gate.margin, suffix=", change") for one in found]
+        change = ", change"
+        parts += [_slice(gate, one, gate.margin, len(found), needed=-gate.margin, suffix=change) for one in found]
     return of_parts(
         gate,
         parts,
@@ -114,7 +127,7 @@ def _doubt(gate: Fair, found: Disparity) -> str:
     return f"{smallest.group} has {smallest.units} rows, {gate.minimum_rows} are needed"
 
 
-def _bound(gate: Fair, title: str, found: Disparity, corrected: Interval, doubt: str) -> Part:
+def _bound(gate: Fair, title: str, found: Disparity, corrected: Interval, doubt: str, asked: int) -> Part:
     bound = gate.bound or 0.0
     ratio = fairness.is_ratio(gate.measure)
     verdict = comparison.attains(found.estimate, bound, lower_is_better=not ratio)
@@ -129,7 +142,7 @@ def _bound(gate: Fair, title: str, found: Disparity, corrected: Interval, doubt:
         margin=bound,
         room=found.estimate.low - bound if ratio else bound - found.estimate.high,
         rows=found.estimate.rows,
-        detectable=found.detectable,
+        detectable=found.detectable(asked),
         note=doubt or f"{rate} of {high_group} and {low_group}",
     )
 
@@ -152,25 +165,27 @@ def _change(
     new, old = (scores[among] >= gate.threshold for scores in (sample.candidate, sample.production))
     labels, entities = sample.labels[among], sample.keys[among]
 
-    def widening(confidence: float) -> Interval:
+    def widening(confidence: float) -> Widening:
         return fairness.widening(
             gate.measure, labels, new, old, members[among], confidence=confidence, entities=entities
         )
 
     change = widening(1.0 - 2.0 * gate.alpha)
-    corrected = widening(1.0 - 2.0 * gate.alpha / asked)
-    verdict = comparison.non_inferiority(-change.high, -change.low, margin)
+    corrected = widening(1.0 - 2.0 * gate.alpha / asked).estimate
+    estimate = change.estimate
+    verdict = comparison.non_inferiority(-estimate.high, -estimate.low, margin)
+    first, second, rate = change.furthest
     return Part(
         name=name,
         verdict=_settled(verdict, doubt, shown=corrected.low > margin),
-        value=change.value,
-        low=change.low,
-        high=change.high,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
         margin=margin,
-        room=margin - change.high,
-        rows=change.rows,
-        detectable=intervals.detectable(change),
-        note=doubt,
+        room=margin - estimate.high,
+        rows=estimate.rows,
+        detectable=change.detectable(asked),
+        note=doubt or f"{rate} of {first} and {second}",
     )
 
 
@@ -193,12 +208,20 @@ def _of_slices(gate: Slices, found: tuple[slices.Slice, ...]) -> Verdict:
 
 
 def _slice(
-    gate: Slices, one: slices.Slice, margin: float, *, needed: float, sign: float = 1.0, suffix: str = ""
+    gate: Slices,
+    one: slices.Slice,
+    margin: float,
+    number: int,
+    *,
+    needed: float,
+    sign: float = 1.0,
+    suffix: str = "",
 ) -> Part:
-    """The part of a slice; `needed` is what it must reach, from below where `sign` is negative."""
+    """The part of one of `number` slices; `needed` is what it must reach, from below where `sign` is negative."""
     estimate = one.estimate
     room = None if estimate is None else sign * ((estimate.low if sign > 0.0 else estimate.high) - needed)
     left_out = one.units < gate.minimum_rows and gate.small_slices == "left_out"
+    power = 1.0 - (1.0 - intervals.POWER) / (1 if gate.alarm else number)
     verdict = Verdict.PASS if gate.alarm and slices.no_alarm((one,)) is Verdict.PASS else one.verdict
     return Part(
         name=f"{one.name}{suffix}",
@@ -209,6 +232,6 @@ def _slice(
         margin=margin,
         room=room,
         rows=one.rows,
-        detectable=one.detectable,
+        detectable=None if estimate is None else intervals.detectable(estimate, power=power),
         note=f"left out: {one.reason}" if left_out else one.reason,
     )

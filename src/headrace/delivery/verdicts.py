@@ -163,9 +163,10 @@ def _latency(gate: Latency, sample: Sample) -> Finding:
     new, new_rounds = sample.timings.of("candidate")
     old, old_rounds = sample.timings.of("production")
     parts = []
+    asked = (gate.p95_ms is not None) + (gate.slower_at_most is not None and len(old) > 0)
     if gate.p95_ms is not None:
         found = latency.quantile_interval(new * 1000.0, new_rounds, confidence=confidence)
-        parts.append(_bounded("p95, ms", found, gate.p95_ms, rounds=len(np.unique(new_rounds))))
+        parts.append(_bounded("p95, ms", found, gate.p95_ms, rounds=len(np.unique(new_rounds)), asked=asked))
     if gate.slower_at_most is not None and not len(old):
         parts.append(
             Part(name="against production", verdict=Verdict.PASS, margin=gate.slower_at_most, note=FIRST_VERSION)
@@ -173,12 +174,16 @@ def _latency(gate: Latency, sample: Sample) -> Finding:
     elif gate.slower_at_most is not None:
         ratio = latency.quantile_ratio(new, new_rounds, old, old_rounds, confidence=confidence)
         slower = msgspec.structs.replace(ratio, value=ratio.value - 1.0, low=ratio.low - 1.0, high=ratio.high - 1.0)
-        parts.append(_bounded("against production", slower, gate.slower_at_most, rounds=len(np.unique(old_rounds))))
+        parts.append(
+            _bounded(
+                "against production", slower, gate.slower_at_most, rounds=len(np.unique(old_rounds)), asked=asked
+            )
+        )
     found_all = of_parts(gate, parts, confidence=confidence, method="bootstrap of rounds in turns")
     return msgspec.structs.replace(found_all, sample_size=len(new))
 
 
-def _bounded(name: str, found: Interval, bound: float, *, rounds: int) -> Part:
+def _bounded(name: str, found: Interval, bound: float, *, rounds: int, asked: int) -> Part:
     verdict = comparison.attains(found, bound, lower_is_better=True)
     return Part(
         name=name,
@@ -189,7 +194,7 @@ def _bounded(name: str, found: Interval, bound: float, *, rounds: int) -> Part:
         margin=bound,
         room=bound - found.high,
         rows=found.rows,
-        detectable=intervals.detectable(found),
+        detectable=intervals.detectable(found, power=1.0 - (1.0 - intervals.POWER) / asked),
         note="" if rounds >= MINIMUM_ROUNDS else f"{rounds} rounds, {MINIMUM_ROUNDS} are needed",
     )
 

@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts_allow_loopback: bool = False
     retention: str = ""
     optimize: bool = True
-    upload_limit_bytes: int = 2 * 1024**3
+    upload_limit_bytes: int = 100 * 1024**3
     checkpoint_every: int = 100
     spool: str = ""
     log_level: str = "info"

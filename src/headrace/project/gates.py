@@ -127,14 +127,14 @@ class NotWorseThanProduction(_Gate, frozen=True, tag="not_worse_than_production"
 
 
 class Fair(_Gate, frozen=True, tag="fair", tag_field="kind"):
-    """Fairness between groups: a bound on a measure, the change of it against production, or both.
+    """Fairness between groups: a bound on a measure, the change against production, or both.
 
     Args:
         by: what people are grouped by; every column alone, and all of them at once unless `intersections` is off.
         measure: which rates are compared, and how.
         at_most: of a difference: its upper confidence bound is at most this.
         at_least: of a ratio: its lower confidence bound is at least this.
-        margin: how much less fair than production still counts as not less fair.
+        margin: by how much no two groups may move further apart than in production; of a difference.
         minimum_rows: independent rows that a group's rate must rest on.
         small_groups: what a group with fewer does to the verdict.
         intersections: whether the groups of all columns at once are judged, too.
@@ -174,6 +174,9 @@ class Fair(_Gate, frozen=True, tag="fair", tag_field="kind"):
             self._check_number(fitting, above=0, below=1, fix=f"Use a number between 0 and 1: {fitting}=0.1.")
         if self.margin is not None:
             self._check_margin()
+            if self.measure.endswith("_ratio"):
+                difference = self.measure.replace("_ratio", "_difference")
+                self._refuse("the change of a ratio is not judged", fix=f"Ask for margin with {difference}.")
         if self.bound is None and self.margin is None:
             self._refuse(
                 "nothing is asked of the groups", fix=f"Add {fitting}=..., or margin=... against production."

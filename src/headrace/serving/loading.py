@@ -225,11 +225,11 @@ def open_model(arrangement: Arrangement) -> LoadedModel:
     return LoadedModel(arrangement.signature, hosted.predict, recipe.runtime, hosted=True)
 
 
-def load_directory(directory: Path, environments: Environments, *, allow_code: bool = False) -> LoadedModel:
-    """Load a directory of one's own, whose files nobody registered; its environment is built when it is missing.
+def load_alone(files: ModelFiles, environments: Environments, *, allow_code: bool = False) -> LoadedModel:
+    """Load a model for who serves it alone and answers for it; its environment is built when it is missing.
 
     Args:
-        directory: in MLflow's format.
+        files: of the model.
         environments: where its libraries are, or are put.
         allow_code: whether it may run code when it is loaded, as pickles do.
 
@@ -237,7 +237,7 @@ def load_directory(directory: Path, environments: Environments, *, allow_code: b
         PolicyRefused: it runs code, and that is not allowed.
         HeadraceError: it cannot be served; the message says why.
     """
-    files, loading = ModelFiles(directory), Loading(code=allow_code)
+    loading = Loading(code=allow_code)
     try:
         environments.build(requirements_of(files, loading=loading))
         return open_model(arrange(files, signature=None, loading=loading, environments=environments))

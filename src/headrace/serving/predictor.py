@@ -52,6 +52,8 @@ class Predictor:
         self.runtime = model.runtime
         """What answers, such as `skops`, or `onnx` for a faster form."""
         self._hosted = model.hosted
+        self.sample: Outputs | None = None
+        """What it answered to one row of zeros; None when it could not."""
         self.row_s = self._warm_up()
         """Median seconds of an answer to one row."""
 
@@ -64,7 +66,7 @@ class Predictor:
 
         Args:
             inputs: the rows.
-            params: what a request gives a Python model beside them.
+            params: checked by the signature; None for a model that takes none.
 
         Raises:
             Fault: the model raised, or did not answer with one value (or one list of them) a row, all finite.
@@ -96,7 +98,7 @@ class Predictor:
         for _ in range(WARM_UP_CALLS):
             started = time.perf_counter()
             with suppress(Fault):
-                self.predict(sample)
+                self.sample = self.predict(sample)
             durations_s.append(time.perf_counter() - started)
         return statistics.median(durations_s)
 

@@ -10,23 +10,31 @@ score bound must be within it (intersection-union: no correction, the error rate
 exceeded some pair must show it, which is a search among many, so there each pair has its part of the error
 (Bonferroni).
 
-The change against production is a difference of two such measures on the same rows, where groups that are alike are
-alike in both models; it is drawn, whole entities at a time.
+The change against production asks of every pair whether it has moved apart by more than a margin, again by
+intersection-union. The change of the largest gap itself is not drawn: where groups are alike in production its
+bootstrap was seen to pass a fifth to a half of all candidates that are too bad at a promised twentieth, because the
+old gap, a largest difference, seems larger than it is. The limits of a pair's change come from Tango's of each
+group.
 
 Sources: Hardt, Price and Srebro, "Equality of Opportunity in Supervised Learning" (2016); Agarwal et al. (2018) for
 the measures as fairlearn has them; Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling" (1982), for
 intersection-union; the pairs' intervals are those of `proportions`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import InvalidInput
-from headrace.statistics import intervals, proportions, ranking, resampling
-from headrace.statistics.intervals import Floats, Interval, cluster_codes, units
+from headrace.statistics import intervals, proportions, ranking
+from headrace.statistics.intervals import Floats, Interval, cluster_codes
+
+SAME_SIDE, OTHER_SIDE = 0.9, 0.1
+"""Parts of the error for a pair that keeps its order and for one that changes it. Which of the two a pair does is
+not
+known, so both bounds are asked, and either suffices; together they err as often as is said."""
 
 SELECTION, TRUE_POSITIVES, FALSE_POSITIVES = "selection_rate", "true_positive_rate", "false_positive_rate"
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -64,17 +72,49 @@ class Disparity(msgspec.Struct, frozen=True, kw_only=True):
         estimate: the measure; its far end (high of a difference, low of a ratio) is a bound by intersection-union,
             its near end is corrected for the number of pairs. Both are one-sided at half the error.
         furthest: the two groups that lie furthest apart, and in which rate.
-        detectable: the tolerance that groups which are alike meet four times in five, if only the vaguest pair
-        counts.
+        half: how far the bound of the vaguest pair lies from its estimate.
+        tests: how many bounds must hold: of each pair on either side, in each rate.
         rates: of every group that was large enough.
         small: groups that were not.
     """
 
     estimate: Interval
     furthest: tuple[str, str, str]
-    detectable: float
+    half: float
+    tests: int
     rates: tuple[GroupRate, ...]
     small: tuple[GroupRate, ...]
+
+    def detectable(self, questions: int = 1) -> float:
+        """The tolerance that groups which are alike meet four times in five, all of so many questions at once."""
+        return _detectable(self.half, self.tests * questions, self.estimate.confidence)
+
+
+class Widening(msgspec.Struct, frozen=True, kw_only=True):
+    """How much further apart groups are than they were.
+
+    Attributes:
+        estimate: of the pair that moved apart most, positive when it did; its high end is a bound for every pair by
+            intersection-union, its low end is corrected for the number of pairs.
+        furthest: that pair, and in which rate.
+        half: how far the bound of the vaguest pair lies from its estimate.
+        tests: how many bounds must hold.
+    """
+
+    estimate: Interval
+    furthest: tuple[str, str, str]
+    half: float
+    tests: int
+
+    def detectable(self, questions: int = 1) -> float:
+        """The margin that an equal model meets four times in five, in all of so many questions at once."""
+        return _detectable(self.half, self.tests * questions, self.estimate.confidence)
+
+
+def _detectable(half: float, tests: int, confidence: float) -> float:
+    """The margin at which so many bounds hold together with the usual power, each allowed its part of failures."""
+    around = Interval(value=0.0, low=-half, high=half, confidence=confidence, rows=0)
+    return intervals.detectable(around, power=1.0 - (1.0 - intervals.POWER) / tests)
 
 
 def is_ratio(measure: str) -> bool:
@@ -122,7 +162,8 @@ def disparity(
     return Disparity(
         estimate=estimate,
         furthest=furthest,
-        detectable=intervals.detectable(msgspec.structs.replace(estimate, value=0.0, low=-far, high=far)),
+        half=far,
+        tests=number * (number - 1) * len(MEASURES[measure]),
         rates=large,
         small=small,
     )
@@ -164,42 +205,67 @@ def widening(
     *,
     confidence: float = 0.90,
     entities: npt.NDArray[Any] | None = None,
-    seed: int = 0,
-) -> Interval:
-    """How much larger a measure is under the new decisions than under the old ones; positive is less fair.
+) -> Widening:
+    """How much further apart two groups move at most, from the old decisions to the new ones on the same rows.
 
     Args:
-        measure: one of `MEASURES`; a ratio's fall counts as positive.
+        measure: one of `MEASURES` that is a difference.
         labels: 0 or 1, shape (rows,).
         new: decisions of the new model, shape (rows,).
         old: decisions of the old model, shape (rows,).
         members: the name of each row's group, shape (rows,), two groups or more.
-        confidence: two-sided coverage.
-        entities: what rows belong to, shape (rows,); they are drawn whole.
-        seed: of the draws.
+        confidence: each end of the estimate is exceeded with probability (1 - confidence) / 2.
+        entities: what rows belong to, shape (rows,); rows of one entity count as one unit.
+
+    Raises:
+        InvalidInput: unknown measure, a ratio, or a group without rows for one of the rates.
     """
     known(measure)
-    clusters = cluster_codes(entities)
-    names, codes = np.unique(members, return_inverse=True)
-    rates = MEASURES[measure]
-    columns = []
-    for rate in rates:
-        denominator = _denominator(rate, labels)
-        for code in range(len(names)):
-            among = denominator & (codes == code)
-            columns += [among, among & new, among & old]
-    values = np.column_stack(columns).astype(np.float64)
-    drawn = _widenings(measure, resampling.drawn_sums(values, clusters, seed=seed), len(names))
-    value = float(_widenings(measure, values.sum(axis=0)[None, :], len(names))[0])
-    if not np.isfinite(value):
-        raise InvalidInput("a rate has no rows in one of the groups", where="by", fix="Evaluate on more rows.")
-    number = units(len(labels), clusters)
-    floor = _unseen(values, number / len(labels), confidence=confidence)
     if is_ratio(measure):
-        sizes, _, before = values.sum(axis=0).reshape(-1, 3).T
-        floor = min(1.0, floor / float((before / sizes).max()))
-    return resampling.percentile_interval(
-        value, drawn, confidence=confidence, rows=len(labels), units=number, floor=floor
+        raise InvalidInput(
+            "the change of a ratio is not judged", where="measure", fix="Use the difference of the same rates."
+        )
+    clusters = cluster_codes(entities)
+    names = np.unique(members)
+    others = ~np.eye(len(names), dtype=bool)
+    tail = (1.0 - confidence) / 2.0
+    tests = len(names) * (len(names) - 1) * len(MEASURES[measure])
+    values, highs, lows, halves, places = [], [], [], [], []
+    for rate in MEASURES[measure]:
+        denominator = _denominator(rate, labels)
+        groups = [_decisions(new, old, denominator & (members == name), clusters, rate, name) for name in names]
+        before = np.array([group.old for group in groups])
+        moved = np.array([group.new for group in groups]) - before
+        gap = before[:, None] - before[None, :]
+        apart = moved[:, None] - moved[None, :]  # by how much the difference of two groups, signed, has grown
+        turned = apart + 2.0 * gap  # the same, where the groups have changed places
+        widened = np.where(others, np.minimum(apart, turned), -np.inf)
+        along = _combined(moved, [group.change(1.0 - 2.0 * SAME_SIDE * tail) for group in groups])
+        across = _combined(moved + 2.0 * before, [group.both(1.0 - 2.0 * OTHER_SIDE * tail) for group in groups])
+        upper = np.minimum(along[1], across[1])
+        lower_along = _combined(moved, [group.change(1.0 - 2.0 * tail / tests) for group in groups])[0]
+        lower_across = _combined(moved + 2.0 * before, [group.both(1.0 - 2.0 * tail / tests) for group in groups])[
+            0
+        ]
+        values.append(float(widened.max()))
+        highs.append(float(upper[others].max()))
+        lows.append(float(np.minimum(lower_along, lower_across)[others].max()))
+        halves.append(float((along[1] - apart)[others].max()))
+        first, second = np.unravel_index(int(np.argmax(widened)), widened.shape)
+        places.append((str(names[first]), str(names[second]), rate))
+    value = max(values)
+    half = max(halves)
+    return Widening(
+        estimate=Interval(
+            value=value,
+            low=min(max(lows), value),
+            high=max(*highs, value),
+            confidence=confidence,
+            rows=len(labels),
+        ),
+        furthest=places[int(np.argmax(values))],
+        half=half,
+        tests=tests,
     )
 
 
@@ -213,13 +279,6 @@ def known(measure: str) -> None:
         raise InvalidInput(
             f"{measure!r} is not a known measure", where="measure", fix=f"Use one of {', '.join(MEASURES)}."
         )
-
-
-def _unseen(values: Floats, worth: float, *, confidence: float) -> float:
-    """What the rows of the two smallest groups cannot rule out though no decision differs; see `comparison`."""
-    z = intervals.normal_quantile(confidence)
-    sizes = np.sort(values.sum(axis=0)[::3])[:2] * worth
-    return float(np.hypot(*(z**2 / (sizes + z**2))))
 
 
 def _denominator(rate: str, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -303,18 +362,60 @@ def _furthest(
     return estimate, places[at]
 
 
-def _widenings(measure: str, sums: Floats, groups: int) -> Floats:
-    """New measure less old one of each draw, from sums of shape (draws, rates x groups x 3)."""
-    cube = sums.reshape(len(sums), len(MEASURES[measure]), groups, 3)
-    size, new, old = cube[..., 0], cube[..., 1], cube[..., 2]
-    spreads = []
-    for chosen in (new, old):
-        rates = np.divide(chosen, size, out=np.full(chosen.shape, np.nan), where=size > 0.0)
-        low, high = rates.min(axis=2), rates.max(axis=2)
-        if is_ratio(measure):
-            ratio = np.divide(low, high, out=np.full(low.shape, np.nan), where=high > 0.0)
-            spreads.append(ratio.min(axis=1))
-        else:
-            spreads.append((high - low).max(axis=1))
-    change: Floats = spreads[1] - spreads[0] if is_ratio(measure) else spreads[0] - spreads[1]
-    return change
+class _Decisions(NamedTuple):
+    """One group's decisions under two models, as effective counts."""
+
+    new: float
+    old: float
+    gained: float
+    lost: float
+    rows_of_change: float
+    rows_of_new: float
+    rows_of_old: float
+
+    def change(self, confidence: float) -> tuple[float, float]:
+        """How far below and above the change of the rate may lie: Tango's interval."""
+        found = proportions.paired_difference(self.gained, self.lost, self.rows_of_change, confidence=confidence)
+        return found.value - found.low, found.high - found.value
+
+    def both(self, confidence: float) -> tuple[float, float]:
+        """How far below and above the sum of the rates may lie, as if they erred together: Wilson's intervals."""
+        low, high = proportions.wilson_limits(
+            np.array([self.new, self.old]), np.array([self.rows_of_new, self.rows_of_old]), confidence=confidence
+        )
+        return float(self.new + self.old - low.sum()), float(high.sum() - self.new - self.old)
+
+
+def _decisions(
+    new: npt.NDArray[np.bool_],
+    old: npt.NDArray[np.bool_],
+    among: npt.NDArray[np.bool_],
+    clusters: npt.NDArray[np.intp] | None,
+    rate: str,
+    name: str,
+) -> _Decisions:
+    rows = int(among.sum())
+    if rows == 0:
+        raise InvalidInput(f"group {name} has no row for its {rate}", where="by", fix="Evaluate on more rows.")
+    own = None if clusters is None else clusters[among]
+    first, second = new[among].astype(np.float64), old[among].astype(np.float64)
+    effect = proportions.design_effect(first - second, own)
+    return _Decisions(
+        new=float(first.mean()),
+        old=float(second.mean()),
+        gained=float((first > second).sum()) / effect,
+        lost=float((first < second).sum()) / effect,
+        rows_of_change=rows / effect,
+        rows_of_new=rows / proportions.design_effect(first, own),
+        rows_of_old=rows / proportions.design_effect(second, own),
+    )
+
+
+def _combined(values: Floats, reaches: list[tuple[float, float]]) -> tuple[Floats, Floats]:
+    """Limits of every value less every other one, from how far each may lie below and above."""
+    below, above = np.array(reaches).T
+    differences = values[:, None] - values[None, :]
+    return (
+        differences - np.hypot(below[:, None], above[None, :]),
+        differences + np.hypot(above[:, None], below[None, :]),
+    )

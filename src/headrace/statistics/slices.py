@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import InvalidInput
-from headrace.statistics import comparison, intervals, metrics
+from headrace.statistics import comparison, metrics
 from headrace.statistics.comparison import Verdict
 from headrace.statistics.intervals import Interval, cluster_codes, units
 
@@ -32,7 +32,6 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
         units: independent units among them.
         verdict: on this slice; WORSE only after Holm's correction.
         estimate: the metric, or the gain over the other model, with its interval; None when there is none.
-        detectable: see `comparison`; None without an estimate.
         reason: why there is no estimate, or why it does not count.
     """
 
@@ -41,7 +40,6 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     verdict: Verdict
     estimate: Interval | None = None
-    detectable: float | None = None
     reason: str = ""
 
 
@@ -182,7 +180,7 @@ def _one(
         reason = f"fewer than {minimum_units} independent rows"
     elif not comparison.enough(metric, labels, entities):
         reason = "too few rows of each outcome"
-    return msgspec.structs.replace(one, estimate=estimate, detectable=intervals.detectable(estimate), reason=reason)
+    return msgspec.structs.replace(one, estimate=estimate, reason=reason)
 
 
 def _holm(candidates: set[str], number: int, judged: Callable[[str, float], Verdict]) -> set[str]:

@@ -1,0 +1,40 @@
+"""`headrace serve`: one model with all wire formats, in this process."""
+
+from collections.abc import Callable
+
+import uvloop
+
+from headrace.server.gateway import DOORS
+from headrace.serving.alone import serve_alone
+from headrace.serving.environments import Environments
+from headrace.serving.predictor import Predictor
+from headrace.serving.runtimes.files import ModelFiles
+
+
+def run(
+    files: ModelFiles,
+    *,
+    model: str,
+    number: int,
+    host: str,
+    port: int,
+    token: str,
+    environments: Environments,
+    allow_code: bool,
+    began: Callable[[Predictor], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT; see `serve_alone`."""
+    uvloop.run(
+        serve_alone(
+            files,
+            model=model,
+            number=number,
+            host=host,
+            port=port,
+            token=token,
+            environments=environments,
+            allow_code=allow_code,
+            doors=DOORS,
+            began=began,
+        )
+    )
