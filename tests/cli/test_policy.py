@@ -56,7 +56,7 @@ policies:
 
 def test_only_an_admin_sets_a_policy(terminal: Terminal) -> None:
     refused = terminal.run("policy", "set", "*", "--stage", "Production", who="dana", fails=True)
-    assert "has not got the role admin" in refused
+    assert "needs the role admin" in refused
     assert "say which model" in terminal.run("policy", "set", "--stage", "Production", fails=True)
 
 

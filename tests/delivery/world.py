@@ -327,10 +327,9 @@ def _check_release(tx: Tx, release: Release) -> None:
     answers = [answer for request in requests for answer in request.decisions]
     assert kinds["Approved"] <= sum(answer.grant for answer in answers)
     assert kinds["Refused"] <= sum(not answer.grant for answer in answers)
-    asked = asked_for(told.steps)
-    assert (
-        len(requests) == asked if not kinds["ApprovalLost"] else len(requests) <= asked
-    )  # one may be opened again
+    expected = asked_for(told.steps)
+    enough = len(requests) == expected if not kinds["ApprovalLost"] else len(requests) <= expected
+    assert enough  # one that was lost may be opened again
     assert status[ApprovalStatus.USED] == kinds["Promoted"]
     waiting = status[ApprovalStatus.REQUESTED] + status[ApprovalStatus.GRANTED]
     assert waiting <= (not release.state.final)

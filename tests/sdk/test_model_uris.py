@@ -39,12 +39,12 @@ def test_what_is_registered_is_found_by_number_stage_and_alias(running: Temporar
         for path in directory.iterdir():
             run.log_artifact(path, "model")
     run_id = run.id
-    client = httpx.Client(base_url=f"{running.url}/api/2.0/mlflow")
-    client.post("registered-models/create", json={"name": "addressed"}).raise_for_status()
+    mlflow = f"{running.url}/api/2.0/mlflow"
+    httpx.post(f"{mlflow}/registered-models/create", json={"name": "addressed"}).raise_for_status()
     source = {"name": "addressed", "source": f"runs:/{run_id}/model", "run_id": run_id}
-    client.post("model-versions/create", json=source).raise_for_status()
+    httpx.post(f"{mlflow}/model-versions/create", json=source).raise_for_status()
     alias = {"name": "addressed", "alias": "champion", "version": "1"}
-    client.post("registered-models/alias", json=alias).raise_for_status()
+    httpx.post(f"{mlflow}/registered-models/alias", json=alias).raise_for_status()
     for place, address in enumerate(
         ("models:/addressed/1", "models:/addressed/latest", "models:/addressed@champion", "addressed@1")
     ):
@@ -56,3 +56,4 @@ def test_what_is_registered_is_found_by_number_stage_and_alias(running: Temporar
     for address in ("models:/addressed/Production", "addressed@none", "models:/addressed/7", "runs:/none/model"):
         with pytest.raises(NotFound):
             fetch_model(address, tmp_path / "none", lambda: platform)
+    platform.close()
