@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,13 @@ def probabilities(platform: TemporaryPlatform, name: str) -> Any:
     return np.array(answer.json()["predictions"])
 
 
+def headrace(platform: TemporaryPlatform, *arguments: str) -> str:
+    """What the command line prints."""
+    environment = os.environ | {"HEADRACE_URL": platform.url, "COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "headrace", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+
+
 def test_a_version_is_served_and_then_served_faster(platform: TemporaryPlatform, tmp_path: Path) -> None:
     folder = directory(tmp_path / "forest", pickled_model="model.skops", serialization_format="skops")
     skops.io.dump(MODEL, folder / "model.skops")
@@ -98,6 +108,11 @@ def test_a_version_is_served_and_then_served_faster(platform: TemporaryPlatform,
     assert report.chosen == "mixed"
     kinds = [event.type for event in local.events(subject="version/forest/1")]
     assert "serving.version_prepared" in kinds
+    shown = headrace(platform, "models", "show", "forest@1")
+    assert "served as    mixed (skops)" in shown
+    assert "60 of its input example" in shown
+    assert "answers differ" in shown
+    assert "served as    mixed (skops)" in headrace(platform, "models", "optimize", "forest@1")
 
 
 def test_a_pickle_waits_for_leave_and_is_served_once_it_is_given(
@@ -114,8 +129,16 @@ def test_a_pickle_waits_for_leave_and_is_served_once_it_is_given(
     dana, ravi = platform.person("dana", "developer"), platform.person("ravi", "approver")
     with pytest.raises(PermissionRefused):
         dana.loading.allow("pickled", 1, code=True, reason="mine")
-    ravi.loading.allow("pickled", 1, code=True, reason="I trained it myself")
+    assert "may load code, by local" in headrace(
+        platform, "models", "allow", "pickled@1", "--pickle", "--reason", "I trained it myself"
+    )
+    assert ravi.loading.allow("pickled", 1, code=True, reason="so did I").allowed_by == "local"
     local.wait_for(
         lambda: held(local, "pickled"), lambda each: each is not None and not each.error, "it to be served"
     )
     np.testing.assert_allclose(probabilities(platform, "pickled"), MODEL.predict_proba(ROWS[:50]), atol=2e-6)
+    assert "nothing is allowed" in headrace(platform, "models", "forbid", "pickled@1", "--reason", "enough")
+    gone = local.wait_for(
+        lambda: held(local, "pickled"), lambda each: each is not None and bool(each.error), "it to be let go"
+    )
+    assert gone is not None
