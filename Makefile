@@ -51,7 +51,7 @@ format: $(DEVELOPMENT) ## Format the code and repair what lint can repair
 
 lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requirements/*.txt
 	$(LOCK) --upgrade requirements/bootstrap.in --output-file requirements/bootstrap.txt
-	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --extra sklearn --group pyproject.toml:build \
+	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --extra sklearn --extra onnx --group pyproject.toml:build \
 		--output-file requirements/runtime.txt
 	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --all-extras --constraints requirements/runtime.txt \
 		--group pyproject.toml:build --group pyproject.toml:test --group pyproject.toml:check \

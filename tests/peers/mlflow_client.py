@@ -14,13 +14,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import lightgbm  # type: ignore[import-not-found]
+import lightgbm
 import mlflow  # type: ignore[import-not-found]
 import mlflow.lightgbm  # type: ignore[import-not-found]
 import mlflow.sklearn  # type: ignore[import-not-found]
 import mlflow.xgboost  # type: ignore[import-not-found]
 import numpy as np
-import xgboost  # type: ignore[import-not-found]
+import xgboost
 from mlflow.entities import Metric, Param, RunTag, ViewType  # type: ignore[import-not-found]
 from mlflow.exceptions import MlflowException  # type: ignore[import-not-found]
 from sklearn.datasets import load_iris

@@ -11,8 +11,7 @@ from headrace.errors import InvalidInput, NotFound
 from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import fetch_model
 from headrace.sdk.platform import Platform
-from headrace.serving.loading import load
-from headrace.serving.model_files import ModelFiles
+from headrace.serving.runtimes.files import ModelFiles
 from headrace.testing.platform import TemporaryPlatform
 
 
@@ -51,9 +50,9 @@ def test_what_is_registered_is_found_by_number_stage_and_alias(running: Temporar
     ):
         found = fetch_model(address, tmp_path / str(place), lambda: platform)
         assert (found.name, found.number) == ("addressed", 1)
-        assert load(ModelFiles(found.directory, found.digests)).signature.names == models.NAMES
+        assert models.arranged_files(ModelFiles(found.directory, found.digests)).signature.names == models.NAMES
     logged = fetch_model(f"runs:/{run_id}/model", tmp_path / "run", lambda: platform)
-    assert load(ModelFiles(logged.directory, logged.digests)).signature.names == models.NAMES
+    assert models.arranged_files(ModelFiles(logged.directory, logged.digests)).signature.names == models.NAMES
     for address in ("models:/addressed/Production", "addressed@none", "models:/addressed/7", "runs:/none/model"):
         with pytest.raises(NotFound):
             fetch_model(address, tmp_path / "none", lambda: platform)

@@ -24,8 +24,7 @@ from headrace.serving.forms import EntityValue
 from headrace.serving.gateway import Gateway
 from headrace.serving.inputs import Array
 from headrace.serving.invocations import Invocations
-from headrace.serving.loading import prepare_thread
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import (
     BusinessTime,
     PredictionRecord,
@@ -37,6 +36,7 @@ from headrace.serving.nouns import (
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import load_predictor
 from headrace.serving.residency import Residency
+from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.serving.segments import CLOSED, read_segment, segments
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -116,8 +116,8 @@ class Bench:
         self.clock_was_read: Callable[[], None] = lambda: None
         self.changes = 0
         self.loaders = ThreadPoolExecutor(1, initializer=prepare_thread)
-        self.cache = ModelCache(root / "cache", self.blobs)
-        self.residency = Residency(partial(load_predictor, self.cache), self.loaders, changed=self._changed)
+        self.loader = open_loader(root, self.blobs)
+        self.residency = Residency(partial(load_predictor, self.loader), self.loaders, changed=self._changed)
         self.counters = Counters()
         self.breaker = Breaker()
         self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)

@@ -1,10 +1,11 @@
 """Small model directories for the serving tests, written as MLflow writes them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import yaml
 from sklearn.ensemble import RandomForestClassifier
@@ -15,7 +16,12 @@ from skops.io import dump
 
 from headrace.kernel.blobs import BlobStore
 from headrace.registry.nouns import ModelFile, directory_digest
-from headrace.serving.nouns import ServedVersion, ServedView
+from headrace.serving.environments import Environments
+from headrace.serving.host import ModelHost
+from headrace.serving.loading import Arrangement, LoadedModel, arrange, open_model
+from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.training.answers import ANSWER_MARK, POSITIVE_PROBABILITY
 
 NAMES = ("purchases", "spend")
 
@@ -64,10 +70,39 @@ def write_model(
     inputs = [{"type": kind, "name": name, "required": required} for name, kind in zip(names, types, strict=True)]
     description = {
         "flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}},
+        "metadata": {ANSWER_MARK: POSITIVE_PROBABILITY},
         "signature": {"inputs": json.dumps(inputs), "outputs": None},
     }
     (directory / "MLmodel").write_text(yaml.safe_dump(description))
     return directory
+
+
+def arranged(directory: Path, loading: Loading = Loading()) -> Arrangement:  # noqa: B008 - it is frozen
+    """What is decided for a directory of one's own."""
+    return arranged_files(ModelFiles(directory), loading)
+
+
+def arranged_files(files: ModelFiles, loading: Loading = Loading()) -> Arrangement:  # noqa: B008 - it is frozen
+    """What is decided for the files of a model."""
+    environments = Environments(files.directory.parent / "environments")
+    return arrange(files, signature=None, loading=loading, environments=environments)
+
+
+def loaded(directory: Path, loading: Loading = Loading()) -> LoadedModel:  # noqa: B008 - it is frozen
+    """A directory of one's own, loaded."""
+    return open_model(arranged(directory, loading))
+
+
+def host(directory: Path, *, loading: Loading = Loading(), timeout_s: float = 60.0) -> ModelHost:  # noqa: B008
+    """A host for a directory of one's own."""
+    return ModelHost(arranged(directory, loading).order, timeout_s=timeout_s)
+
+
+def change_description(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Write an MLmodel file anew."""
+    description = yaml.safe_load((directory / "MLmodel").read_text())
+    change(description)
+    (directory / "MLmodel").write_text(yaml.safe_dump(description))
 
 
 def store_version(
@@ -87,3 +122,15 @@ def store_version(
         entity_key="customer_id" if views else None,
         views=views,
     )
+
+
+def with_loading(version: ServedVersion, loading: Loading) -> ServedVersion:
+    """The version with what was decided about its loading."""
+    return msgspec.structs.replace(version, loading=loading)
+
+
+def conversion(blobs: BlobStore, graph: bytes, **known: Any) -> Converted:
+    """A graph that was made of a version."""
+    blob = blobs.put(graph)
+    file = ModelFile(path="model.onnx", digest=blob.digest, size_bytes=blob.size_bytes)
+    return Converted(file=file, known={"output": "probabilities", "take": "second", "classes": [0, 1], **known})

@@ -8,8 +8,9 @@ from tests.serving import models
 from headrace.errors import InternalError, NotFound
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.registry.nouns import ModelFile, directory_digest
-from headrace.serving.model_files import ModelCache, ModelFiles
+from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import ServedVersion
+from headrace.serving.runtimes.files import ModelFiles
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_file_that_was_swapped_after_it_was_fetched_is_refused(
     (files.directory / "MLmodel").write_text("flavors: {}")
     with pytest.raises(InternalError, match="not the one that was registered"):
         files.read("MLmodel")
-    cache.evict(version)
+    cache.evict(version.digest)
     assert cache.obtain(version).read("MLmodel").startswith(b"flavors")
 
 
@@ -67,6 +68,33 @@ def test_a_path_that_leads_out_is_refused(tmp_path: Path, blobs: BlobStore) -> N
     with pytest.raises(InternalError, match="leads out"):
         ModelCache(tmp_path / "cache", blobs).obtain(version)
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_file_that_was_made_for_a_version_is_fetched_by_its_digest(tmp_path: Path, blobs: BlobStore) -> None:
+    blob = blobs.put(b"graph")
+    file = ModelFile(path="model.onnx", digest=blob.digest, size_bytes=5)
+    assert ModelCache(tmp_path / "cache", blobs).obtain_file(file).read("model.onnx") == b"graph"
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/hostname", "a/../../b", "", "with\0nul", "x" * 5_000])
+def test_a_path_that_no_model_file_has_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises((InternalError, NotFound)):
+        ModelFiles(tmp_path).read(path)
+    assert not ModelFiles(tmp_path).has(path)
+
+
+def test_a_copy_holds_the_verified_files_and_follows_no_link(
+    tmp_path: Path, blobs: BlobStore, version: ServedVersion
+) -> None:
+    files = ModelCache(tmp_path / "cache", blobs).obtain(version)
+    copy = files.copy_to(tmp_path / "copy")
+    assert (copy / "metadata" / "note.txt").read_text() == "kept"
+    (files.directory / "MLmodel").write_text("flavors: {}")
+    with pytest.raises(InternalError, match="not the one that was registered"):
+        files.copy_to(tmp_path / "again")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "model" / "MLmodel")
+    assert ModelFiles(tmp_path / "own").paths() == []
 
 
 def test_a_file_that_is_not_listed_is_not_read(tmp_path: Path) -> None:

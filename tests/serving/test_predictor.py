@@ -9,7 +9,7 @@ from tests.serving import models
 
 from headrace.kernel.blobs import open_blob_store
 from headrace.serving.inputs import Inputs, row_answers
-from headrace.serving.loading import LoadedModel
+from headrace.serving.loading import LoadedModel, open_loader
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import ServedVersion
 from headrace.serving.predictor import INLINE_ROWS, Fault, Predictor, load_predictor
@@ -74,7 +74,7 @@ def test_large_requests_leave_the_event_loop() -> None:
 def test_a_directory_damaged_on_this_machine_is_fetched_once_more(tmp_path: Path) -> None:
     blobs = open_blob_store(tmp_path / "home")
     version = models.store_version(blobs, models.write_model(tmp_path / "model", models.binary_model()), 1)
-    cache = ModelCache(tmp_path / "cache", blobs)
+    cache = ModelCache(tmp_path / "cache" / "models", blobs)
     (cache.obtain(version).directory / "model.skops").write_bytes(b"damaged")
-    (answer,) = row_answers(load_predictor(cache, version).predict(np.zeros((1, 2))))
+    (answer,) = row_answers(load_predictor(open_loader(tmp_path, blobs), version).predict(np.zeros((1, 2))))
     assert isinstance(answer, float)

@@ -32,7 +32,7 @@ class Loader:
         assert self.gate.wait(10)
         if version.number in self.failures:
             raise self.failures[version.number]
-        return load_predictor(self._bench.cache, version)
+        return load_predictor(self._bench.loader, version)
 
 
 def residency(bench: Bench, loader: Loader) -> Residency:

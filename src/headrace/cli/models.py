@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from headrace.registry.moves import History, StageMove
+    from headrace.serving.loading_nouns import Candidate, OptimizationReport, VersionLoading
+
+WAIT_S = 1_800.0
 
 
 class _ShowsByDefault(TyperGroup):
@@ -27,19 +30,25 @@ app = typer.Typer(cls=_ShowsByDefault, help="Models, their versions and their hi
 
 @app.command("show")
 def show(
-    name: Annotated[str | None, typer.Argument(help="One model, with its versions.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="MODEL for its versions, MODEL@N for how one is loaded.")
+    ] = None,
 ) -> None:
-    """Models and what is in production, or the versions of one."""
+    """Models and what is in production, the versions of one, or how a version is loaded."""
     from headrace.cli.overview import show_models, show_versions
     from headrace.cli.screen import console
     from headrace.sdk.connect import connect
 
     platform = connect()
     screen = console()
-    if name is not None:
+    if name is None:
+        if not show_models(screen, platform):
+            screen.print("no model is there yet: apply a project, or register one with MLflow")
+    elif "@" in name:
+        model, number = _version(name)
+        _show_loading(screen, platform.loading.of(model, number))
+    else:
         show_versions(screen, platform, name)
-    elif not show_models(screen, platform):
-        screen.print("no model is there yet: apply a project, or register one with MLflow")
 
 
 @app.command("history")
@@ -79,24 +88,78 @@ def describe(
 ) -> None:
     """Change the owner, the description or tags of a version; what it is made of stays."""
     from headrace.cli.screen import console
-    from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
-    model, _, number = version.rpartition("@")
-    if not model or not number.isdigit():
-        raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
+    model, number = _version(version)
     platform = connect()
     tags = None
     if tag:
-        tags = dict(platform.version(model, int(number)).tags)
+        tags = dict(platform.version(model, number).tags)
         for text in tag:
             key, _, value = text.partition("=")
             if value:
                 tags[key] = value
             else:
                 tags.pop(key, None)
-    changed = platform.describe_version(model, int(number), description=description, tags=tags, owner=owner)
+    changed = platform.describe_version(model, number, description=description, tags=tags, owner=owner)
     console().print(f"[green]✓[/] {model}@{number}  owner {changed.owner}  {changed.description}")
+
+
+@app.command()
+def allow(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    pickle: Annotated[
+        bool, typer.Option("--pickle", help="Let it run code when it is loaded, as pickles and Python models do.")
+    ] = False,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Full name of a type that its skops file may build.")
+    ] = None,
+) -> None:
+    """Let a version be loaded although that is not safe by itself; bound to its bytes, and recorded."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    model, number = _version(version)
+    allowed = connect().loading.allow(model, number, reason=reason, code=pickle, types=types or ())
+    what = [*(["code"] if allowed.code else []), *allowed.types]
+    console().print(f"[green]✓[/] {model}@{number} may load {', '.join(what)}, by {allowed.allowed_by}")
+
+
+@app.command()
+def forbid(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+) -> None:
+    """Take back what was allowed for a version."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    model, number = _version(version)
+    connect().loading.forbid(model, number, reason=reason)
+    console().print(f"[green]✓[/] nothing is allowed for {model}@{number} any more")
+
+
+@app.command()
+def optimize(
+    version: Annotated[str, typer.Argument(metavar="MODEL@N", help="The version.")],
+) -> None:
+    """Build a version's environment, where it needs one, and look for a faster form that answers the same."""
+    from headrace.cli.screen import console
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    screen = console()
+    model, number = _version(version)
+    job = platform.loading.prepare(model, number)
+    with screen.status(f"A worker prepares {model}@{number}"):
+        platform.wait_for(
+            lambda: platform.job(job.id),
+            lambda found: found.state in {"done", "failed"},
+            "a worker to prepare it",
+            timeout_s=WAIT_S,
+        )
+    _show_loading(screen, platform.loading.of(model, number))
 
 
 def _print_history(screen: "Console", found: "History", *, asked: bool) -> None:
@@ -138,3 +201,71 @@ def _how(move: "StageMove") -> str:
     if move.approved_by:
         parts.append(f"approved by {' and '.join(move.approved_by)}")
     return f"  [dim]{escape(' · '.join(parts))}[/]"
+
+
+def _version(text: str) -> tuple[str, int]:
+    from headrace.errors import InvalidInput
+
+    model, _, number = text.rpartition("@")
+    if not model or not number.isdigit():
+        raise InvalidInput(f"{text!r} names no version", where="VERSION", fix="Write churn@3.")
+    return model, int(number)
+
+
+def _show_loading(screen: "Console", found: "VersionLoading") -> None:
+    screen.print(f"[bold]{found.model}@{found.number}[/]")
+    if found.allowance is not None:
+        what = [*(["code"] if found.allowance.code else []), *found.allowance.types]
+        screen.print(f"  may load     {', '.join(what)}, by {found.allowance.allowed_by}: {found.allowance.reason}")
+    if found.preparation is None:
+        screen.print("  not prepared yet; headrace models optimize does it")
+        return
+    prepared = found.preparation.prepared
+    if prepared is None:
+        screen.print(f"  preparation  {found.job_state}")
+        return
+    if prepared.refused:
+        screen.print(f"  [red]refused[/]      {prepared.refused}")
+        if prepared.fix:
+            screen.print(f"               [dim]{prepared.fix}[/]")
+        return
+    libraries = f"an environment of its own, {len(prepared.packages)} packages" if prepared.environment else ""
+    screen.print(f"  libraries    {libraries or 'those of the gateways'}")
+    if prepared.report is not None:
+        _show_report(screen, prepared.report)
+
+
+def _show_report(screen: "Console", report: "OptimizationReport") -> None:
+    from headrace.cli.screen import table
+
+    screen.print(f"  served as    [green]{report.chosen}[/] ({report.runtime})")
+    if report.note:
+        screen.print(f"  [dim]{report.note}[/]")
+    if not report.candidates:
+        return
+    rows = ", ".join(f"{count} of its {place}" for place, count in report.rows_from.items())
+    screen.print(f"  compared on  {rows}; bound {report.absolute_bound:g} + {report.relative_bound:g} of the value")
+    shown = table("form", ">1 row", ">100 rows", ">largest difference", ">flips", ">ties", "verdict")
+    shown.add_row("native", _microseconds(report.one_row_us), _microseconds(report.hundred_rows_us), "", "", "", "")
+    for each in report.candidates:
+        shown.add_row(
+            each.name,
+            _microseconds(each.one_row_us),
+            _microseconds(each.hundred_rows_us),
+            _largest(each),
+            str(sum(agreement.flips for agreement in each.agreements.values())),
+            str(sum(agreement.ties for agreement in each.agreements.values())),
+            "[green]the same[/]" if each.passed else f"[red]{each.why}[/]",
+        )
+    screen.print(shown)
+    for name, why in report.not_made.items():
+        screen.print(f"  [dim]{name} could not be made: {why}[/]")
+
+
+def _largest(candidate: "Candidate") -> str:
+    known = [each.largest for each in candidate.agreements.values() if each.largest is not None]
+    return f"{max(known):.2g}" if known else ""
+
+
+def _microseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f} µs"

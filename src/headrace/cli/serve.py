@@ -14,6 +14,9 @@ def serve(
     ],
     port: Annotated[int, typer.Option(help="Where to listen; 0 picks a free one.")] = 5001,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Let it run code when it is loaded; you trust who made it.")
+    ] = False,
 ) -> None:
     """Serve one model, without a platform, until Ctrl-C."""
     import tempfile
@@ -26,10 +29,12 @@ def serve(
     from headrace.sdk.model_uris import fetch_model
     from headrace.server.alone import run
     from headrace.server.processes import choose_port
-    from headrace.serving.model_files import ModelFiles
+    from headrace.serving.loading import open_environments
     from headrace.serving.predictor import Predictor
+    from headrace.serving.runtimes.files import ModelFiles
 
     screen = console()
+    settings = load_settings()
     chosen = choose_port(host, port)
     address = http_address(host, chosen)
     with tempfile.TemporaryDirectory(prefix="headrace-model-") as folder:
@@ -51,6 +56,8 @@ def serve(
             number=fetched.number,
             host=host,
             port=chosen,
-            token=load_settings().token,
+            token=settings.token,
+            environments=open_environments(settings.home),
+            allow_code=allow_pickle,
             began=began,
         )

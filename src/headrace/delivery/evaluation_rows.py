@@ -20,8 +20,7 @@ from headrace.kernel.work import WorkContext
 from headrace.project.declaration import definition
 from headrace.project.feature_view import FeatureView
 from headrace.project.model import ModelDeclaration
-from headrace.serving.host import ModelHost
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import ServedVersion
 from headrace.training.nouns import TrainingSetManifest, TrainingSetRequest
 from headrace.training.training_sets import HOLDOUT, build_training_set, content_digest
@@ -146,8 +145,7 @@ def same_views(first: ServedVersion, second: ServedVersion) -> bool:
 
 def score(ctx: WorkContext, version: ServedVersion, rows: Rows) -> Floats:
     """A version's answers, shape (rows,), computed by a model host of its own process."""
-    files = ModelCache(ctx.directory / "models", ctx.blobs).obtain(version)
-    with ModelHost(files) as host:
+    with open_loader(ctx.settings.home, ctx.blobs).host(version) as host:
         answers: Floats = host.score(rows.features, rows.names)
     return answers
 

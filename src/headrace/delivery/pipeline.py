@@ -20,8 +20,7 @@ from headrace.features.maturity import require_mature
 from headrace.kernel.work import WorkContext
 from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.registry.nouns import Estimate, Evidence, RegisterVersion
-from headrace.serving.host import ModelHost
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import ServedVersion
 from headrace.statistics import comparison, profiles
 from headrace.statistics.profiles import Profile
@@ -149,9 +148,8 @@ def _score(
 ) -> Floats:
     """The model's scores of the held-out rows, by the same host that gates use."""
     version = ServedVersion(model=request.declaration.name, number=0, digest=outcome.digest, files=outcome.files)
-    files = ModelCache(ctx.directory / "models", ctx.blobs).obtain(version)
     features = matrix(table, manifest.features)[_held_out(table)]
-    with ModelHost(files) as host:
+    with open_loader(ctx.settings.home, ctx.blobs).host(version) as host:
         scores: Floats = host.score(features, manifest.features)
     return scores
 

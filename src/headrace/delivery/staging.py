@@ -18,7 +18,9 @@ from headrace.delivery.nouns import StagingRequest, StagingResult
 from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.work import WorkContext
 from headrace.registry.nouns import Evidence, Verdict
+from headrace.serving.loading_nouns import VersionLoading
 from headrace.serving.nouns import Gateway, Purpose, ServedVersion
+from headrace.serving.parity import ABSOLUTE_BOUND, RELATIVE_BOUND
 
 TOLERANCE = 1e-9
 """How far an answer may lie from the offline score: the same arithmetic in another process."""
@@ -57,7 +59,9 @@ def run(ctx: WorkContext, request: StagingRequest) -> StagingResult:
     ctx.progress(0.6, f"replays {len(rows.labels)} rows through {gateway.name}")
     with httpx.Client(base_url=gateway.url, timeout=CALL_TIMEOUT_S, headers=_headers(ctx)) as client:
         replayed = replay(client, request.version, rows)
-    return StagingResult(evidence=compare(request, offline, replayed, gateway.name))
+    return StagingResult(
+        evidence=compare(request, offline, replayed, gateway.name, _tolerance(ctx, request.version))
+    )
 
 
 def wait_for_gateway(ctx: WorkContext, version: ServedVersion, *, patience_s: float) -> tuple[Gateway | None, str]:
@@ -117,19 +121,21 @@ def records(features: Floats, names: tuple[str, ...]) -> list[dict[str, float | 
     ]
 
 
-def compare(request: StagingRequest, offline: Floats, replayed: Replayed, gateway: str) -> Evidence:
+def compare(
+    request: StagingRequest, offline: Floats, replayed: Replayed, gateway: str, tolerance: float = TOLERANCE
+) -> Evidence:
     """PASS when every row was answered as offline."""
     rows = len(offline)
     if replayed.failures:
         summary = f"{replayed.failures} of {rows} rows failed through {gateway}: {replayed.first_failure}"
         return _evidence(request, Verdict.WORSE, summary, rows, failures=replayed.failures)
     largest = float(np.abs(replayed.answers - offline).max()) if rows else 0.0
-    same = bool(rows) and largest <= TOLERANCE
+    same = bool(rows) and largest <= tolerance
     verdict = Verdict.PASS if same else Verdict.WORSE
     summary = f"{rows} rows through {gateway} differ from offline by at most {largest:.2g}"
     if not rows:
         summary = "there are no rows to replay"
-    return _evidence(request, verdict, summary, rows, largest=largest)
+    return _evidence(request, verdict, summary, rows, largest=largest, tolerance=tolerance)
 
 
 def _rows(ctx: WorkContext, request: StagingRequest) -> Rows:
@@ -145,6 +151,14 @@ def _rows(ctx: WorkContext, request: StagingRequest) -> Rows:
     return msgspec.structs.replace(
         rows, keys=rows.keys[:limit], labels=rows.labels[:limit], features=rows.features[:limit]
     )
+
+
+def _tolerance(ctx: WorkContext, version: ServedVersion) -> float:
+    """Gateways may answer with a faster form of the version, which was found to differ by no more than a bound."""
+    path = f"/api/v1/models/{version.model}/versions/{version.number}/loading"
+    known = ctx.control.call("GET", path, returns=VersionLoading).preparation
+    converted = known is not None and known.prepared is not None and known.prepared.converted is not None
+    return ABSOLUTE_BOUND + RELATIVE_BOUND if converted else TOLERANCE
 
 
 def _headers(ctx: WorkContext) -> dict[str, str]:
@@ -177,6 +191,7 @@ def _evidence(
     *,
     failures: int = 0,
     largest: float | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Evidence:
     details: dict[str, Any] = {"failures": failures, "training_set_id": request.training_set_id}
     return Evidence(
@@ -187,7 +202,7 @@ def _evidence(
         gate="replay",
         verdict=verdict,
         value=largest,
-        margin=TOLERANCE,
+        margin=tolerance,
         sample_size=rows,
         summary=summary,
         details=details,

@@ -11,8 +11,7 @@ import numpy as np
 from headrace.delivery.evaluation_rows import Rows
 from headrace.delivery.findings import Timings
 from headrace.kernel.work import WorkContext
-from headrace.serving.host import ModelHost
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import ServedVersion
 
 ROUNDS = 30
@@ -37,14 +36,12 @@ def time_in_turns(
         ModelFault: a model raised or died.
     """
     models = {"candidate": candidate} | ({} if production is None else {"production": production})
-    cache = ModelCache(ctx.directory / "models", ctx.blobs)
+    loader = open_loader(ctx.settings.home, ctx.blobs)
     rounds: list[int] = []
     versions: list[str] = []
     seconds: list[float] = []
     with ExitStack() as stack:
-        hosts = {
-            name: stack.enter_context(ModelHost(cache.obtain(version))) for name, (version, _) in models.items()
-        }
+        hosts = {name: stack.enter_context(loader.host(version)) for name, (version, _) in models.items()}
         warm = [
             float(np.median(hosts[name].time_rows(_some(rows, 0, WARM_UP_CALLS), rows.names)))
             for name, (_, rows) in models.items()

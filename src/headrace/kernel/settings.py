@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         alerts_allow_loopback: lets alerts go to this machine, for tests and demonstrations.
         retention: how long ago runs, logged models and experiments must have been deleted to be removed for good by
             themselves, such as 30d; empty means that they stay until `headrace gc`.
+        optimize: whether workers look for a faster form of each version that serves the same answers.
         upload_limit_bytes: largest single upload.
         checkpoint_every: events between two signed checkpoints of the audit chain.
         spool: folder where runs wait to be sent; empty means HOME/spool.
@@ -65,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_channels: str = ""
     alerts_allow_loopback: bool = False
     retention: str = ""
+    optimize: bool = True
     upload_limit_bytes: int = 100 * 1024**3
     checkpoint_every: int = 100
     spool: str = ""

@@ -40,6 +40,7 @@ from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
 from headrace.sdk.approving import Approving, Policies
 from headrace.sdk.lineage import Lineages
+from headrace.sdk.loading import Loading
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.registering import Measured, register
 from headrace.sdk.runs import Runs
@@ -58,6 +59,7 @@ class Platform:
     Attributes:
         access: principals, roles and tokens.
         runs: what was tracked.
+        loading: how versions are loaded.
         lineage: what was made from what.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
@@ -67,6 +69,7 @@ class Platform:
         self._transport = transport
         self.access = Access(transport)
         self.runs = Runs(transport)
+        self.loading = Loading(transport)
         self.lineage = Lineages(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)

@@ -6,8 +6,9 @@ import uvloop
 
 from headrace.server.gateway import DOORS
 from headrace.serving.alone import serve_alone
-from headrace.serving.model_files import ModelFiles
+from headrace.serving.environments import Environments
 from headrace.serving.predictor import Predictor
+from headrace.serving.runtimes.files import ModelFiles
 
 
 def run(
@@ -18,9 +19,22 @@ def run(
     host: str,
     port: int,
     token: str,
+    environments: Environments,
+    allow_code: bool,
     began: Callable[[Predictor], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT; see `serve_alone`."""
     uvloop.run(
-        serve_alone(files, model=model, number=number, host=host, port=port, token=token, doors=DOORS, began=began)
+        serve_alone(
+            files,
+            model=model,
+            number=number,
+            host=host,
+            port=port,
+            token=token,
+            environments=environments,
+            allow_code=allow_code,
+            doors=DOORS,
+            began=began,
+        )
     )

@@ -23,6 +23,7 @@ from headrace.server import access_routes, approval_pages, blob_routes, platform
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
 from headrace.serving import jobs as serving_jobs
+from headrace.serving import loading_routes, preparing
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
 from headrace.tracking import jobs as tracking_jobs
@@ -45,6 +46,7 @@ DOORS = (
     features_routes,
     training_routes,
     serving_routes,
+    loading_routes,
     monitoring_routes,
     delivery_routes,
     governance_routes,
@@ -60,6 +62,7 @@ HANDLINGS: tuple[Handling, ...] = (
     *registry_jobs.HANDLINGS,
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
+    *preparing.HANDLINGS,
     *windows.HANDLINGS,
     *settling.HANDLINGS,
 )
@@ -69,6 +72,7 @@ SUBSCRIBERS: tuple[Subscriber, ...] = (
     *approvals.SUBSCRIBERS,
     *registry_jobs.SUBSCRIBERS,
     *features_settling.SUBSCRIBERS,
+    *preparing.SUBSCRIBERS,
     *windows.SUBSCRIBERS,
     *settling.SUBSCRIBERS,
 )

@@ -16,6 +16,8 @@ from headrace.registry.jobs import READ_FILES
 from headrace.registry.reading import run_reading
 from headrace.serving.compaction import run_compaction
 from headrace.serving.jobs import COMPACT
+from headrace.serving.preparation import run_preparation
+from headrace.serving.preparing import PREPARE
 from headrace.tracking.jobs import REMOVE_FILES
 from headrace.tracking.removing import run_removal
 
@@ -26,6 +28,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (GATES, gates.run),
     (STAGING, staging.run),
     (COMPACT, run_compaction),
+    (PREPARE, run_preparation),
     (WINDOW, run_window),
     (NOTIFY, run_notification),
     (REMOVE_FILES, run_removal),

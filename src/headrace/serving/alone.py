@@ -12,16 +12,18 @@ from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_re
 from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
+from headrace.serving.environments import Environments
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
-from headrace.serving.loading import load, prepare_thread
-from headrace.serving.model_files import ModelFiles
+from headrace.serving.loading import load_alone
 from headrace.serving.nouns import Caller, Route, ServedVersion
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.process import DoorMaker
 from headrace.serving.residency import Residency
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.serving.segments import Logged
 from headrace.version import VERSION
 
@@ -41,6 +43,8 @@ async def serve_alone(
     number: int,
     host: str,
     port: int,
+    environments: Environments,
+    allow_code: bool = False,
     token: str = "",
     doors: Sequence[DoorMaker] = (),
     began: Callable[[Predictor], None] = lambda _: None,
@@ -53,6 +57,8 @@ async def serve_alone(
         number: of its version.
         host: address to bind to.
         port: where.
+        environments: where the model's libraries are, or are put.
+        allow_code: whether it may run code of its author's when it is loaded, as pickles do.
         token: what callers must send when `host` is not this machine alone.
         doors: wire formats beside that of `invocations`.
         began: called with the loaded model as the server starts.
@@ -70,7 +76,7 @@ async def serve_alone(
     prepare_thread()
     secret = Caller(token_hash=hash_token(token), principal_id="caller")
     version = ServedVersion(model=model, number=number, digest="", files=())
-    predictor = Predictor(version, load(files))
+    predictor = Predictor(version, load_alone(files, environments, allow_code=allow_code))
     pool = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
     residency = Residency(lambda _: predictor, pool, changed=lambda: None)
     residency.replace([Route(model=model, champion=number, salt="", versions=(version,), sequence=1)], 1)

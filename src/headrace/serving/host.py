@@ -1,114 +1,277 @@
-"""A model host: a subprocess that loads one model and scores what it is sent, so that a worker loads none.
+"""A model host, seen from outside: a process of its own that loads one model and answers what it is asked.
 
-Frames on its standard input and output: four bytes of length, that many bytes of JSON header, then the float64
-values that the header announces. The host ends when its input does, so it never outlives who started it.
+It is how a worker, which loads no models, scores rows; and how a gateway answers with a model that is not of a safe
+format, or whose libraries are not those of the gateway.
 """
 
-import argparse
+import fcntl
 import os
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
-import msgspec
 import numpy as np
 
-from headrace.errors import HeadraceError, InvalidInput, ModelFault, every_error
-from headrace.kernel.lifelines import die_with_parent
+from headrace.errors import (
+    HeadraceError,
+    InternalError,
+    InvalidInput,
+    MissingExtra,
+    ModelFault,
+    NotServed,
+    PolicyRefused,
+    TooLarge,
+)
 from headrace.kernel.settings import foreign_environment
-from headrace.serving.inputs import Array
-from headrace.serving.loading import LoadedModel, load, prepare_thread
-from headrace.serving.model_files import ModelFiles
+from headrace.serving.inputs import Array, Inputs, Outputs, rows_of
+from headrace.serving.runtimes import start, wire
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.recipe import Recipe
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
-_LENGTH = struct.Struct(">I")
+PIECE_BYTES = 1 << 20
+COMPLAINTS_LIMIT_BYTES = 1 << 20
+_TOLD: tuple[type[HeadraceError], ...] = (
+    InternalError,
+    MissingExtra,
+    NotServed,
+    PolicyRefused,
+    TooLarge,
+    ModelFault,
+)
+"""The errors that a host may answer with; a stranger's code must not make others."""
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONWARNINGS": "ignore"}
 
 
-class _Header(msgspec.Struct):
-    shape: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
-    code: str | None = None
-    """Code of an error; then there are no values."""
-    message: str = ""
-    where: str | None = None
-    fix: str | None = None
-    timed: bool = False
-    """The rows are to be answered one by one, and the answer is how many seconds each took."""
-    digests: dict[str, str] | None = None
-    """What the files must be, sent once at the start; None trusts the directory."""
+@dataclass(frozen=True)
+class HostOrder:
+    """What a host is started for.
 
-
-class ModelHost:
-    """A model in a process of its own; use it as a context manager, from one thread.
-
-    Args:
-        files: the model's files, each verified by the host on the bytes that it loads; or a directory of one's
-            own, in MLflow's format.
-        start_timeout_s: seconds for starting and loading.
-        timeout_s: seconds for one call of `score`.
-
-    Raises:
-        ModelFault: on entering or scoring, when the host dies or does not answer in time.
-        HeadraceError: on entering, what loading says: the model is a pickle, its kind is not served.
+    Attributes:
+        files: the model's files, each verified by the host on the bytes that it loads; or a directory of one's own.
+        recipe: how they are loaded.
+        python: the interpreter of the environment that has the model's libraries.
+        code: folders of the directory with modules of the model's author.
     """
 
-    def __init__(
-        self,
-        files: ModelFiles | Path,
-        *,
-        start_timeout_s: float = START_TIMEOUT_S,
-        timeout_s: float = SCORE_TIMEOUT_S,
-    ) -> None:
-        self._files = files if isinstance(files, ModelFiles) else ModelFiles(files)
-        self._directory = self._files.directory
-        self._start_timeout_s = start_timeout_s
-        self._timeout_s = timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
-        self.names: tuple[str, ...] = ()
-        """The model's input columns, in order."""
+    files: ModelFiles
+    recipe: Recipe
+    python: Path = field(default_factory=lambda: Path(sys.executable))
+    code: tuple[str, ...] = ()
 
-    def __enter__(self) -> Self:
-        """Start the host and wait until it has loaded the model."""
-        self._complaints = tempfile.TemporaryFile()
+    def message(self) -> dict[str, Any]:
+        """The first message to the host."""
+        return {
+            "directory": str(self.files.directory.absolute()),
+            "digests": self.files.digests,
+            "recipe": self.recipe.to_json(),
+            "code": self.code,
+        }
+
+
+class HostProcess:
+    """One process; used by one thread at a time.
+
+    Args:
+        order: the model.
+        start_timeout_s: seconds for starting and loading.
+
+    Raises:
+        ModelFault: the process died or did not answer in time.
+        HeadraceError: what loading says.
+    """
+
+    def __init__(self, order: HostOrder, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+        self._where = str(order.files.directory)
+        self._complaints = _appending_file()
+        self._own = tempfile.TemporaryDirectory(prefix="headrace-host-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "headrace.serving.host",
-                str(self._directory.absolute()),
-                str(os.getpid()),
-            ],
-            env=foreign_environment(),
+            [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
+            env=foreign_environment() | _ONE_THREAD | _QUIET | {"TMPDIR": self._own.name},
+            cwd=self._own.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
         )
+        self.ended = False
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
         try:
-            self._send(_Header(digests=self._files.digests), b"")
-            header, _ = self._receive(self._start_timeout_s)
+            self.ask(order.message(), None, timeout_s=start_timeout_s)
         except BaseException:
-            self._stop()
+            self.end()
             raise
-        self.names = header.names
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def ask(
+        self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float
+    ) -> tuple[dict[str, Any], Outputs | None]:
+        """Send one message and wait for its answer.
+
+        Raises:
+            ModelFault: the model raised, or the process died or did not answer in time, and is ended.
+            HeadraceError: what loading says.
+        """
+        if self.ended:
+            raise ModelFault("the model host is not running", where=self._where)
+        give_up_s = time.monotonic() + timeout_s
+        pieces = wire.encode(header, values)
+        try:
+            self._write(pieces, give_up_s)
+            answer, found = wire.decode(lambda size: self._read(size, give_up_s))
+        except BaseException:
+            self.end()  # in the middle of a message there is no going on
+            raise
+        _keep_short(self._complaints)
+        if "code" in answer:
+            raise _told(answer, self._where)
+        return answer, found
+
+    def end(self) -> None:
+        """End the process; it holds nothing that would have to be saved."""
+        if self.ended:
+            return
+        self.ended = True
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what it did not read is of no use to anybody
+                    pipe.close()
+        self._complaints.close()
+        self._own.cleanup()
+
+    def _write(self, pieces: Iterable[bytes | memoryview], give_up_s: float) -> None:
+        assert self._process.stdin is not None
+        target = self._process.stdin.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(target, selectors.EVENT_WRITE)
+            for piece in pieces:
+                left = memoryview(piece)
+                while left:
+                    self._wait(selector, give_up_s)
+                    try:
+                        left = left[os.write(target, left[:PIECE_BYTES]) :]
+                    except BlockingIOError:
+                        continue
+                    except BrokenPipeError as error:
+                        raise self._died() from error
+
+    def _read(self, size: int, give_up_s: float) -> bytes:
+        assert self._process.stdout is not None
+        source = self._process.stdout.fileno()
+        parts = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(source, selectors.EVENT_READ)
+            while len(parts) < size:
+                self._wait(selector, give_up_s)
+                part = os.read(source, min(size - len(parts), PIECE_BYTES))
+                if not part:
+                    raise self._died()
+                parts += part
+        return bytes(parts)
+
+    def _wait(self, selector: selectors.BaseSelector, give_up_s: float) -> None:
+        if not selector.select(max(0.0, give_up_s - time.monotonic())):
+            raise ModelFault("the model host did not answer in time", where=self._where)
+
+    def _died(self) -> ModelFault:
+        code = self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return ModelFault(
+            f"the model host died ({how}): {_last_line(self._complaints)}",
+            where=self._where,
+            fix="The model crashed its process, or ran out of memory; try it with fewer rows.",
+        )
+
+
+class ModelHost:
+    """A model in a process of its own for as long as a context lasts; used from one thread.
+
+    Args:
+        order: the model.
+        start_timeout_s: seconds for starting and loading.
+        timeout_s: seconds for one call.
+
+    Raises:
+        ModelFault: on entering or asking, when the host dies or does not answer in time.
+        HeadraceError: on entering, what loading says: a file is damaged, a library is missing.
+    """
+
+    def __init__(
+        self,
+        order: HostOrder,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        timeout_s: float = SCORE_TIMEOUT_S,
+    ) -> None:
+        self._order = order
+        self._start_timeout_s = start_timeout_s
+        self._timeout_s = timeout_s
+        self._process: HostProcess | None = None
+        self.names = order.recipe.names
+        """The model's input columns, in order."""
+
+    def __enter__(self) -> Self:
+        """Start the host and wait until it has loaded the model."""
+        self._process = HostProcess(self._order, start_timeout_s=self._start_timeout_s)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the host."""
-        self._stop()
+        if self._process is not None:
+            self._process.end()
+
+    def predict(self, inputs: Inputs, params: dict[str, Any] | None = None) -> Outputs:
+        """The model's answers, as the model gives them.
+
+        Raises:
+            ModelFault: the model raised, died, or took too long.
+        """
+        _, found = self._ask({"ask": "predict", "params": params}, inputs)
+        if found is None:
+            raise ModelFault("the model did not answer", where=str(self._order.files.directory))
+        return found
+
+    def median_s(self, inputs: Inputs, *, calls: int, within_s: float) -> float:
+        """Median seconds of a call, measured inside the host; at most `calls` of them, in about `within_s`.
+
+        Raises:
+            ModelFault: the model raised, died, or took too long.
+        """
+        answer, _ = self._ask({"ask": "time", "calls": calls, "within_s": within_s}, inputs)
+        return float(answer["median_s"])
+
+    def convert(self) -> tuple[dict[str, tuple[bytes, dict[str, Any]]], dict[str, str]]:
+        """The model as ONNX graphs by name, with what there is to know of each; and why others could not be made.
+
+        Raises:
+            NotServed: there is no conversion for this kind of model, or the converters are not installed.
+            ModelFault: the host died or took too long.
+        """
+        answer, graphs = self._ask({"ask": "convert"}, None)
+        known = answer["known"]
+        found = graphs if isinstance(graphs, dict) else {}
+        return {name: (found[name].tobytes(), known[name]) for name in known}, answer["refused"]
 
     def score(self, features: Array, names: Sequence[str] | None = None) -> Array:
-        """The model's answers.
+        """Finite numbers for rows of numbers, as gates and checks need them.
 
         Args:
             features: shape (rows, columns), NaN for null.
@@ -121,14 +284,15 @@ class ModelHost:
             InvalidInput: a column of the model is missing.
             ModelFault: the model raised, answered nonsense, died, or took too long.
         """
-        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype="<f8"), names))
+        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype=np.float64), names))
         if not len(rows):
             return np.empty(0)
-        self._send(_Header(shape=rows.shape), rows.tobytes())
-        header, values = self._receive(self._timeout_s)
-        answers = np.frombuffer(values, dtype="<f8").reshape(header.shape).copy()
-        if len(answers) != len(rows) or not np.isfinite(answers).all():
-            raise ModelFault("the model did not answer with finite values", where=str(self._directory))
+        try:
+            answers = np.asarray(self.predict(rows), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ModelFault("the model did not answer with numbers", where=self._place) from error
+        if len(answers) != rows_of(rows) or not np.isfinite(answers).all():
+            raise ModelFault("the model did not answer with finite values", where=self._place)
         return answers
 
     def time_rows(self, features: Array, names: Sequence[str] | None = None) -> Array:
@@ -142,10 +306,27 @@ class ModelHost:
             InvalidInput: a column of the model is missing.
             ModelFault: the model raised, died, or took too long for all rows together.
         """
-        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype="<f8"), names))
-        self._send(_Header(shape=rows.shape, timed=True), rows.tobytes())
-        header, values = self._receive(self._timeout_s)
-        return np.frombuffer(values, dtype="<f8").reshape(header.shape).copy()
+        rows = np.ascontiguousarray(self._ordered(np.asarray(features, dtype=np.float64), names))
+        _, durations_s = self._ask({"ask": "time rows"}, rows)
+        return np.asarray(durations_s, dtype=np.float64)
+
+    def require_alive(self) -> None:
+        """Raise when the process has ended.
+
+        Raises:
+            ModelFault: it has.
+        """
+        if self._process is None or self._process.ended:
+            raise ModelFault("the model host is not running", where=self._place)
+
+    @property
+    def _place(self) -> str:
+        return str(self._order.files.directory)
+
+    def _ask(self, header: dict[str, Any], values: Inputs | None) -> tuple[dict[str, Any], Outputs | None]:
+        if self._process is None:
+            raise ModelFault("the model host is not running", where=self._place)
+        return self._process.ask(header, values, timeout_s=self._timeout_s)
 
     def _ordered(self, features: Array, names: Sequence[str] | None) -> Array:
         given = self.names if names is None else tuple(names)
@@ -158,137 +339,32 @@ class ModelHost:
             return features
         return features[:, [given.index(name) for name in self.names]]
 
-    def _send(self, header: _Header, values: bytes) -> None:
-        try:
-            _write(_pipe(self._running().stdin), header, values)
-        except (BrokenPipeError, ValueError) as error:
-            raise self._died() from error
 
-    def _receive(self, timeout_s: float) -> tuple[_Header, bytes]:
-        give_up_s = time.monotonic() + timeout_s
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, give_up_s))
-        header = msgspec.json.decode(self._read(length, give_up_s), type=_Header)
-        if header.code is not None:
-            kind = every_error().get(header.code, ModelFault)
-            raise kind(header.message, where=header.where, fix=header.fix)
-        return header, self._read(_size_bytes(header), give_up_s)
-
-    def _read(self, size: int, give_up_s: float) -> bytes:
-        source = _pipe(self._running().stdout).fileno()
-        parts = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(source, selectors.EVENT_READ)
-            while len(parts) < size:
-                if not selector.select(max(0.0, give_up_s - time.monotonic())):
-                    self._stop()
-                    raise ModelFault("the model host did not answer in time", where=str(self._directory))
-                part = os.read(source, size - len(parts))
-                if not part:
-                    raise self._died()
-                parts += part
-        return bytes(parts)
-
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            raise ModelFault("the model host is not running", where=str(self._directory))
-        return self._process
-
-    def _died(self) -> ModelFault:
-        code = self._running().wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return ModelFault(
-            f"the model host died ({how}): {self._last_complaint()}",
-            where=str(self._directory),
-            fix="The model crashed its process, or ran out of memory; try it with fewer rows.",
-        )
-
-    def _last_complaint(self) -> str:
-        if self._complaints is None:
-            return ""
-        self._complaints.seek(0)
-        lines = self._complaints.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:500] if lines else "it said nothing"
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()  # it holds nothing that would have to be saved
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-        if self._complaints is not None:
-            self._complaints.close()
-            self._complaints = None
+def _told(answer: dict[str, Any], where: str) -> HeadraceError:
+    """The error that a host answered with."""
+    kind = next((kind for kind in _TOLD if kind.code == answer["code"]), ModelFault)
+    place, fix = answer.get("where"), answer.get("fix")
+    return kind(
+        str(answer.get("message", ""))[:2_000],
+        where=str(place)[:500] if place else where,
+        fix=str(fix)[:500] if fix else None,
+    )
 
 
-def serve(directory: Path, source: IO[bytes], target: IO[bytes]) -> None:
-    """The host's loop: load, say so, then score frame by frame until the input ends."""
-    prepare_thread()
-    wanted = msgspec.json.decode(source.read(_LENGTH.unpack(source.read(_LENGTH.size))[0]), type=_Header)
-    try:
-        model = load(ModelFiles(directory, wanted.digests))
-    except HeadraceError as problem:
-        _write(
-            target,
-            _Header(code=problem.code, message=problem.message, where=problem.where, fix=problem.fix),
-            b"",
-        )
-        return
-    _write(target, _Header(shape=(0,), names=model.signature.names), b"")
-    while (start := source.read(_LENGTH.size)) and len(start) == _LENGTH.size:
-        header = msgspec.json.decode(source.read(_LENGTH.unpack(start)[0]), type=_Header)
-        rows = np.frombuffer(source.read(_size_bytes(header)), dtype="<f8").reshape(header.shape)
-        try:
-            found = _durations_s(model, rows) if header.timed else model.predict(rows)
-            answers = np.ascontiguousarray(found, dtype="<f8")
-        except Exception as error:  # noqa: BLE001 - the boundary around the model
-            fault = _Header(
-                code=ModelFault.code,
-                message=f"the model raised {type(error).__name__}: {error}"[:2000],
-                where=str(directory),
-            )
-            _write(target, fault, b"")
-        else:
-            _write(target, _Header(shape=answers.shape), answers.tobytes())
+def _appending_file() -> IO[bytes]:
+    """A file that two processes write to, and that may be made shorter while they do."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the host
+    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+    return file
 
 
-def _durations_s(model: LoadedModel, rows: Array) -> Array:
-    durations_s = np.empty(len(rows))
-    for place in range(len(rows)):
-        started_s = time.perf_counter()
-        model.predict(rows[place : place + 1])
-        durations_s[place] = time.perf_counter() - started_s
-    return durations_s
+def _keep_short(complaints: IO[bytes]) -> None:
+    """A model may print at every question, for months."""
+    if os.fstat(complaints.fileno()).st_size > COMPLAINTS_LIMIT_BYTES:
+        os.ftruncate(complaints.fileno(), 0)
 
 
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise ModelFault("the model host has no pipes")
-    return pipe
-
-
-def _write(target: IO[bytes], header: _Header, values: bytes) -> None:
-    encoded = msgspec.json.encode(header)
-    target.write(_LENGTH.pack(len(encoded)) + encoded)
-    target.write(values)
-    target.flush()
-
-
-def _size_bytes(header: _Header) -> int:
-    return 8 * int(np.prod(header.shape, dtype=np.int64)) if header.shape else 0
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="headrace.serving.host", description="Score rows with one model.")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("parent", type=int, help="process id of who starts it; the host ends with it")
-    arguments = parser.parse_args()
-    die_with_parent(arguments.parent)
-    frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a model prints must not land among the frames
-    serve(arguments.directory, sys.stdin.buffer, frames)
-
-
-if __name__ == "__main__":
-    _main()
+def _last_line(complaints: IO[bytes]) -> str:
+    complaints.seek(0)
+    lines = complaints.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:500] if lines else "it said nothing"

@@ -1,172 +1,295 @@
-"""From an MLflow model directory to something that predicts: safe formats only.
+"""From an MLflow model directory to something that predicts: here when it is safe, in its own process when not.
 
-scikit-learn models are read by skops, which builds objects of reviewed types and runs no code of the file. A
-pickle runs whatever its author wrote, so it is refused with the way to log the model that can be served.
+Safe are formats that hold numbers and no code: they are read in the gateway, when its own libraries are those that
+the model needs. A model with other libraries gets a process with an environment of its own. A model that runs code
+of its author's when it is loaded does so only there, and only where somebody has allowed it for this very version.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
-import skops.io
-import yaml
-from sklearn.base import BaseEstimator, is_classifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+import structlog
 
-from headrace.errors import InternalError, NotServed, PolicyRefused
-from headrace.serving.inputs import Array, Outputs
-from headrace.serving.model_files import ModelFiles
-from headrace.serving.signature import Kind, Signature, read_signature
-from headrace.training.trusted_types import TRUSTED_TYPES
+from headrace.errors import HeadraceError, InternalError, ModelFault, NotServed, PolicyRefused
+from headrace.kernel.blobs import BlobStore
+from headrace.kernel.ids import new_hex
+from headrace.serving.description import Plan, describe, plan
+from headrace.serving.environments import Environments
+from headrace.serving.host import HostOrder, ModelHost
+from headrace.serving.hosted import HostedModel
+from headrace.serving.inputs import Outputs
+from headrace.serving.model_files import ModelCache
+from headrace.serving.nouns import Loading, ServedVersion
+from headrace.serving.requirements import Requirements, read_requirements
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.loaders import load_here
+from headrace.serving.runtimes.onnx_models import CONVERTED
+from headrace.serving.runtimes.recipe import Predict, Recipe
+from headrace.serving.signature import Signature, read_signature
+
+log = structlog.get_logger()
+
+PLAIN = Loading()
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory.
+    """A model in memory, or in a process of its own.
 
     Attributes:
         signature: its inputs.
-        predict: rows, in the form that the signature's kind says, to answers of shape (rows,), or (rows, classes)
-            when there are more than two classes. A model whose signature has params takes them second, a dict.
-            Raises whatever the model raises.
+        predict: rows, and the params of a request, to an answer for each row. Raises whatever the model raises.
+        runtime: what answers, such as `skops`, or `onnx` for a graph that was made of the model.
+        hosted: whether it answers from a process of its own, so that asking it waits.
     """
 
     signature: Signature
     predict: Callable[..., Outputs]
+    runtime: str = ""
+    hosted: bool = False
 
 
-def load(
-    files: ModelFiles, *, signature: dict[str, Any] | None = None, trusted: Collection[str] = TRUSTED_TYPES
-) -> LoadedModel:
-    """Load a model directory.
+@dataclass(frozen=True)
+class Arrangement:
+    """How a model will be loaded, and where."""
+
+    signature: Signature
+    plan: Plan
+    order: HostOrder
+    here: bool
+    """Whether this process may load it, having the libraries that it needs."""
+
+
+class Loader:
+    """Loads versions; used by one thread at a time.
 
     Args:
-        files: its files; each is verified as it is read.
-        signature: the registered signature; default the one in the directory.
-        trusted: names of the types that a skops file may build.
+        cache: where their files are.
+        environments: where their libraries are.
+    """
+
+    def __init__(self, cache: ModelCache, environments: Environments) -> None:
+        self._cache = cache
+        self._environments = environments
+
+    def load(self, version: ServedVersion) -> LoadedModel:
+        """Fetch, verify and load a version; a directory that was damaged on this machine is fetched once more.
+
+        Raises:
+            HeadraceError: it cannot be served; the message says why.
+        """
+        if version.loading.converted is not None:
+            try:
+                return self._load_converted(version)
+            except HeadraceError as problem:
+                log.warning(
+                    "conversion could not be loaded; the model itself is",
+                    model=version.model,
+                    version=version.number,
+                    problem=str(problem),
+                )
+        try:
+            return self._load(version)
+        except InternalError:
+            self._cache.evict(version.digest)
+            return self._load(version)
+
+    def host(self, version: ServedVersion) -> ModelHost:
+        """A host for a version, as gates, checks and conversions need it.
+
+        Raises:
+            HeadraceError: it cannot be loaded; the message says why.
+        """
+        return ModelHost(self.arrange(version).order)
+
+    def arrange(self, version: ServedVersion) -> Arrangement:
+        """Fetch a version's files and decide how it is loaded."""
+        files = self._cache.obtain(version)
+        return arrange(files, signature=version.signature, loading=version.loading, environments=self._environments)
+
+    def host_converted(self, version: ServedVersion) -> ModelHost:
+        """A host for the graph that was made of a version."""
+        _, files, recipe = self._converted(version)
+        return ModelHost(HostOrder(files, recipe))
+
+    def _load(self, version: ServedVersion) -> LoadedModel:
+        arrangement = self.arrange(version)
+        if arrangement.here and arrangement.plan.native:
+            self._rehearse(arrangement, version.digest)
+        return open_model(arrangement)
+
+    def _load_converted(self, version: ServedVersion) -> LoadedModel:
+        signature, files, recipe = self._converted(version)
+        return LoadedModel(signature, _with_params(load_here(files, recipe)), "onnx")
+
+    def _converted(self, version: ServedVersion) -> tuple[Signature, ModelFiles, Recipe]:
+        converted = version.loading.converted
+        assert converted is not None
+        stored = version.signature
+        if stored is None:
+            stored = describe(self._cache.obtain(version)).signature
+        signature = read_signature(stored)
+        recipe = Recipe(
+            "onnx",
+            file=converted.file.path,
+            columns=tuple((column.name, column.type) for column in signature.columns),
+            options={CONVERTED: converted.known},
+        )
+        return signature, self._cache.obtain_file(converted.file), recipe
+
+    def _rehearse(self, arrangement: Arrangement, digest: str) -> None:
+        """Load what a library in C reads once in a process of its own: a damaged file may crash whoever reads it.
+
+        Raises:
+            NotServed: it did.
+        """
+        done = self._cache.folder / f"{digest.removeprefix('sha256:')}.rehearsed"
+        if done.exists():
+            return
+        try:
+            with ModelHost(arrangement.order) as host:
+                _ask_once(host, arrangement.signature)
+        except ModelFault as fault:
+            raise NotServed(
+                f"loading the model ended the process that tried it: {fault.message}",
+                where=fault.where,
+                fix="Its file is damaged, or its library cannot read it; log the model again.",
+            ) from fault
+        done.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = done.with_name(f".{new_hex()}")
+        unfinished.touch()
+        unfinished.rename(done)
+
+
+def open_loader(home: Path, blobs: BlobStore) -> Loader:
+    """The loader of a platform's home, as gateways and workers share it."""
+    return Loader(open_cache(home, blobs), open_environments(home))
+
+
+def open_cache(home: Path, blobs: BlobStore) -> ModelCache:
+    """The model directories of a platform's home."""
+    return ModelCache(home / "cache" / "models", blobs)
+
+
+def open_environments(home: Path) -> Environments:
+    """The environments of a platform's home."""
+    return Environments(home / "cache" / "environments")
+
+
+def arrange(
+    files: ModelFiles,
+    *,
+    signature: dict[str, Any] | None,
+    loading: Loading,
+    environments: Environments,
+) -> Arrangement:
+    """Decide how a model is loaded: by what, in which environment, and whether that is allowed.
+
+    Args:
+        files: of the model directory.
+        signature: the registered signature; None takes the one in the directory.
+        loading: what was decided for this version.
+        environments: where libraries are looked for; nothing is built here.
 
     Raises:
-        PolicyRefused: the model is a pickle, or holds types that nobody has reviewed.
+        PolicyRefused: it runs code when loaded, and nobody has allowed that.
+        NotServed: its kind or its schema is not served.
+        Unavailable: its environment is not built yet.
+        InternalError: a file is damaged.
+    """
+    compiled, made = _planned(files, signature, loading)
+    wanted = read_requirements(files, made)
+    python = environments.interpreter(wanted)
+    code = made.code if made.runs_code else ()
+    order = HostOrder(files, made.recipe, python, code) if python else HostOrder(files, made.recipe, code=code)
+    here = python is None and not made.runs_code and not made.hosted
+    return Arrangement(compiled, made, order, here)
+
+
+def open_model(arrangement: Arrangement) -> LoadedModel:
+    """Load a model where it was decided to be loaded.
+
+    Raises:
+        HeadraceError: it cannot be; the message says why.
+    """
+    recipe = arrangement.order.recipe
+    if arrangement.here:
+        return LoadedModel(
+            arrangement.signature, _with_params(load_here(arrangement.order.files, recipe)), recipe.runtime
+        )
+    hosted = HostedModel(arrangement.order)
+    return LoadedModel(arrangement.signature, hosted.predict, recipe.runtime, hosted=True)
+
+
+def load_alone(files: ModelFiles, environments: Environments, *, allow_code: bool = False) -> LoadedModel:
+    """Load a model for who serves it alone and answers for it; its environment is built when it is missing.
+
+    Args:
+        files: of the model.
+        environments: where its libraries are, or are put.
+        allow_code: whether it may run code when it is loaded, as pickles do.
+
+    Raises:
+        PolicyRefused: it runs code, and that is not allowed.
+        HeadraceError: it cannot be served; the message says why.
+    """
+    loading = Loading(code=allow_code)
+    try:
+        environments.build(requirements_of(files, loading=loading))
+        return open_model(arrange(files, signature=None, loading=loading, environments=environments))
+    except PolicyRefused as problem:
+        raise PolicyRefused(
+            problem.message,
+            where=problem.where,
+            fix="Serve it with --allow-pickle if you trust who made it, or log it in a safe format.",
+        ) from problem
+
+
+def requirements_of(
+    files: ModelFiles, *, signature: dict[str, Any] | None = None, loading: Loading = PLAIN
+) -> Requirements:
+    """What a model's environment has to have.
+
+    Raises:
+        PolicyRefused: it runs code when loaded, and nobody has allowed that.
         NotServed: its kind or its schema is not served.
         InternalError: a file is damaged.
     """
-    description = _describe(files)
-    flavor = description.get("flavors", {}).get("sklearn")
-    if not isinstance(flavor, dict):
-        raise NotServed(
-            "the model directory has no scikit-learn model",
-            where="MLmodel.flavors",
-            fix="Log it with mlflow.sklearn.log_model(..., serialization_format='skops').",
-        )
-    if flavor.get("serialization_format") != "skops":
-        raise PolicyRefused(
-            f"the model is stored as {flavor.get('serialization_format', 'pickle')}, which runs code when loaded",
-            where="MLmodel.flavors.sklearn.serialization_format",
-            fix="Log it again with mlflow.sklearn.log_model(..., serialization_format='skops').",
-        )
-    compiled = read_signature(signature if signature is not None else description.get("signature"))
-    if compiled.kind is not Kind.MATRIX:
-        raise NotServed(
-            "a scikit-learn model is served on columns of numbers",
-            where="MLmodel.signature.inputs",
-            fix="Encode the columns that are no numbers before the model.",
-        )
-    estimator = _read_skops(files, str(flavor.get("pickled_model", "model.skops")), trusted)
-    _use_one_thread(estimator)
-    _take_arrays(estimator, compiled.names)
-    return LoadedModel(signature=compiled, predict=_prediction(estimator))
+    _, made = _planned(files, signature, loading)
+    return read_requirements(files, made)
 
 
-def prepare_thread() -> None:
-    """Make the calling thread predict on one core and without scikit-learn's own checks of what we checked.
-
-    Threads of OpenMP and scikit-learn's configuration belong to a thread, so each predicting one calls this.
-    """
-    threadpool_limits(limits=1)
-    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
-
-
-def _describe(files: ModelFiles) -> dict[str, Any]:
-    try:
-        description = yaml.safe_load(files.read("MLmodel"))
-    except yaml.YAMLError as error:
-        raise InternalError("the model's description is not YAML", where="MLmodel") from error
-    if not isinstance(description, dict):
-        raise InternalError("the model's description is empty", where="MLmodel")
-    return description
+def _planned(files: ModelFiles, signature: dict[str, Any] | None, loading: Loading) -> tuple[Signature, Plan]:
+    description = describe(files)
+    compiled = read_signature(signature if signature is not None else description.signature)
+    made = plan(description, files, compiled, loading.types)
+    if made.runs_code and not loading.code:
+        raise refused(made)
+    return compiled, made
 
 
-def _read_skops(files: ModelFiles, path: str, trusted: Collection[str]) -> BaseEstimator:
-    content = files.read(path)
-    try:
-        unknown = set(skops.io.get_untrusted_types(data=content))
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    refused = sorted(unknown - set(trusted))
-    if refused:
-        raise PolicyRefused(
-            f"the model holds types that nobody has reviewed: {', '.join(refused)[:400]}",
-            where=path,
-            fix="Build it from scikit-learn's own estimators, or ask for the types to be reviewed.",
-        )
-    try:
-        return skops.io.loads(content, trusted=sorted(unknown))
-    except Exception as error:
-        raise _unreadable(path, error) from error
+def _with_params(predict: Predict) -> Callable[..., Outputs]:
+    return lambda inputs, params=None: predict(inputs, params)
 
 
-def _unreadable(path: str, error: Exception) -> InternalError:
-    return InternalError(f"the model could not be read ({type(error).__name__})", where=path)
+def _ask_once(host: ModelHost, signature: Signature) -> None:
+    """One row of zeros, to be refused or answered: only what ends the process matters."""
+    if signature.columns:
+        with suppress(ModelFault):
+            host.predict(np.zeros((1, len(signature.columns))))
+            return
+        host.require_alive()
 
 
-def _prediction(estimator: Any) -> Callable[[Array], Array]:
-    if not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
-        return estimator.predict
-    probabilities = estimator.predict_proba
-    if len(estimator.classes_) != 2:
-        return probabilities
-
-    def positive(features: Array) -> Array:
-        return probabilities(features)[:, 1]
-
-    return positive
-
-
-def _use_one_thread(estimator: Any) -> None:
-    """Starting threads costs a small batch five to ten times its prediction (scikit-learn issue 16143)."""
-    for part in _parts(estimator):
-        if isinstance(part.__dict__.get("n_jobs"), int):
-            part.n_jobs = 1
-
-
-def _take_arrays(estimator: Any, names: tuple[str, ...]) -> None:
-    """Rows come as arrays in the order of the signature; a model trained on a frame must agree with it."""
-    trained = getattr(estimator, "feature_names_in_", None)
-    if trained is not None and tuple(trained) != names:
-        raise NotServed(
-            "the signature's columns are not those that the model was trained on, in that order",
-            where="MLmodel.signature.inputs",
-            fix="Log the model with the frame that it was trained on as input example.",
-        )
-    for part in _parts(estimator):
-        part.__dict__.pop("feature_names_in_", None)  # else scikit-learn warns at every row
-
-
-def _parts(root: Any) -> list[Any]:
-    """The estimator and everything of scikit-learn's inside it, fitted parts included."""
-    found: dict[int, Any] = {}
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            waiting.extend(part.values())
-        elif isinstance(part, list | tuple):
-            waiting.extend(part)
-        elif isinstance(part, np.ndarray):
-            waiting.extend(part.ravel().tolist() if part.dtype == object else ())
-        elif type(part).__module__.startswith("sklearn.") and hasattr(part, "__dict__") and id(part) not in found:
-            found[id(part)] = part
-            waiting.extend(vars(part).values())
-    return list(found.values())
+def refused(made: Plan) -> PolicyRefused:
+    """Why a model that runs code is not loaded, and the two ways out."""
+    return PolicyRefused(
+        made.runs_code,
+        where="MLmodel.flavors",
+        fix=f"{made.advice} Or have an approver allow it for this version:"
+        " headrace models allow MODEL@N --pickle --reason WHY",
+    )

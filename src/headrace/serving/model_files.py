@@ -1,50 +1,16 @@
-"""A version's files on this machine, each verified on the very bytes that are handed to a loader.
+"""Model directories on this machine, fetched from the blob store once and kept under the digest of their files."""
 
-Checking a file and loading it afterwards would leave a moment in which somebody may swap it.
-"""
-
-import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from headrace.errors import InternalError, NotFound
+from headrace.errors import InternalError
 from headrace.kernel.blobs import BlobStore, fetch
 from headrace.kernel.ids import new_hex
-from headrace.registry.nouns import directory_digest
+from headrace.registry.nouns import ModelFile, directory_digest
 from headrace.serving.nouns import ServedVersion
-
-
-class ModelFiles:
-    """Reads the files of one model directory.
-
-    Args:
-        directory: the model directory.
-        digests: `sha256:<hex>` by path; None trusts the directory, which is for a directory of one's own.
-    """
-
-    def __init__(self, directory: Path, digests: Mapping[str, str] | None = None) -> None:
-        self.directory = directory
-        self.digests = None if digests is None else dict(digests)
-
-    def read(self, path: str) -> bytes:
-        """The content of one file, verified.
-
-        Raises:
-            NotFound: the version has no such file.
-            InternalError: the file is not what was registered.
-        """
-        if self.digests is not None and path not in self.digests:
-            raise NotFound("the model directory has no such file", where=path)
-        _inside(path)
-        try:
-            content = (self.directory / path).read_bytes()
-        except OSError as error:
-            raise NotFound("the model directory has no such file", where=path) from error
-        if self.digests is not None and _digest(content) != self.digests[path]:
-            raise InternalError("the file is not the one that was registered", where=path)
-        return content
+from headrace.serving.runtimes.files import ModelFiles, require_inside
 
 
 class ModelCache:
@@ -58,7 +24,7 @@ class ModelCache:
     """
 
     def __init__(self, folder: Path, blobs: BlobStore) -> None:
-        self._folder = folder
+        self.folder = folder
         self._blobs = blobs
 
     def obtain(self, version: ServedVersion) -> ModelFiles:
@@ -71,23 +37,35 @@ class ModelCache:
         where = f"version/{version.model}/{version.number}"
         if directory_digest(version.files) != version.digest:
             raise InternalError("the listing of files does not have its registered digest", where=where)
-        directory = self._directory(version)
+        return self._obtain(version.digest, version.files)
+
+    def obtain_file(self, file: ModelFile) -> ModelFiles:
+        """A directory with one file that was made for a version, fetched when it is not here yet.
+
+        Raises:
+            InternalError: the blob is damaged.
+            NotFound: it is missing.
+        """
+        return self._obtain(file.digest, (file,))
+
+    def evict(self, digest: str) -> None:
+        """Forget a directory, so that it is fetched again."""
+        shutil.rmtree(self._directory(digest), ignore_errors=True)
+
+    def _directory(self, digest: str) -> Path:
+        return self.folder / digest.removeprefix("sha256:")
+
+    def _obtain(self, digest: str, files: Sequence[ModelFile]) -> ModelFiles:
+        directory = self._directory(digest)
         if not directory.is_dir():
-            self._fetch(version, directory)
-        return ModelFiles(directory, {file.path: file.digest for file in version.files})
+            self._fetch(files, directory)
+        return ModelFiles(directory, {file.path: file.digest for file in files})
 
-    def evict(self, version: ServedVersion) -> None:
-        """Forget the version's directory, so that it is fetched again."""
-        shutil.rmtree(self._directory(version), ignore_errors=True)
-
-    def _directory(self, version: ServedVersion) -> Path:
-        return self._folder / version.digest.removeprefix("sha256:")
-
-    def _fetch(self, version: ServedVersion, directory: Path) -> None:
-        unfinished = self._folder / f".{new_hex()}"
+    def _fetch(self, files: Sequence[ModelFile], directory: Path) -> None:
+        unfinished = self.folder / f".{new_hex()}"
         try:
-            for file in version.files:
-                _inside(file.path)
+            for file in files:
+                require_inside(file.path)
                 target = unfinished / file.path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 fetch(self._blobs, file.digest, target)
@@ -97,14 +75,3 @@ class ModelCache:
             shutil.rmtree(unfinished, ignore_errors=True)
         if not directory.is_dir():
             raise InternalError("the model's files could not be stored", where=str(directory))
-
-
-def _inside(path: str) -> None:
-    """Refuse a path that leads out of the model directory."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-        raise InternalError("a model file's path leads out of its directory", where=path)
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

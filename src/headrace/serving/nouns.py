@@ -38,6 +38,24 @@ class ServedView(msgspec.Struct, frozen=True, kw_only=True):
     """The view's declaration as JSON."""
 
 
+class Converted(msgspec.Struct, frozen=True, kw_only=True):
+    """A faster form of a version that was found to answer the same."""
+
+    file: ModelFile
+    known: dict[str, Any]
+    """What loading it has to know."""
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided for one version about how it is loaded."""
+
+    code: bool = False
+    """Whether it may run code of its author's when it is loaded, as pickles do."""
+    types: tuple[str, ...] = ()
+    """Types that its skops file may build, besides those that are reviewed."""
+    converted: Converted | None = None
+
+
 class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """All that a gateway needs to load a version and to answer with it."""
 
@@ -51,6 +69,7 @@ class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     entity_key: str | None = None
     """Name of the entity's key column; None when callers send the features themselves."""
     views: tuple[ServedView, ...] = ()
+    loading: Loading = Loading()
 
 
 class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,6 +227,8 @@ class LoadedVersion(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     error: str | None = None
     """Why loading failed; None when the version is ready to answer."""
+    runtime: str = ""
+    """What answers, such as `skops`, or `onnx` for a faster form."""
 
 
 class Trip(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InternalError
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import Inputs, Outputs, nulls, rows_of
-from headrace.serving.loading import LoadedModel, load
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import LoadedModel, Loader
 from headrace.serving.nouns import ServedVersion
 from headrace.serving.signature import NUMBERS, Kind, Signature
 
@@ -51,6 +49,9 @@ class Predictor:
         self.forms = Forms(model.signature)
         self._predict = model.predict
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
+        self.runtime = model.runtime
+        """What answers, such as `skops`, or `onnx` for a faster form."""
+        self._hosted = model.hosted
         self.sample: Outputs | None = None
         """What it answered to one row of zeros; None when it could not."""
         self.row_s = self._warm_up()
@@ -58,7 +59,7 @@ class Predictor:
 
     def inline(self, rows: int) -> bool:
         """Whether predicting so many rows is short enough for the event loop."""
-        return self.row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
+        return not self._hosted and self.row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
 
     def predict(self, inputs: Inputs, params: dict[str, Any] | None = None) -> Outputs:
         """An answer for each row.
@@ -102,18 +103,13 @@ class Predictor:
         return statistics.median(durations_s)
 
 
-def load_predictor(cache: ModelCache, version: ServedVersion) -> Predictor:
-    """Fetch, verify, load and warm up a version; a directory damaged on this machine is fetched once more.
+def load_predictor(loader: Loader, version: ServedVersion) -> Predictor:
+    """Load and warm up a version.
 
     Raises:
         HeadraceError: it cannot be served; the message says why.
     """
-    try:
-        model = load(cache.obtain(version), signature=version.signature)
-    except InternalError:
-        cache.evict(version)
-        model = load(cache.obtain(version), signature=version.signature)
-    return Predictor(version, model)
+    return Predictor(version, loader.load(version))
 
 
 def _checked(answers: Any, rows: int) -> Any:

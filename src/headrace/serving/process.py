@@ -22,8 +22,7 @@ from headrace.serving.doors import Door
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
-from headrace.serving.loading import prepare_thread
-from headrace.serving.model_files import ModelCache
+from headrace.serving.loading import open_loader
 from headrace.serving.nouns import (
     Caller,
     GatewayReport,
@@ -41,6 +40,7 @@ from headrace.serving.predictor import load_predictor
 from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
+from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -90,8 +90,8 @@ class GatewayProcess:
         self._loaders = ThreadPoolExecutor(1, "loader", initializer=prepare_thread)
         self._predictors = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
         home = settings.home
-        cache = ModelCache(home / "cache" / "models", open_blob_store(home, settings.blobs))
-        self._residency = Residency(partial(load_predictor, cache), self._loaders, changed=self._changed)
+        loader = open_loader(home, open_blob_store(home, settings.blobs))
+        self._residency = Residency(partial(load_predictor, loader), self._loaders, changed=self._changed)
         self._counters = Counters()
         self._breaker = Breaker()
         self._follower = RouteFollower(

@@ -133,7 +133,10 @@ class Residency:
 
     def loaded(self) -> tuple[LoadedVersion, ...]:
         """Every version that is loaded or failed to."""
-        ready = [LoadedVersion(model=model, number=number) for model, number, _ in self._ready]
+        ready = [
+            LoadedVersion(model=model, number=number, runtime=predictor.runtime)
+            for (model, number, _), predictor in self._ready.items()
+        ]
         failed = [
             LoadedVersion(model=model, number=number, error=failure.error)
             for (model, number, _), failure in self._failed.items()
@@ -205,4 +208,5 @@ def _asked(route: Route) -> set[int]:
 
 
 def _key(version: ServedVersion) -> Key:
-    return (version.model, version.number, version.digest)
+    """What is decided about loading a version is part of what is held: another decision is loaded beside it."""
+    return (version.model, version.number, f"{version.digest} {msgspec.json.encode(version.loading).decode()}")

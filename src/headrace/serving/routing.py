@@ -79,6 +79,17 @@ def remove(tx: Tx, model: str) -> None:
     events.append(tx, "serving.route_removed", f"route/{model}", {"model": model, "sequence": gone.sequence})
 
 
+def refresh(tx: Tx, model: str, number: int) -> None:
+    """Tell the gateways what is decided now about a version that they hold; others need not be told."""
+    present = tables.route(tx, model)
+    if present is None or present.version(number) is None:
+        return
+    described = served.describe(tx, model, number)
+    versions = tuple(described if version.number == number else version for version in present.versions)
+    if versions != present.versions:
+        _store(tx, msgspec.structs.replace(present, versions=versions))
+
+
 def every(tx: Tx) -> tuple[Route, ...]:
     """The routes in force, by time of change."""
     return tuple(route for route, removed in tables.routes_after(tx, 0) if not removed)

@@ -4,7 +4,9 @@ from headrace.features import catalog
 from headrace.features.nouns import ObjectKind
 from headrace.kernel.database import Tx
 from headrace.registry import versions
-from headrace.serving.nouns import ServedVersion, ServedView
+from headrace.registry.nouns import Version
+from headrace.serving import tables_loading
+from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView
 
 
 def describe(tx: Tx, model: str, number: int) -> ServedVersion:
@@ -30,4 +32,20 @@ def describe(tx: Tx, model: str, number: int) -> ServedVersion:
         signature=version.signature,
         entity_key=version.entity_key,
         views=views,
+        loading=_loading(tx, version),
+    )
+
+
+def _loading(tx: Tx, version: Version) -> Loading:
+    """What was decided for exactly these bytes."""
+    allowance = tables_loading.find_allowance(tx, version.model, version.number, version.digest)
+    preparation = tables_loading.find_preparation(tx, version.model, version.number, version.digest)
+    prepared = preparation.prepared if preparation is not None else None
+    converted = None
+    if prepared is not None and prepared.converted is not None:
+        converted = Converted(file=prepared.converted, known=prepared.known)
+    return Loading(
+        code=allowance is not None and allowance.code,
+        types=allowance.types if allowance is not None else (),
+        converted=converted,
     )

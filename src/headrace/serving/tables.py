@@ -69,6 +69,32 @@ gateways = sa.Table(
     sa.Column("trips", Document, nullable=False),
 )
 
+allowances = sa.Table(
+    "serving_allowances",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(80), nullable=False),
+    sa.Column("code", sa.Boolean, nullable=False),
+    sa.Column("types", Document, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("allowed_by", sa.String(256), nullable=False),
+    sa.Column("allowed_at", Instant, nullable=False),
+)
+
+preparations = sa.Table(
+    "serving_preparations",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(80), nullable=False),
+    sa.Column("job_id", sa.String(64), nullable=False),
+    sa.Column("prepared", Document, nullable=True),
+    sa.Column("at", Instant, nullable=True),
+)
+
 counters = sa.Table(
     "serving_counters",
     metadata,

@@ -18,6 +18,7 @@ import yaml
 
 from headrace.errors import InternalError, PolicyRefused
 from headrace.project.environment import EnvironmentLock
+from headrace.training.answers import ANSWER_MARK, POSITIVE_PROBABILITY
 from headrace.training.skops_file import dump_estimator
 from headrace.training.trusted_types import TRUSTED_TYPES
 
@@ -118,6 +119,7 @@ def _description(
             },
         },
         "is_signature_from_type_hint": False,
+        "metadata": {ANSWER_MARK: POSITIVE_PROBABILITY},
         "mlflow_version": FORMAT_VERSION,
         "model_size_bytes": size_bytes,
         "signature": signature,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import Answered, Bench, route
 
-from headrace.serving.loading import prepare_thread
+from headrace.serving.runtimes.loaders import prepare_thread
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -568,6 +568,30 @@ def upgrade() -> None:
     )
     op.create_index("ix_schedules_next_at", "schedules", ["next_at"], unique=False)
     op.create_table(
+        "serving_allowances",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("code", sa.Boolean(), nullable=False),
+        sa.Column("types", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("allowed_by", sa.String(length=256), nullable=False),
+        sa.Column("allowed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "model", "number", name=op.f("pk_serving_allowances")),
+    )
+    op.create_table(
+        "serving_preparations",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("prepared", sa.Text(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "model", "number", name=op.f("pk_serving_preparations")),
+    )
+    op.create_table(
         "serving_counters",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("gateway", sa.String(length=128), nullable=False),
@@ -1015,6 +1039,8 @@ def downgrade() -> None:
     op.drop_table("serving_routes")
     op.drop_table("serving_route_sequence")
     op.drop_table("serving_gateways")
+    op.drop_table("serving_preparations")
+    op.drop_table("serving_allowances")
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")

@@ -1,0 +1,163 @@
+"""The inside of a model host: loads one model, then answers until its input ends, so that it outlives nobody."""
+
+import argparse
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from headrace.errors import HeadraceError, ModelFault
+from headrace.serving.inputs import Inputs, rows_of
+from headrace.serving.runtimes import wire
+from headrace.serving.runtimes.conversion import convert
+from headrace.serving.runtimes.files import ModelFiles, require_inside
+from headrace.serving.runtimes.loaders import load_here, prepare_thread
+from headrace.serving.runtimes.recipe import Predict, Recipe, recipe_from_json
+
+MESSAGE_LENGTH = 2_000
+LOOK_AT_PARENT_S = 0.5
+
+
+class _InputEnded(Exception):
+    """Whoever started this host has gone, or has no more questions."""
+
+
+def serve(source: IO[bytes], target: IO[bytes]) -> None:
+    """Load what the first message names, say so, then answer message by message until the input ends.
+
+    Args:
+        source: messages come from here.
+        target: answers go there.
+    """
+
+    def read(size: int) -> bytes:
+        content = source.read(size)
+        if len(content) < size:
+            raise _InputEnded
+        return content
+
+    try:
+        order, _ = wire.decode(read)
+        host = _Host(order)
+        answer = host.load
+        while True:
+            _write(target, _answered(answer))
+            header, values = wire.decode(read)
+            answer = host.answer_to(header, values)
+    except _InputEnded:
+        return
+
+
+class _Host:
+    """One model and what may be asked of it."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._files = ModelFiles(Path(order["directory"]), order["digests"])
+        self._recipe: Recipe = recipe_from_json(order["recipe"])
+        self._predict: Predict | None = None
+        self._code: list[str] = order["code"]
+
+    def load(self) -> list[bytes | memoryview]:
+        if self._code:  # modules are imported by path, so from a copy that was verified
+            copy = self._files.copy_to(Path(tempfile.mkdtemp(prefix="headrace-code-")))
+            for folder in self._code:
+                require_inside(folder)
+                sys.path.insert(0, str(copy / folder))
+        self._predict = load_here(self._files, self._recipe)
+        prepare_thread(imported=True)
+        return wire.encode({})
+
+    def answer_to(self, header: dict[str, Any], values: Inputs | None) -> Callable[[], list[bytes | memoryview]]:
+        asked = {
+            "predict": self._predicted,
+            "time": self._timed,
+            "time rows": self._timed_rows,
+            "convert": self._converted,
+        }[header["ask"]]
+        return lambda: asked(header, values)
+
+    def _predicted(self, header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        return wire.encode({}, self._ask(values, header.get("params")))
+
+    def _timed(self, header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        """Median seconds of a call, over as many calls as were asked for or as fit into the time given."""
+        durations_s: list[float] = []
+        until_s = time.perf_counter() + float(header["within_s"])
+        while len(durations_s) < int(header["calls"]) and time.perf_counter() < until_s:
+            started_s = time.perf_counter()
+            self._ask(values, None)
+            durations_s.append(time.perf_counter() - started_s)
+        return wire.encode({"median_s": statistics.median(durations_s), "rows": rows_of(values)})
+
+    def _timed_rows(self, _header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        """Seconds of a call for each row alone."""
+        durations_s = np.empty(len(values))
+        for place in range(len(values)):
+            started_s = time.perf_counter()
+            self._ask(values[place : place + 1], None)
+            durations_s[place] = time.perf_counter() - started_s
+        return wire.encode({}, durations_s)
+
+    def _converted(self, _header: dict[str, Any], _values: Any) -> list[bytes | memoryview]:
+        made, refused = convert(self._files, self._recipe)
+        graphs = {name: np.frombuffer(graph, dtype=np.uint8) for name, (graph, _) in made.items()}
+        known = {name: options for name, (_, options) in made.items()}
+        return wire.encode({"known": known, "refused": refused}, graphs)
+
+    def _ask(self, values: Any, params: dict[str, Any] | None) -> Any:
+        if self._predict is None:
+            raise ModelFault("the model is not loaded")
+        return self._predict(values, params)
+
+
+def _answered(answer: Callable[[], list[bytes | memoryview]]) -> list[bytes | memoryview]:
+    """The boundary around the model: whatever it raises is told, and the host goes on."""
+    try:
+        return answer()
+    except HeadraceError as problem:
+        return wire.encode(
+            {"code": problem.code, "message": problem.message, "where": problem.where, "fix": problem.fix}
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a model raises
+        return wire.encode(_fault(error))
+
+
+def _fault(error: BaseException) -> dict[str, Any]:
+    message = f"the model raised {type(error).__name__}: {error}"[:MESSAGE_LENGTH]
+    return {"code": ModelFault.code, "message": message, "where": None, "fix": None}
+
+
+def _write(target: IO[bytes], pieces: list[bytes | memoryview]) -> None:
+    for piece in pieces:
+        target.write(piece)
+    target.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent.
+
+    The kernel's own way ends it with the thread that started it, and a gateway's threads come and go.
+    """
+    while os.getppid() == parent:
+        time.sleep(LOOK_AT_PARENT_S)
+    os._exit(1)
+
+
+def main() -> None:
+    """Be a host: messages on standard input and output, and everything that a model prints among the errors."""
+    parser = argparse.ArgumentParser(prog="headrace-model-host", description="Answer with one model.")
+    parser.add_argument("parent", type=int, help="process id of who starts it; the host ends with it")
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the caller's data
+    threading.Thread(target=_end_with, args=(arguments.parent,), name="lifeline", daemon=True).start()
+    frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a model prints must not land among the messages
+    serve(sys.stdin.buffer, frames)
