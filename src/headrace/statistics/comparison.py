@@ -233,7 +233,8 @@ def needed(metric: str) -> str:
 def method(metric: str, *, paired: bool = False, groups: npt.NDArray[Any] | None = None) -> str:
     """How `interval`, or `gain` when paired, comes by its interval, for the record."""
     clustered = ", entities as units" if cluster_codes(groups) is not None else ""
-    drawn = f"percentile bootstrap, {resampling.RESAMPLES} draws"
+    draws = resampling.WEIGHTED_RESAMPLES if metric == "average_precision" else resampling.RESAMPLES
+    drawn = f"percentile bootstrap, {draws} draws"
     if metric == "roc_auc":
         return ("DeLong, paired" if paired else "DeLong on the logit scale") + clustered
     if metric == "average_precision" or (paired and metric in {"precision", "f1"}):
