@@ -23,7 +23,7 @@ from headrace.statistics.intervals import Floats, Interval
 
 RESAMPLES = 2000
 WEIGHTED_RESAMPLES = 1000
-"""Draws of a statistic that has to look at every row each time: a hundred thousand rows take seconds, not minutes."""
+"""Draws of a statistic that has to look at every row each time, which takes its time with many rows."""
 LEAST_VALID_DRAWS = 0.9
 """Share of the draws that must have a value; leaving out more would bias the interval."""
 CELLS = 2_000_000
