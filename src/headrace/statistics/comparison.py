@@ -236,11 +236,11 @@ def method(metric: str, *, paired: bool = False, groups: npt.NDArray[Any] | None
     draws = resampling.WEIGHTED_RESAMPLES if metric == "average_precision" else resampling.RESAMPLES
     drawn = f"percentile bootstrap, {draws} draws"
     if metric == "roc_auc":
-        return ("DeLong, paired" if paired else "DeLong on the logit scale") + clustered
+        return ("DeLong, paired, corrected for skewness" if paired else "DeLong on the logit scale") + clustered
     if metric == "average_precision" or (paired and metric in {"precision", "f1"}):
         return drawn + clustered
     if metric in metrics.LOSSES:
-        return drawn + clustered if clustered else "Student"
+        return drawn + clustered if clustered else "Student, corrected for skewness"
     return ("Tango's score interval, paired" if paired else "Wilson's score interval") + clustered
 
 
