@@ -59,6 +59,8 @@ lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requiremen
 	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow.in --output-file requirements/peers/mlflow.txt
 	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow-2.9.in \
 		--output-file requirements/peers/mlflow-2.9.txt
+	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/openinference.in \
+		--output-file requirements/peers/openinference.txt
 
 clean: ## Remove the environments and the caches
 	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

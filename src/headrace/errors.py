@@ -166,6 +166,13 @@ class TooLarge(HeadraceError):
     status = 413
 
 
+class UnsupportedMediaType(InvalidInput):
+    """The body is of a kind that is not read here."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
 class NotServed(HeadraceError):
     """A part of a foreign protocol that this platform does not serve."""
 

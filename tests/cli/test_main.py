@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = (
     "up", "demo", "apply", "train", "release", "approve", "rollback", "status", "runs", "models", "features",
-    "audit", "access", "policy", "approvals", "evidence", "clock", "alerts", "sync", "gc",
+    "audit", "access", "policy", "approvals", "evidence", "clock", "alerts", "sync", "gc", "lineage",
 )  # fmt: skip
 
 

@@ -288,8 +288,11 @@ def test_who_opens_a_release_makes_its_move(shop: SqliteDatabase) -> None:
     policy(shop, movers=("operator",))
     shop.write(lambda tx: create_principal(tx, "dana", [Role.DEVELOPER]), actor="local")
     shop.write(lambda tx: create_principal(tx, "oda", [Role.DEVELOPER, Role.OPERATOR]), actor="local")
+    asked = OpenRelease(model="churn", number=1)
     with pytest.raises(PolicyRefused, match="it is for the role operator to make, which dana has not got"):
-        open_release(shop, actor="dana")
+        Blocking(shop, actor="dana").write(lambda tx: releases.open_release(tx, asked))
+    (kept,) = [event for event in shop.read(events.recent) if event.type == "registry.change_refused"]
+    assert (kept.actor, kept.payload["target"]) == ("dana", "stage/Production")
     assert open_release(shop, actor="oda").phase is Phase.GATING
 
 
@@ -346,7 +349,7 @@ def test_going_back_needs_nobody_and_is_on_record(
     complete(1)
     complete(2)
     policy(shop, approvals=5, evidence=(RequiredEvidence(gate="fair"),), movers=("admin",))
-    shop.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest()), actor="op")
+    shop.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest(expected=2)), actor="op")
     production = shop.read(lambda tx: stages.production(tx, "churn"))
     assert production is not None
     assert production.number == 1

@@ -8,6 +8,7 @@ from headrace.delivery.machine import (
     Abort,
     Advance,
     AnswerApproval,
+    ApprovalLost,
     Command,
     EndCooling,
     Events,
@@ -214,6 +215,16 @@ def test_a_lapsed_approval_waits_and_is_asked_for_again() -> None:
     asked = after(*APPROVED[:2], ExpireApproval(), Resume())
     assert (asked.phase, asked.approval_open) == (Phase.AWAITING_APPROVAL, True)
     assert asked.attempt == lapsed.attempt + 1
+
+
+def test_a_promotion_ends_the_wait_for_an_approval_that_was_lost() -> None:
+    """Else its answer, or its deadline, would pause or roll back a version that is in production."""
+    lost = evolve(after(*APPROVED), ApprovalLost())
+    promoted, _ = run(lost, Promote())
+    assert promoted is not None
+    assert (promoted.phase, promoted.approval_open) == (Phase.COOLING, False)
+    for late in (ExpireApproval(), AnswerApproval(granted=False), AnswerApproval(granted=True)):
+        assert run(promoted, late) == (promoted, [])
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,19 @@ The table is the specification; it shares no line with the machine. A letter is 
 
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from headrace.delivery.machine import (
     FINAL,
     Abort,
     Advance,
     AnswerApproval,
+    ApprovalLost,
     Command,
     EndCooling,
     ExpireApproval,
@@ -86,6 +88,29 @@ roll back         ! ! ! ! K K
 """
 
 
+LOST = """
+                  O
+open              .
+gates passed      .
+gates failed      .
+staging passed    .
+staging failed    .
+granted           O
+refused           K
+lapsed            O
+advance           .
+advance the last  .
+retreat           K
+end cooling       .
+pause             .
+resume            O
+abort             X
+promote           C
+roll back         K
+"""
+"""Paused in the middle of the rollout, since its approval was lost and is asked for again."""
+
+
 def read(table: str) -> dict[tuple[str, Phase], str]:
     head, *rows = table.strip("\n").splitlines()
     columns = [LETTERS[letter] for letter in head.split()]
@@ -97,8 +122,15 @@ def read(table: str) -> dict[tuple[str, Phase], str]:
     return cells
 
 
-WANTED = {False: read(RUNNING), True: read(PAUSED)}
-NAMES = sorted({name for name, _ in WANTED[False]})
+CELLS = {"running": read(RUNNING), "paused": read(PAUSED), "lost": read(LOST)}
+NAMES = sorted({name for name, _ in CELLS["running"]})
+
+
+def table_of(state: ReleaseState) -> str:
+    """Which of the tables a state is looked up in."""
+    lost = state.phase is Phase.ROLLING_OUT and state.approval_open
+    return "lost" if lost else "paused" if state.paused else "running"
+
 
 PLANS = [
     ReleasePlan(gates=gates, staging=staging, approval=approval, steps=steps)
@@ -161,7 +193,7 @@ def check(state: ReleaseState, name: str) -> ReleaseState:
     given = command(name, state)
     if given is None:
         return state
-    cell = WANTED[state.paused][name, state.phase]
+    cell = CELLS[table_of(state)][name, state.phase]
     if cell == "!":
         with pytest.raises(Conflict):
             decide(state, given)
@@ -177,7 +209,8 @@ def check(state: ReleaseState, name: str) -> ReleaseState:
     if name in {"gates passed", "staging passed"} and state.paused and wanted is Phase.ROLLING_OUT:
         wanted = Phase.READY  # traffic waits until somebody resumes
     assert after.phase is wanted, (name, state)
-    stays_paused = state.paused and name not in {"resume", "promote"} and after.phase not in FINAL
+    goes_on = {"resume", "promote"} | ({"granted"} if table_of(state) == "lost" else set())
+    stays_paused = state.paused and name not in goes_on and after.phase not in FINAL
     assert after.paused == (stays_paused or name in {"pause", "lapsed"}), (name, state)
     return after
 
@@ -198,6 +231,8 @@ def reachable(plan: ReleasePlan) -> Iterator[ReleaseState]:
             continue
         seen.add(state)
         yield state
+        if state.phase is Phase.ROLLING_OUT:
+            queue.append(evolve(state, ApprovalLost()))  # decided by policies, not by the machine
         for name in NAMES:
             given = command(name, state)
             if given is None:
@@ -221,21 +256,29 @@ def test_every_state_answers_every_command_as_the_table_says(plan: ReleasePlan) 
 
 def test_every_cell_of_the_table_is_met() -> None:
     met = {
-        (state.paused, name, state.phase)
+        (table_of(state), name, state.phase)
         for plan in PLANS
         for state in reachable(plan)
         for name in NAMES
         if command(name, state) is not None
     }
-    every = {(paused, name, phase) for paused, cells in WANTED.items() for name, phase in cells}
-    only_paused = {(False, name, Phase.READY) for name in NAMES}
+    every = {(table, name, phase) for table, cells in CELLS.items() for name, phase in cells}
+    only_paused = {("running", name, Phase.READY) for name in NAMES}
     assert met == every - only_paused
+
+
+def test_the_documents_show_the_same_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs/releases.md").read_text(encoding="utf-8")
+    assert RUNNING in page
+    assert PAUSED in page
+    assert LOST in page
 
 
 def test_no_state_contradicts_itself() -> None:
     for plan in PLANS:
         for state in reachable(plan):
-            assert state.approval_open <= (state.phase is Phase.AWAITING_APPROVAL)
+            assert state.approval_open <= (state.phase in {Phase.AWAITING_APPROVAL, Phase.ROLLING_OUT})
+            assert state.paused or not (state.approval_open and state.phase is Phase.ROLLING_OUT)
             assert not (state.final and state.paused)
             assert (state.phase is not Phase.READY) or state.paused
             assert state.phase is not Phase.AWAITING_APPROVAL or state.approval_open or state.paused
@@ -269,6 +312,13 @@ class Sequences(RuleBasedStateMachine):
         before = self.state
         self.carry_out(given)
         assert self.state == before
+
+    @precondition(lambda self: self.state.phase is Phase.ROLLING_OUT)
+    @rule()
+    def lose_the_approval(self) -> None:
+        self.asked += not self.state.approval_open
+        self.happened.append(ApprovalLost())
+        self.state = evolve(self.state, ApprovalLost())
 
     @rule(attempt=st.integers(-1, 12), passed=st.booleans(), staging=st.booleans())
     def stale_result(self, attempt: int, passed: bool, staging: bool) -> None:

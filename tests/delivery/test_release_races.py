@@ -62,6 +62,8 @@ def anything(world: World, choice: random.Random) -> None:
         world.fail_what_lapsed,
         lambda: world.answer(grant=choice.random() < 0.8),
         world.hear,
+        world.take_the_role,
+        world.give_the_role,
         lambda: world.command(choice.choice(list(ReleaseAction))),
         lambda: world.serve(100_000),
         world.look,

@@ -132,6 +132,14 @@ class Life(RuleBasedStateMachine):
         quietly(lambda: self.world.answer(grant=grant))
 
     @rule()
+    def take_the_role(self) -> None:
+        self.world.take_the_role()
+
+    @rule()
+    def give_the_role(self) -> None:
+        self.world.give_the_role()
+
+    @rule()
     def hear(self) -> None:
         self.world.hear()
 

@@ -15,7 +15,7 @@ from headrace.delivery.machine import (
     replay,
 )
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
-from headrace.errors import Conflict, NotFound
+from headrace.errors import Conflict, LeaseLost, NotFound
 from headrace.kernel import events, jobs
 from headrace.kernel.access import Principal, Role
 from headrace.kernel.events import Event
@@ -131,6 +131,23 @@ def test_aborting_withdraws_the_request_and_frees_the_model(churn: SqliteDatabas
     assert churn.write(lambda tx: releases.command(tx, release.id, abort), actor="di") == aborted
     assert churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED)) == ()
     assert churn.read(lambda tx: versions.get(tx, "churn", 1)).stage is Stage.NONE
+
+
+def test_aborting_ends_the_work_that_nobody_needs_any_more(churn: SqliteDatabase) -> None:
+    """A staging check would wait minutes for gateways to load what no route names, and hold up its worker."""
+    release = open_release(churn)
+    abort = ReleaseCommand(command=ReleaseAction.ABORT)
+    churn.write(lambda tx: releases.command(tx, release.id, abort), actor="di")
+    assert churn.write(lambda tx: jobs.claim(tx, "w", [GATES.name]), actor="system") is None
+
+    second = open_release(churn)
+    churn.write(lambda tx: releases.execute(tx, second.id, ReportGates(attempt=1, passed=True)), actor="cy")
+    job = churn.write(lambda tx: jobs.claim(tx, "w", [STAGING.name]), actor="system")
+    assert job is not None
+    churn.write(lambda tx: releases.command(tx, second.id, abort), actor="di")
+    with pytest.raises(LeaseLost):
+        churn.write(lambda tx: jobs.heartbeat(tx, job.id, job.lease or ""), actor="system")
+    assert churn.read(lambda tx: jobs.get(tx, job.id)).state == jobs.CANCELLED
 
 
 def test_a_policy_changed_meanwhile_does_not_change_an_open_release(churn: SqliteDatabase) -> None:

@@ -153,6 +153,66 @@ def test_a_job_of_a_kind_that_is_gone_holds_up_no_other(database: Database, cloc
     assert types(database) == ["kernel.job_failed", "test.cake_burnt", "kernel.job_failed"]
 
 
+def test_a_failure_that_cannot_be_handled_holds_up_no_other(database: Database, clock: ManualClock) -> None:
+    stubborn: JobKind[Order, Receipt] = JobKind(name="test.fry", payload=Order, result=Receipt, max_attempts=1)
+
+    def explode(tx: Tx, job: Job, error: str) -> None:
+        events.append(tx, "test.half_done", f"cake/{job.id}", {})
+        raise RuntimeError(error)
+
+    handlings = {BAKE.name: HANDLING, stubborn.name: Handling(stubborn, settle, explode)}
+    database.write(lambda tx: jobs.enqueue(tx, stubborn, Order(number=1)), actor="ana")
+    database.write(lambda tx: jobs.claim(tx, "worker-1", [stubborn.name]), actor="system")
+    enqueue(database)
+    for _ in range(3):
+        clock.advance(timedelta(seconds=31))
+        claimed(database)
+    clock.advance(timedelta(seconds=31))
+    assert database.write(lambda tx: jobs.expire(tx, handlings), actor="system") == 1
+    assert types(database) == ["test.cake_burnt", "kernel.job_failed"]
+    assert database.read(jobs.lapsed)  # and is tried again
+
+
+def test_a_job_that_nobody_needs_any_more_ends(database: Database) -> None:
+    enqueue(database, key="bake/1")
+    job, lease = claimed(database)
+    assert database.write(lambda tx: jobs.cancel(tx, "bake/1", "the feast is off"), actor="ana")
+    ended = database.read(lambda tx: jobs.get(tx, job.id))
+    assert (ended.state, ended.error) == (jobs.CANCELLED, "the feast is off")
+    with pytest.raises(LeaseLost):
+        database.write(lambda tx: jobs.heartbeat(tx, job.id, lease), actor="system")
+    with pytest.raises(LeaseLost):
+        database.write(lambda tx: jobs.settle(tx, HANDLING, job.id, lease, {"total": 1}), actor="system")
+    assert not database.write(lambda tx: jobs.cancel(tx, "bake/1", "again"), actor="ana")
+    assert claim(database) is None
+
+
+def test_a_lease_of_a_clock_that_was_ahead_lapses(database: Database, clock: ManualClock) -> None:
+    """Its worker died; by the clock as it is now, the lease would go on for a year."""
+    clock.advance(timedelta(days=365))
+    enqueue(database)
+    claimed(database)
+    clock.advance(timedelta(days=-365))
+    assert claimed(database, "worker-2")[0].attempt == 2
+
+
+def test_a_clock_that_is_set_back_a_little_takes_no_lease_away(database: Database, clock: ManualClock) -> None:
+    enqueue(database)
+    job, lease = claimed(database)
+    clock.advance(timedelta(seconds=-29))
+    assert claim(database, "worker-2") is None
+    database.write(lambda tx: jobs.settle(tx, HANDLING, job.id, lease, {"total": 1}), actor="system")
+
+
+def test_a_retry_of_a_clock_that_was_ahead_is_due(database: Database, clock: ManualClock) -> None:
+    enqueue(database)
+    job, lease = claimed(database)
+    database.write(lambda tx: jobs.fail(tx, HANDLING, job.id, lease, "no oven", retry=True), actor="system")
+    assert claim(database) is None
+    clock.advance(timedelta(days=-365))
+    assert claimed(database)[0].attempt == 2
+
+
 def test_a_restarted_worker_gives_back_what_its_former_self_held(database: Database) -> None:
     enqueue(database)
     job, lease = claimed(database)

@@ -1,5 +1,8 @@
 """A project of seconds: a small synthetic shop whose model trains at once, for tests that start real processes."""
 
+import random
+import time
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -7,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.cli.demonstration.traffic import live_traffic
-from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import PipelineStatus, Release
+from headrace.errors import Unavailable
 from headrace.sdk.platform import Platform
 from headrace.testing.platform import TemporaryPlatform
 
 MODEL = "small"
+PATIENCE_S = 120.0
 NOW = datetime(2025, 10, 1, tzinfo=UTC)
 
 CUSTOMERS = 1200
@@ -108,28 +111,52 @@ def train(dana: Platform, strength: float) -> int:
     return ended.number
 
 
+_AT_ONCE = "from headrace.server import supervisor; supervisor.SETTLED_AFTER_S = 0.0"
+IMPATIENT = ("-c", f"{_AT_ONCE}; from headrace.cli.main import run; run()")
+"""A platform that starts again at once what a test kills time and again."""
+
+
+def ask(platform: TemporaryPlatform) -> None:
+    """A few customers ask for predictions, if there is a gateway at the moment."""
+    customers = random.sample(range(1, CUSTOMERS + 1), 20)
+    with suppress(Unavailable), closing(platform.local.predictor(MODEL)) as predictor:
+        predictor.predict({"customer_id": customers})
+
+
 def deliver(
-    platform: TemporaryPlatform, dana: Platform, ravi: Platform, number: int, *, victim: str | None
+    platform: TemporaryPlatform, dana: Platform, ravi: Platform, number: int, *, victims: tuple[str, ...] = ()
 ) -> Release:
-    """Release a version under live traffic, killing `victim` whenever the release has entered a new state."""
+    """Release a version under traffic, killing the victims at each boundary.
+
+    That is: when it enters a phase or a step, while a worker has one of its jobs, and when its approval is granted.
+    The victim `worker` is the one that has a job, or any.
+    """
     release = dana.open_release(MODEL, number)
-    seen: set[tuple[Phase, int | None]] = set()
+    seen: set[tuple[str, ...]] = set()
 
     def look() -> Release:
+        requests = [item for item in ravi.approvals() if item.release_id == release.id]
+        jobs = [job for job in dana.jobs(10) if release.id in (job.key or "")]
         now = dana.release(release.id)
-        state = (now.phase, now.state.step)
-        if state not in seen:
-            seen.add(state)
-            if victim is not None and not now.state.final:
-                platform.launched.kill(victim)
-                dana.clock()  # answered again
-            if now.phase is Phase.AWAITING_APPROVAL:
-                (request,) = [item for item in ravi.approvals("requested") if item.release_id == release.id]
-                ravi.decide(request.id, grant=True, reason="evidence read")
+        boundaries: set[tuple[str, ...]] = {("release", now.phase, str(now.state.step))}
+        boundaries.update(("leased", job.kind) for job in jobs if job.state == "leased")
+        boundaries.update(("granted",) for item in requests if item.status in {"granted", "used"})
+        if boundaries - seen:
+            seen.update(boundaries)
+            holders = [str(job.leased_by).partition("@")[0] for job in jobs if job.state == "leased"]
+            for victim in () if now.state.final else victims:
+                platform.launched.kill([*holders, "worker-1"][0] if victim == "worker" else victim)
+            dana.clock()  # answered again
+        for item in requests:
+            if item.status == "requested":
+                ravi.decide(item.id, grant=True, reason="evidence read")
         return now
 
-    with live_traffic(dana, MODEL, list(range(1, CUSTOMERS + 1)), seed=number):
-        ended = dana.wait_for(look, lambda now: now.state.final, f"release of {number}", timeout_s=90)
-    phases = {phase for phase, _ in seen}
-    assert {Phase.AWAITING_APPROVAL, Phase.ROLLING_OUT} <= phases, phases
+    give_up = time.monotonic() + PATIENCE_S
+    while not (ended := look()).state.final:
+        assert time.monotonic() < give_up, ended
+        if ended.state.weight_percent:
+            ask(platform)
+        time.sleep(0.01)
+    assert not victims or {("granted",), ("leased", "delivery.gates"), ("leased", "delivery.staging")} <= seen
     return ended

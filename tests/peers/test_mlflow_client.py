@@ -48,6 +48,22 @@ def test_an_unmodified_client_is_at_home(
     assert [version["number"] for version in model["versions"]] == [2, 1]
     assert model["versions"][0]["stage"] == "Staging"
 
+    # and so is what the versions were made from and need, though the client registered them
+    local = platform.local
+    for number in (1, 2):
+        version = local.wait_for(
+            lambda number=number: local.version(seen["model"], number),  # type: ignore[misc]
+            lambda found: found.environment_digest is not None,
+            "the packages of a version to be read",
+        )
+        needs = local.environment(version.environment_digest or "")
+        assert needs.python
+        assert {"scikit-learn", "mlflow"} <= needs.packages.keys()
+        lineage = local.lineage.of(f"{seen['model']}@{number}")
+        assert f"run/{version.run_id}" in {node.subject for node in lineage.nodes}
+    using = local.lineage.versions_using(package="scikit-learn>=1")
+    assert {(use.model, use.number) for use in using} >= {(seen["model"], 1), (seen["model"], 2)}
+
 
 @pytest.mark.loop
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from headrace.errors import AlreadyExists, InvalidInput, NotFound, Pinned, PolicyRefused
 from headrace.kernel import events, pins
 from headrace.kernel.database import Database, Tx
-from headrace.registry import aliases, models, register, removal, stages, versions
+from headrace.registry import aliases, history, models, register, removal, stages, versions
 from headrace.registry.nouns import ModelFile, RegisterVersion, Stage
 
 pytestmark = pytest.mark.both_databases
@@ -84,7 +84,7 @@ def test_a_renamed_model_keeps_everything(two_versions: Database) -> None:
     two_versions.write(lambda tx: removal.rename_model(tx, "churn", "leaving"), actor="ana")
     assert two_versions.read(lambda tx: versions.get(tx, "leaving", 1)).stage is Stage.STAGING
     assert two_versions.read(lambda tx: aliases.get_version(tx, "leaving", "best")).number == 1
-    assert len(two_versions.read(lambda tx: stages.history(tx, "leaving"))) == 1
+    assert len(two_versions.read(lambda tx: history.read(tx, "leaving").changes)) == 1
     holders = {pin.holder for pin in two_versions.read(lambda tx: pins.pins_on(tx, f"blob/{BLOB}"))}
     assert holders == {"version/leaving/1", "version/leaving/2"}
     with pytest.raises(NotFound):

@@ -96,6 +96,22 @@ def test_history_tells_what_was_in_production(
     assert (history["production"], history["changes"][0]["reason"]) == (1, "because")
     before = door.get("/api/v1/models/churn/history", params={"at": "2025-01-01T00:00:00Z"}).json()
     assert (before["production"], before["changes"]) == (None, [])
+    today = door.get("/api/v1/models/churn/history", params={"at": "2026-01-01", "limit": 1}).json()
+    assert (today["production"], today["since"]["actor"]) == (1, "bo")
+    assert today["at"] == history["at"]  # the end of the day is still to come
+    yesterday = door.get("/api/v1/models/churn/history", params={"at": "2025-12-31"}).json()
+    assert (yesterday["production"], yesterday["at"]) == (None, "2025-12-31T23:59:59.999999Z")
+    refused = door.get("/api/v1/models/churn/history", params={"at": "yesterday"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "INVALID_INPUT")
+
+
+def test_an_owner_is_named_by_another(door: TestClient[Litestar], version: dict[str, Any]) -> None:
+    path = "/api/v1/models/churn/versions/1"
+    changed = door.patch(path, json={"owner": "team growth"}, headers={"X-Caller": "bo"})
+    assert (changed.status_code, changed.json()["owner"], changed.json()["author"]) == (200, "team growth", "ana")
+    assert door.patch(path, json={"tags": {"a": "b"}}).json()["owner"] == "team growth"
+    assert door.get(path).json()["tags"] == {"a": "b"}
+    assert door.patch(path, json={"owner": " "}).status_code == 400
 
 
 def test_a_refused_attempt_is_on_record_and_a_second_person_decides(

@@ -9,8 +9,12 @@ import headrace as hr
 from headrace.testing.platform import TemporaryPlatform
 
 
-def headrace(*arguments: str, folder: Path, url: str) -> "subprocess.CompletedProcess[str]":
+def headrace(
+    *arguments: str, folder: Path, url: str, token: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"HEADRACE_URL": url, "COLUMNS": "200", "NO_COLOR": "1"}
+    if token is not None:
+        environment["HEADRACE_TOKEN"] = token
     return subprocess.run(
         [sys.executable, "-m", "headrace", *arguments], capture_output=True, text=True, cwd=folder, env=environment
     )
@@ -40,3 +44,15 @@ def test_sync_sends_what_waits_and_runs_shows_it(running: TemporaryPlatform, els
     wrong = headrace("runs", "metrics.auc >", folder=elsewhere, url=running.url)
     assert wrong.returncode == 1
     assert "Traceback" not in wrong.stderr
+
+
+def test_whoever_lacks_a_role_is_told_which_and_who_can_give_it(
+    running: TemporaryPlatform, elsewhere: Path
+) -> None:
+    running.local.access.add("vera", ["viewer"])
+    token = running.local.access.issue_token("vera").secret
+    for command, role in ((("release", "churn@1"), "developer"), (("rollback", "churn", "--to", "1"), "operator")):
+        refused = headrace(*command, folder=elsewhere, url=running.url, token=token)
+        assert refused.returncode == 1
+        assert f"this needs the role {role}, and vera has viewer" in refused.stderr
+        assert f"An admin can give it: headrace access grant vera {role}" in refused.stderr

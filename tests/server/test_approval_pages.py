@@ -60,7 +60,7 @@ class Desk:
     def approval(self) -> Any:
         return self.call("GET", f"/api/v1/approvals/{self.request['id']}")
 
-    def link(self, name: str = "ravi", *, who: str | None = None, expect: int = 201, **more: str) -> Any:
+    def link(self, name: object = "ravi", *, who: str | None = None, expect: int = 201, **more: str) -> Any:
         path = f"/api/v1/approvals/{self.request['id']}/links"
         return self.call("POST", path, {"principal": name, **more}, who=who, expect=expect)
 
@@ -249,6 +249,7 @@ def test_links_go_to_oneself_or_come_from_an_admin(desk: Desk) -> None:
     assert desk.link("nobody", expect=404)["error"]["code"] == "NOT_FOUND"
     assert desk.link("local", expect=404)["error"]["code"] == "NOT_FOUND"
     assert desk.link(valid_for="soon", expect=400)["error"]["where"] == "valid_for"
+    assert desk.link(7, expect=400)["error"]["where"] == "principal"  # a dependency of the route has that name too
     desk.call("PUT", "/api/v1/access/principals/dana/roles/admin")
     refused = desk.link(who="dana", expect=403)["error"]  # she asked: her admin's powers hand out no second pair
     assert (refused["code"], "hands out no link" in refused["message"]) == ("POLICY_REFUSED", True)
@@ -284,6 +285,32 @@ def test_a_request_about_a_version_that_is_gone_is_still_shown(desk: Desk, clien
     desk.call("DELETE", "/api/2.0/mlflow/registered-models/delete", {"name": "churn"}, who="dana")
     shown = client.get(f"/approvals/{desk.request['id']}")
     assert (shown.status_code, "the version is gone" in shown.text, "void" in shown.text) == (200, True, True)
+
+
+def test_evidence_that_the_policy_asks_for_beyond_approvals_is_named(desk: Desk, client: Client) -> None:
+    desk.call("PUT", "/api/v1/policies", {**POLICY, "evidence": [{"gate": "fair"}]})
+    shown = client.get(f"/approvals/{desk.request['id']}").text
+    assert "The policy asks for more than approvals: there is no evidence of fair." in shown
+    assert "no evidence of fair" in desk.open(desk.link())[1]
+
+
+def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk) -> None:
+    desk.tokens["eve"] = desk.person("eve", "approver")
+    link = desk.link()
+    fields = {**desk.open(link)[2], "answer": "refuse", "reason": "no"}
+    body = {"grant": True, "meaning": "yes"}
+    desk.call("POST", f"/api/v1/approvals/{desk.request['id']}/decision", body, who="eve")
+    status, page = desk.send(fields)
+    assert (status, "<form" in page, "granted" in page) == (409, False, True)
+    status, page, _ = desk.open(link)
+    assert (status, "<form" in page) == (200, False)
+    assert desk.approval()["status"] == "granted"
+
+
+def test_nothing_is_chosen_for_anybody(desk: Desk) -> None:
+    page = desk.open(desk.link())[1]
+    assert "I have reviewed the evidence" in page
+    assert "checked" not in page
 
 
 def test_the_status_page_names_what_waits(desk: Desk, client: Client) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.serving import models
 
 from headrace.kernel.blobs import BlobStore, open_blob_store
+from headrace.protocols.openinference.door import OpenInference
 from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
@@ -130,7 +131,10 @@ class Bench:
             asking=Asking(self.loaders),
         )
         self.gateway = Gateway(
-            [Invocations(answering)],
+            [
+                Invocations(answering),
+                OpenInference(answering, ready=self.residency.settled, version="1.2.3"),
+            ],
             ready=self.residency.settled,
             state=self._state,
             admit=lambda _token: None,
@@ -165,7 +169,8 @@ class Bench:
         exchange = Exchange(content)
         await self.gateway.__rsgi__(Scope(method, path, headers), exchange)
         text = exchange.body
-        decodes = text.strip().startswith((b"{", b"["))
+        json = dict(exchange.headers)["content-type"] == "application/json"
+        decodes = json and text.strip().startswith((b"{", b"["))
         return Answered(
             status=exchange.status,
             headers=dict(exchange.headers),

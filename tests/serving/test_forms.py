@@ -9,7 +9,7 @@ import pytest
 from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
 from headrace.serving.forms import ROW_LIMIT, Entities, FieldPolicy, Forms
 from headrace.serving.inputs import Inputs
-from headrace.serving.signature import Column, Signature
+from headrace.serving.signature import Column, Param, Signature, Tensor
 
 SIGNATURE = Signature(
     [
@@ -134,3 +134,94 @@ def test_a_policy_takes_unknown_fields_and_fills_missing_ones() -> None:
     expected = [[1.5, 4, np.nan, 1]]
     np.testing.assert_array_equal(decode({"dataframe_records": rows}, lenient), expected)
     np.testing.assert_array_equal(decode(split(rows, [*rows[0]]), lenient), expected)
+
+
+def test_instances_and_inputs_are_rows_or_columns() -> None:
+    rows = [row(), row(visits=7)]
+    columns = {name: [each[name] for each in rows] for name in ROW}
+    expected = [[1.5, 4, 3, 1], [1.5, 4, 7, 1]]
+    for form in ("instances", "inputs"):
+        np.testing.assert_array_equal(decode({form: rows}), expected)
+        np.testing.assert_array_equal(decode({form: columns}), expected)
+    without = {name: values for name, values in columns.items() if name != "note"}
+    np.testing.assert_array_equal(decode({"inputs": without})[:, 1], [np.nan, np.nan])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("columns", "where"),
+    [
+        ({"visits": [3, 2.5]}, "inputs.visits[1]"),
+        ({"extra": [1, 2]}, "inputs.extra"),
+        ({"visits": [3]}, "inputs"),
+        ({"visits": 3}, "inputs.visits"),
+        ({"visits": "absent"}, "inputs.visits"),
+    ],
+)
+def test_a_bad_column_is_named(columns: dict[str, Any], where: str) -> None:
+    given = {name: [value, value] for name, value in ROW.items()} | columns
+    body = {"inputs": {name: value for name, value in given.items() if value != "absent"}}
+    with pytest.raises(SchemaMismatch) as refused:
+        decode(body)
+    assert refused.value.where == where
+
+
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+@pytest.mark.parametrize("value", [[[1.5, 4, 3, True]], [], {}, 3, "x", None, [None]])
+def test_rows_without_names_are_refused(form: str, value: Any) -> None:
+    with pytest.raises(InvalidInput):
+        decode({form: value})
+
+
+TENSOR = Forms(Signature([Tensor(name="", dtype="float32", shape=(-1, 2))]))
+TENSORS = Forms(
+    Signature(
+        [Tensor(name="image", dtype="uint8", shape=(-1, 1, 2)), Tensor(name="age", dtype="int64", shape=(-1,))]
+    )
+)
+
+
+def test_tensors_come_alone_by_name_and_by_row() -> None:
+    for body in ({"inputs": [[1, 2.5]]}, {"instances": [[1, 2.5]]}):
+        found = decode(body, TENSOR)
+        assert isinstance(found, dict)
+        np.testing.assert_array_equal(found[""], np.array([[1, 2.5]], np.float32))
+        assert found[""].dtype == np.float32
+    by_name = decode({"inputs": {"image": [[[1, 2]], [[3, 4]]], "age": [5, 6]}}, TENSORS)
+    by_row = decode({"instances": [{"image": [[1, 2]], "age": 5}, {"image": [[3, 4]], "age": 6}]}, TENSORS)
+    assert isinstance(by_name, dict)
+    assert isinstance(by_row, dict)
+    for name in ("image", "age"):
+        np.testing.assert_array_equal(by_name[name], by_row[name])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"image": [[[1, 2]]]},
+        {"image": [[[1, 2]]], "age": [5], "more": [1]},
+        {"image": [[[1, 2, 3]]], "age": [5]},
+        {"image": [[[1, 300]]], "age": [5]},
+        {"image": [[[1, -1]]], "age": [5]},
+        {"image": [[[1, 2]]], "age": [5.5]},
+        {"image": [[[1, 2]]], "age": ["x"]},
+        {"image": [[[1, 2]], [[1]]], "age": [5, 6]},
+        {"image": [[[1, 2]]], "age": [5, 6]},
+        {"image": [], "age": []},
+        [[1, 2]],
+        None,
+    ],
+)
+def test_tensors_of_another_shape_or_type_are_refused(inputs: Any) -> None:
+    with pytest.raises(InvalidInput):
+        decode({"inputs": inputs}, TENSORS)
+
+
+def test_parameters_are_checked_and_have_defaults() -> None:
+    params = [Param(name="threshold", type="double", default=0.5), Param(name="k", type="long", shape=(-1,))]
+    forms = Forms(Signature(SIGNATURE.columns, params))
+    asked = forms.decode(json.dumps({"inputs": [row()], "params": {"k": [1, 2]}}).encode())
+    assert asked.params == {"threshold": 0.5, "k": [1, 2]}
+    for wrong in ({"k": 1}, {"threshold": "high"}, {"depth": 3}):
+        with pytest.raises(SchemaMismatch) as refused:
+            forms.decode(json.dumps({"inputs": [row()], "params": wrong}).encode())
+        assert refused.value.where == f"params.{next(iter(wrong))}"

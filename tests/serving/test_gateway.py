@@ -1,11 +1,14 @@
 """The gateway's door, end to end in process: real models, real log, no sockets."""
 
 import asyncio
+import io
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -111,6 +114,8 @@ BAD_BODIES: list[tuple[Any, int]] = [
     (b'{"dataframe_records":[{"purchases":1e999,"spend":1}]}', 400),
     (b'{"dataframe_records":[{"purchases":NaN,"spend":1}]}', 400),
     ({"instances": [[1, 2]]}, 400),
+    ({"inputs": {"purchases": [1], "spend": [1, 2]}}, 400),
+    ({"inputs": {"purchases": [1], "spend": [1]}, "params": {"k": 1}}, 400),
     ({"dataframe_split": {"columns": ["purchases", "spend"], "data": [[1, "x"]]}}, 400),
     (b'{"dataframe_split":{"columns":["purchases","spend"],"data":[[1,1e999]]}}', 400),
     (b'{"dataframe_split":{"columns":["purchases","spend"],"data":[[1,2]', 400),
@@ -126,6 +131,7 @@ def test_bad_bodies_are_the_callers(bench: Bench, run: Run, body: Any, status: i
         answer = await bench.post(PATH, body)
         assert answer.status == status
         assert set(answer.body["error"]) == {"code", "message", "where", "fix"}
+        assert answer.body["error_code"] == "BAD_REQUEST"
         assert bench.counters.totals() == ()
 
     run(scenario())
@@ -160,12 +166,39 @@ def test_paths_and_headers_that_are_not_there(bench: Bench, run: Run) -> None:
         assert (await bench.post("/models/other/invocations", body)).status == 404
         assert (await bench.post("/models/churn/versions/9/invocations", body)).status == 404
         assert (await bench.get(PATH)).status == 404
-        assert (await bench.post(PATH, body, content_type="text/plain")).status == 400
+        assert (await bench.post(PATH, body, content_type="text/plain")).status == 415
+        assert (await bench.post(PATH, body, content_type="application/json; charset=latin-1")).status == 415
+        assert (await bench.post(PATH, body, content_type="application/json; charset=UTF-8")).status == 200
         assert (await bench.post(PATH, body, x_headrace_purpose="fun")).status == 400
         assert (await bench.post(PATH, body, x_headrace_purpose="staging")).status == 400
         assert (await bench.post(PATH, body, x_unit="u" * 2_000)).status == 413
         assert (await bench.post(PATH, body, content_length=str(10**9))).status == 413
         assert (await bench.get("/version")).body == b"1.2.3"
+
+    run(scenario())
+
+
+def test_every_form_of_the_same_row_has_the_same_answer(bench: Bench, run: Run) -> None:
+    frame = io.BytesIO()
+    pq.write_table(pa.table({name: [value] for name, value in ROW.items()}), frame)
+
+    async def scenario() -> None:
+        estimator = models.binary_model()
+        await bench.settle(route(bench.version(1, estimator, lookup=False), champion=1))
+        expected = estimator.predict_proba([[1.0, 2.0]])[:, 1].tolist()
+        columns = {name: [value] for name, value in ROW.items()}
+        for body in (
+            {"dataframe_records": [ROW]},
+            {"dataframe_split": {"columns": list(ROW), "data": [list(ROW.values())], "index": [0]}},
+            {"instances": [ROW]},
+            {"inputs": columns},
+        ):
+            assert (await bench.post(PATH, body)).body["predictions"] == expected
+        csv = b"spend,purchases\n2.0,1.0\n"
+        assert (await bench.post(PATH, csv, content_type="text/csv")).body["predictions"] == expected
+        kind = "application/vnd.apache.parquet"
+        answer = await bench.post(PATH, frame.getvalue(), content_type=kind)
+        assert answer.body["predictions"] == expected
 
     run(scenario())
 

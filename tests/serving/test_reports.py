@@ -77,6 +77,18 @@ def test_a_gateways_state_is_that_of_its_newest_life(database: Database, clock: 
     assert counts(database).requests == 4
 
 
+def test_a_gateway_that_starts_after_the_clock_was_set_back_is_heard(
+    database: Database, clock: ManualClock
+) -> None:
+    record(database, report(boot="boot-1", booted_at=START))
+    clock.advance(timedelta(days=-30))
+    loaded = (LoadedVersion(model="churn", number=2),)
+    record(database, report(boot="boot-2", booted_at=clock.now(), loaded=loaded))
+    (gateway,) = database.read(reports.gateways)
+    assert (gateway.boot, gateway.last_seen) == ("boot-2", clock.now())
+    assert database.read(lambda tx: reports.held_everywhere(tx, "churn", 2))
+
+
 def test_a_silent_gateway_is_not_alive(database: Database, clock: ManualClock) -> None:
     record(database, report(loaded=(LoadedVersion(model="churn", number=2),)))
     record(database, report(gateway="gateway-2"))

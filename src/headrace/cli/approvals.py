@@ -64,7 +64,7 @@ def show(request: Request) -> None:
         "release": approval.release_id or "",
         "open until": f"{moment(approval.expires_at)} UTC" if approval.status == "requested" else "",
         "digest": approval.digest,
-        "because": approval.reason,
+        "because": "" if approval.status in {"requested", "granted", "used"} else approval.reason,
         **{f"{name} to be": str(value) for name, value in approval.details.items()},
     }
     for name, value in rows.items():

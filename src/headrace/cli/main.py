@@ -16,10 +16,13 @@ from headrace.cli import (
     evidence,
     exporting,
     importing,
+    lineage,
     maintenance,
+    models,
     overview,
     policy,
     project,
+    serve,
     tracking,
     up,
 )
@@ -43,11 +46,13 @@ app.command("apply", rich_help_panel="Project")(project.apply)
 app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
+app.command("serve", rich_help_panel="Platform")(serve.serve)
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)
 app.command("gc", rich_help_panel="Platform")(maintenance.gc)
-app.command("models", rich_help_panel="Look")(overview.models)
+app.add_typer(models.app, name="models", rich_help_panel="Look")
+app.command("lineage", rich_help_panel="Govern")(lineage.lineage)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")

@@ -1,4 +1,4 @@
-"""`headrace status`, `clock`, `models`, `features`, `alerts`: what there is, at a glance."""
+"""`headrace status`, `clock`, `features`, `alerts`: what there is, at a glance."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ def status() -> None:
     gateways = platform.gateways()
     screen.print(f"  gateways       {', '.join(gateway.url for gateway in gateways) or '[red]none[/]'}")
     screen.print(f"  work under way {activity.jobs} job(s)")
-    _show_models(screen, platform)
+    show_models(screen, platform)
     _show_open(screen, platform)
 
 
@@ -98,21 +98,8 @@ def clock(
     console().print(f"{moment(now.now)} UTC{' (replayed)' if now.replayed else ''}")
 
 
-def models(
-    name: Annotated[str | None, typer.Argument(help="One model, with its versions.")] = None,
-) -> None:
-    """Models and what is in production, or the versions of one."""
-    from headrace.cli.screen import console
-    from headrace.sdk.connect import connect
-
-    platform = connect()
-    if name is None:
-        _show_models(console(), platform)
-    else:
-        _show_versions(console(), platform, name)
-
-
-def _show_models(screen: "Console", platform: "Platform") -> None:
+def show_models(screen: "Console", platform: "Platform") -> None:
+    """Every model with what is in production."""
     from headrace.cli.screen import moment, table
 
     shown = table("model", ">versions", ">in production", "changed")
@@ -124,12 +111,13 @@ def _show_models(screen: "Console", platform: "Platform") -> None:
         screen.print(shown)
 
 
-def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
+def show_versions(screen: "Console", platform: "Platform", name: str) -> None:
+    """The newest versions of one model."""
     from headrace.cli.screen import STAGE_COLOURS, coloured, leading, moment, table
 
     details = platform.model(name)
     keys = leading({key for version in details.versions for key in version.metrics}, 3)
-    shown = table("version", "stage", *(f">{key}" for key in keys), "author", "registered", "training set", "code")
+    shown = table("version", "stage", *(f">{key}" for key in keys), "owner", "registered", "training set", "code")
     for version in details.versions:
         values = []
         for key in keys:
@@ -144,7 +132,7 @@ def _show_versions(screen: "Console", platform: "Platform", name: str) -> None:
             f"{name}@{version.number}",
             coloured(version.stage, STAGE_COLOURS[version.stage]),
             *values,
-            version.author,
+            version.owner,
             moment(version.created_at),
             version.training_set_id or "",
             (version.code_commit or "")[:12],

@@ -79,7 +79,7 @@ def set_(
         platform,
         {
             "model": model,
-            "stage": stage,
+            "stage": stage and stage.capitalize(),
             "alias": alias,
             "evidence": [evidence_of(text) for text in evidence or []],
             "approvals": approvals,
@@ -100,7 +100,7 @@ def remove(model: Model, stage: OnStage = None, alias: OnAlias = None) -> None:
     from headrace.sdk.connect import connect
 
     platform = connect()
-    gone = platform.policies.remove(model, stage=stage, alias=alias)
+    gone = platform.policies.remove(model, stage=stage and stage.capitalize(), alias=alias)
     screen = console()
     screen.print(f"[green]✓[/] {gone.named} is removed")
     if gone.model != "*":

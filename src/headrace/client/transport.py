@@ -82,7 +82,7 @@ class Transport:
             repeatable=method in READING if repeatable is None else repeatable,
             content=content,
             headers=headers,
-            params=parameters,
+            params=parameters or None,  # httpx takes an empty mapping for no query at all, also for one in the path
         )
         return decode(response.content, returns)
 

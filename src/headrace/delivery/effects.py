@@ -39,7 +39,7 @@ def _gate(tx: Tx, release: Release) -> None:
         gates=tuple(release.policy.gates),
         cohort=release.cohort,
     )
-    jobs.enqueue(tx, GATES, request, key=f"{GATES.name}/{release.id}/{release.state.attempt}")
+    jobs.enqueue(tx, GATES, request, key=_key(GATES.name, release))
 
 
 def _stage(tx: Tx, release: Release) -> None:
@@ -53,7 +53,7 @@ def _stage(tx: Tx, release: Release) -> None:
         training_set_id=versions.get(tx, release.model, release.number).training_set_id,
         rows=release.policy.staging.rows if release.policy.staging else 0,
     )
-    jobs.enqueue(tx, STAGING, request, key=f"{STAGING.name}/{release.id}/{release.state.attempt}")
+    jobs.enqueue(tx, STAGING, request, key=_key(STAGING.name, release))
 
 
 def _ask(tx: Tx, release: Release) -> None:
@@ -102,7 +102,11 @@ def _complete(tx: Tx, release: Release) -> None:
 
 def _give_up(tx: Tx, release: Release) -> None:
     """Leave things as they were before the release."""
-    approvals.withdraw(tx, release.id, f"the release is {release.phase.value}")
+    over = f"the release is {release.phase.value}"
+    approvals.withdraw(tx, release.id, over)
+    if release.phase is not Phase.ROLLED_BACK:  # then they are done long since, and every millisecond counts
+        for kind in (GATES, STAGING):
+            jobs.cancel(tx, _key(kind.name, release), over)
     grounds = clearance.going_back(release)
     back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
     if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
@@ -120,6 +124,10 @@ def _give_up(tx: Tx, release: Release) -> None:
         grounds=grounds,
     )
     routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
+
+
+def _key(kind: str, release: Release) -> str:
+    return f"{kind}/{release.id}/{release.state.attempt}"
 
 
 def _nothing(tx: Tx, release: Release) -> None:

@@ -291,7 +291,7 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
         case StepStarted(step=step):
             return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step)
         case Promoted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.COOLING, step=step, paused=False)
+            return msgspec.structs.replace(state, phase=Phase.COOLING, step=step, paused=False, approval_open=False)
         case Paused():
             return msgspec.structs.replace(state, paused=True)
         case Resumed():

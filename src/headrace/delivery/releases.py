@@ -31,12 +31,14 @@ from headrace.delivery.machine import (
 )
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
 from headrace.errors import Conflict, HeadraceError, InternalError, NotFound, PolicyRefused
-from headrace.kernel import events, pins
+from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
+from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
 from headrace.registry import governed, models, stages, versions
+from headrace.registry.lineage import version_subject
 from headrace.registry.nouns import Stage
 
 APPROVAL_EVENTS = ("registry.approval_granted", "registry.approval_refused")
@@ -90,9 +92,18 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         updated_at=tx.now,
     )
     tables.add_release(tx, release)
+    _connect(tx, release)
     for number in {release.number, release.champion} - {None}:
         pins.pin(tx, f"version/{release.model}/{number}", _holder(release), "its release is open")
     return _carry_out(tx, release, None, happened)
+
+
+def _connect(tx: Tx, release: Release) -> None:
+    """Put a release into the graph of lineage, under the version that it releases."""
+    subject = f"release/{release.id}"
+    lineage.connect(tx, [Link(version_subject(release.model, release.number), "released by", subject)])
+    about = {"model": release.model, "number": release.number, "opened_by": release.opened_by}
+    lineage.enter(tx, subject, about)
 
 
 def plan_of(policy: DeliveryPolicy, *, first: bool) -> ReleasePlan:

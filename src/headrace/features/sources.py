@@ -11,10 +11,11 @@ import msgspec
 from headrace.features import tables, views
 from headrace.features.kinds import INGEST
 from headrace.features.nouns import Ingest, Ingested, ObjectKind, SourceState
-from headrace.kernel import business_time, events, jobs, pins
+from headrace.kernel import business_time, events, jobs, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Job
+from headrace.kernel.lineage import Link
 from headrace.project.source import Source
 
 REFRESH = timedelta(minutes=15)
@@ -29,6 +30,7 @@ def begin(tx: Tx, source: str, version: int, data_digest: str | None) -> None:
         tables.add_source_state(
             tx, SourceState(source=source, version=version, table=table, data_digest=data_digest)
         )
+        lineage.connect(tx, [Link(f"source/{source}/{version}", "ingested into", f"lake/{table}")])
     else:
         tables.change_source_state(tx, source, version, data_digest=data_digest)
     if data_digest is not None:

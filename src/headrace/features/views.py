@@ -10,9 +10,10 @@ import msgspec
 from headrace.features import tables
 from headrace.features.kinds import MATERIALIZE
 from headrace.features.nouns import Materialize, Materialized, ObjectKind, ViewState
-from headrace.kernel import events, jobs
+from headrace.kernel import events, jobs, lineage
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
+from headrace.kernel.lineage import Link
 from headrace.project.feature_view import FeatureView
 
 
@@ -20,6 +21,8 @@ def begin(tx: Tx, view: FeatureView, version: int, source_version: int) -> None:
     """Take a new version of a view, and ask for its data if its source has been read already."""
     state = ViewState(view=view.name, version=version, source=view.source.name, source_version=source_version)
     tables.add_view_state(tx, state)
+    read = Link(f"source/{view.source.name}/{source_version}", "computed into", f"view/{view.name}/{version}")
+    lineage.connect(tx, [read])
     source = next(
         state for state in tables.list_source_states(tx, view.source.name) if state.version == source_version
     )

@@ -26,7 +26,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 _LOG = logging.getLogger(__name__)
 
-QUEUED, LEASED, DONE, FAILED = "queued", "leased", "done", "failed"
+QUEUED, LEASED, DONE, FAILED, CANCELLED = "queued", "leased", "done", "failed", "cancelled"
 
 FIRST_RETRY = timedelta(seconds=1)
 SANE_LEASES = 2
@@ -302,6 +302,19 @@ def abandon(tx: Tx, worker: str) -> int:
         .values(leased_until=tx.now - timedelta(microseconds=1), lease=None)
     )
     return result.rowcount
+
+
+def cancel(tx: Tx, key: str, reason: str) -> bool:
+    """End the job under `key`, if it has not ended: nobody needs its result any more.
+
+    A worker that has it loses its lease, and hears of that at its next heartbeat.
+    """
+    result = tx.execute(
+        jobs.update()
+        .where(jobs.c.workspace == tx.workspace, jobs.c.key == key, jobs.c.state.in_([QUEUED, LEASED]))
+        .values(state=CANCELLED, error=reason, finished_at=tx.now, lease=None, leased_until=None)
+    )
+    return result.rowcount > 0
 
 
 def get(tx: Tx, job_id: str) -> Job:

@@ -10,12 +10,15 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 
 from headrace.errors import MissingExtra, Unavailable
 from headrace.kernel.bells import Bell
 from headrace.kernel.clocks import Clock, SystemClock
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
 from headrace.kernel.writer import GroupWriter
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -55,8 +58,11 @@ class PostgresDatabase:
         try:
             connection = self._read_engine.connect()
         except sa.exc.OperationalError as error:
+            log.warning("the database does not answer", reason=str(error.orig))  # callers may be anybody
             raise Unavailable(
-                f"the database does not answer: {error.orig}", where="database", fix="Try again when it is back."
+                "the database does not answer",
+                where="database",
+                fix="Try again when it is back; the log says more.",
             ) from error
         with connection:
             connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

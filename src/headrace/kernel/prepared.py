@@ -101,10 +101,17 @@ class InsertMany:
         columns: their names.
         keep_existing: a row that would break a unique constraint is left out; else it is an error.
         replaced: a row whose primary key is there sets these columns instead.
+        returning: what is told of the rows that were inserted.
     """
 
     def __init__(
-        self, table: sa.Table, columns: Sequence[str], *, keep_existing: bool = False, replaced: Sequence[str] = ()
+        self,
+        table: sa.Table,
+        columns: Sequence[str],
+        *,
+        keep_existing: bool = False,
+        replaced: Sequence[str] = (),
+        returning: Sequence[str] = (),
     ) -> None:
         self._table = table
         self._target = f"INSERT INTO {table.name} ({_listed(columns)})"
@@ -116,20 +123,27 @@ class InsertMany:
             key = _listed([column.name for column in table.primary_key])
             setting = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in replaced)
             self._ending = f" ON CONFLICT ({key}) DO UPDATE SET {setting}"
+        self._returns = bool(returning)
+        if returning:
+            self._ending += f" RETURNING {_listed(returning)}"
 
-    def run(self, tx: Tx, rows: Sequence[Row]) -> None:
-        """Insert them; none is fine."""
+    def run(self, tx: Tx, rows: Sequence[Row]) -> list[Row]:
+        """Insert them; none is fine. What was asked to be told of those that were inserted comes back."""
         if not rows:
-            return
+            return []
+        told: list[Row] = []
         if tx.dialect == "postgresql":
             source = f" SELECT * FROM {_unnest(self._table, self._columns)}"  # noqa: S608 - names of ours
-            tx.execute_driver(self._target + source + self._ending, _arrays(rows))
-            return
+            cursor = tx.execute_driver(self._target + source + self._ending, _arrays(rows))
+            return cursor.fetchall() if self._returns else told
         marks = f"({', '.join('?' * len(self._columns))})"
         for start in range(0, len(rows), _ROWS):  # many rows in one statement take two thirds of the time
             part = rows[start : start + _ROWS]
             values = ", ".join([marks] * len(part))
-            tx.execute_driver(f"{self._target} VALUES {values}{self._ending}", tuple(chain.from_iterable(part)))
+            text = f"{self._target} VALUES {values}{self._ending}"
+            cursor = tx.execute_driver(text, tuple(chain.from_iterable(part)))
+            told += cursor.fetchall() if self._returns else ()
+        return told
 
 
 class UpdateMany:

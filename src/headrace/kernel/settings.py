@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_channels: str = ""
     alerts_allow_loopback: bool = False
     retention: str = ""
-    upload_limit_bytes: int = 2 * 1024**3
+    upload_limit_bytes: int = 100 * 1024**3
     checkpoint_every: int = 100
     spool: str = ""
     log_level: str = "info"

@@ -1,4 +1,4 @@
-"""The kernel's own tables: events, cursors, pins, jobs, schedules and the business clock."""
+"""The kernel's own tables: events, cursors, pins, lineage, jobs, schedules and the business clock."""
 
 import sqlalchemy as sa
 
@@ -40,6 +40,58 @@ pins = sa.Table(
     sa.Column("pinned_at", Instant, nullable=False),
     sa.Index("ix_pins_holder", "workspace", "holder"),
     sa.Index("ix_pins_resource", "resource"),  # blobs are shared by all workspaces
+)
+
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_BYTEWISE = sa.String(1024).with_variant(
+    sa.String(1024, collation="C"), "postgresql"
+)  # so that a prefix is a range
+
+lineage_subjects = sa.Table(
+    "lineage_subjects",
+    metadata,
+    sa.Column("number", _NUMBER, primary_key=True),  # what edges hold, so that a new name is one row
+    workspace_column(),
+    sa.Column("kind", sa.String(64), nullable=False),  # what stands before the first slash of the subject
+    sa.Column("subject", _BYTEWISE, nullable=False),
+    sa.Column("about", Document, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("ended_at", Instant, nullable=True),  # when it was deleted
+    sa.UniqueConstraint("workspace", "subject"),
+    sqlite_autoincrement=True,
+)
+
+lineage_edges = sa.Table(
+    "lineage_edges",
+    metadata,
+    sa.Column("upstream", _NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("downstream", _NUMBER, primary_key=True, autoincrement=False),
+    workspace_column(),
+    sa.Column("relation", sa.String(64), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Index("ix_lineage_edges_downstream", "downstream", "upstream"),
+    sqlite_with_rowid=False,
+)
+
+lineage_versions = sa.Table(  # which versions come from a subject, however far down: a page of them is a range
+    "lineage_versions",
+    metadata,
+    sa.Column("origin", _NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("version", _NUMBER, primary_key=True, autoincrement=False),
+    workspace_column(),
+    sqlite_with_rowid=False,
+)
+
+lineage_packages = sa.Table(
+    "lineage_packages",
+    metadata,
+    sa.Column("environment", _NUMBER, primary_key=True, autoincrement=False),  # number of the subject
+    sa.Column("name", sa.String(256), primary_key=True),
+    workspace_column(),
+    sa.Column("version", sa.String(256), nullable=True),  # NULL where only a range is known
+    sa.Column("requirement", sa.Text, nullable=False),
+    sa.Index("ix_lineage_packages_name", "workspace", "name"),
+    sqlite_with_rowid=False,
 )
 
 business_clock = sa.Table(

@@ -254,9 +254,9 @@ def may_decide(approval: Approval, principal: Principal) -> None:
     where = _subject(approval)
     if not permits(principal, Role(approval.role)):
         raise PermissionRefused(
-            f"deciding needs the role {approval.role!r}",
+            f"this needs the role {approval.role}, and {principal.name} has not got it",
             where=where,
-            fix="Ask somebody with that role; `headrace access` grants it.",
+            fix=f"An admin can give it: headrace access grant {principal.name} {approval.role}",
         )
     if not approval.four_eyes:
         return

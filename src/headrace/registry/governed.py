@@ -216,14 +216,11 @@ def ask(tx: Tx, wish: AskForApproval) -> Approval:
     if version is None:
         where = f"version/{wish.model}/{wish.number}"
         raise NotFound(f"model {wish.model!r} has no version {wish.number}", where=where)
-    if kind == "stage" and name in set(Stage):
-        if version.stage is not Stage(name):
-            _require_own_move(tx, version, Stage(name), change)
-        demand = demand_of_stage(tx, version, Stage(name))
-    elif kind == "alias" and name and "/" not in name:
-        demand = rules.demand([rules.binding(_policies(tx, wish.model), wish.model, "alias", name)])
-    else:
+    if not _names_target(kind, name):
         raise InvalidInput("this is no target", where="target", fix="Write stage/Production or alias/champion.")
+    if kind == "stage" and version.stage is not Stage(name):
+        _require_own_move(tx, version, Stage(name), change)
+    demand = _demand_of_target(tx, version, kind, name)
     if not demand.approvals:
         raise InvalidInput(
             f"no policy asks for an approval of {change.about} to {wish_of(wish.target)}",
@@ -231,6 +228,28 @@ def ask(tx: Tx, wish: AskForApproval) -> Approval:
             fix=f"See: headrace policy show {wish.model}",
         )
     return request(tx, change, demand, wish.why)
+
+
+def _names_target(kind: str, name: str) -> bool:
+    """Whether a target is a stage, or an alias that is to be set."""
+    return name in set(Stage) if kind == "stage" else kind == "alias" and bool(name) and "/" not in name
+
+
+def _demand_of_target(tx: Tx, version: Version, kind: str, name: str) -> Demand:
+    if kind == "stage":
+        return demand_of_stage(tx, version, Stage(name))
+    return rules.demand([rules.binding(_policies(tx, version.model), version.model, kind, name)])
+
+
+def missing_evidence(tx: Tx, approval: Approval) -> tuple[str, ...]:
+    """What evidence the policies ask for, beyond approvals, that is not there for what a request is about."""
+    kind, _, name = approval.target.partition("/")
+    version = tables.find_version(tx, approval.model, approval.number)
+    if version is None:
+        return ()
+    demand = _demand_of_target(tx, version, kind, name) if _names_target(kind, name) else Demand()
+    change = Change(model=approval.model, number=approval.number, target=approval.target)
+    return lacking(tx, change, demand).evidence
 
 
 def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release: Any) -> Approval:
@@ -336,7 +355,7 @@ def not_the_mover(tx: Tx, demand: Demand, grounds: Grounds = CALLER) -> str:
 
 
 def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CALLER) -> PolicyRefused:
-    """The refusal of a change; a caller's has the aftermath that the request for approval is filed."""
+    """The refusal of a change, which is kept; of a caller's also the request for approval is filed."""
     message = f"{change.about} may not {wish_of(change.target)} yet: {'; '.join(lack.lines)}."
     if demand.governed_by:
         message += f" So asks the policy {', '.join(demand.governed_by)}."
@@ -344,6 +363,8 @@ def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CA
     refusal = kind(message, where=change.subject, fix=f"See: headrace policy show {change.model}")
     if grounds.release_id is None:
         refusal.aftermath = partial(_file, change, demand, refusal)
+    else:
+        refusal.aftermath = partial(_record, change, refusal)
     return refusal
 
 

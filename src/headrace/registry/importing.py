@@ -6,14 +6,13 @@ As in `tracking.importing`, what is missing is added and what is here stays.
 import msgspec
 
 from headrace.errors import HeadraceError, PermissionRefused, PolicyRefused
-from headrace.kernel import events, pins
+from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import aliases, approvals, models, stages, tables
+from headrace.registry import aliases, approvals, completion, jobs, lineage, models, stages, tables
 from headrace.registry.imported import ImportModel, ImportVersion, ModelHere
-from headrace.registry.nouns import Estimate, Model, ModelFile, Stage, Version, directory_digest
-from headrace.registry.register import check_files
+from headrace.registry.nouns import Model, ModelFile, Stage, Version, directory_digest
+from headrace.registry.register import check_files, pin_parts
 from headrace.tracking import artifacts, runs
-from headrace.tracking.nouns import Run
 
 REASON = "imported"
 
@@ -118,19 +117,21 @@ def _register(tx: Tx, name: str, found: ImportVersion, files: tuple[ModelFile, .
         artifact_prefix=found.folder,
         source=found.source,
         signature=found.signature,
-        params=dict(run.params) if run is not None else {},
-        metrics=_estimates(run) if run is not None else {},
         tags=found.tags,
         description=found.description,
+        owner=found.user or tx.actor,
         author=tx.actor,
         created_by=found.user or tx.actor,
         created_at=found.created_at,
         updated_at=found.updated_at,
     )
+    if run is not None:
+        version = completion.from_run(tx, version, run)
     # the number is in the origin, since elsewhere the same files may be two versions
     tables.add_version(tx, version, origin=f"import/{found.number}")
     tables.reach_number(tx, name, found.number)
-    _record(tx, version, found, of_run=run is not None)
+    lineage.begin(tx, version, run, found.owner)
+    _record(tx, version, found.owner)
 
 
 def _fill(tx: Tx, known: Version, files: tuple[ModelFile, ...], found: ImportVersion) -> None:
@@ -141,20 +142,14 @@ def _fill(tx: Tx, known: Version, files: tuple[ModelFile, ...], found: ImportVer
     )
     tables.fill_version(tx, filled)
     approvals.void_about(tx, known.model, known.number, "the version got its files")
-    _record(tx, filled, found, of_run=False)
+    lineage.enter(tx, filled, None, found.owner)
+    _record(tx, filled, found.owner)
 
 
-def _record(tx: Tx, version: Version, found: ImportVersion, *, of_run: bool) -> None:
-    subject = f"version/{version.model}/{version.number}"
-    for blob in sorted({file.digest for file in version.files}):
-        pins.pin(tx, f"blob/{blob}", subject, "a registered version is made of it")
-    if of_run:
-        pins.pin(tx, f"run/{version.run_id}", subject, "a registered version came from it")
-    if found.owner is not None and found.owner.startswith("logged-model/"):
-        pins.pin(tx, found.owner, subject, "a registered version came from it")
+def _record(tx: Tx, version: Version, owner: str | None) -> None:
+    run = runs.get(tx, version.run_id) if version.run_id and runs.find(tx, version.run_id) else None
+    pinned = version if run is not None else msgspec.structs.replace(version, run_id=None)
+    pin_parts(tx, pinned, owner)
+    jobs.ask_for_files(tx, version, run)
     payload = {"model": version.model, "number": version.number, "digest": version.digest, "run_id": version.run_id}
-    events.append(tx, "registry.version_imported", subject, payload)
-
-
-def _estimates(run: Run) -> dict[str, Estimate]:
-    return {key: Estimate(value=last.value) for key, last in run.metrics.items() if not isinstance(last.value, str)}
+    events.append(tx, "registry.version_imported", lineage.version_subject(version.model, version.number), payload)

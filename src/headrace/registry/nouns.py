@@ -81,6 +81,22 @@ class FeatureUse(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
 
 
+class DataUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that a version was made from: which, in which state, and their content.
+
+    Attributes:
+        subject: its name in the graph of lineage, such as `training-set/ts_1` or `dataset/purchases@9f2c`.
+        digest: of the content.
+        tables: versions of lake tables that it was made from, such as `sources/purchases@3`.
+        context: what for, such as `training` or `evaluation`; empty when nothing says it.
+    """
+
+    subject: str
+    digest: str
+    tables: tuple[str, ...] = ()
+    context: str = ""
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A name under which versions are registered."""
 
@@ -97,7 +113,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable model directory with its origin; only stage, description and tags change."""
+    """One immutable model directory with its origin; only stage, description, tags and owner change.
+
+    What its run tells later, or lies in files that have to be read, is filled in afterwards, once.
+    """
 
     model: str
     number: int
@@ -113,15 +132,24 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     profile: str | None = None
     """Blob digest of the reference profile."""
     training_set_id: str | None = None
+    data: tuple[DataUse, ...] = ()
     bundle_digest: str | None = None
+    """The code itself, exactly, where a project's pipeline made the version."""
     environment_digest: str | None = None
+    """The packages that it needs; `/api/v1/environments/{digest}` names them."""
     code_commit: str | None = None
+    code_dirty: bool | None = None
+    """Whether the code differed from the commit; None when nothing says it."""
+    code_diff: str | None = None
+    """Blob digest of those differences, as `git apply` takes them."""
     entity_key: str | None = None
     feature_views: tuple[FeatureUse, ...] = ()
     params: dict[str, Any] = {}
     metrics: dict[str, Estimate] = {}
     tags: dict[str, str] = {}
     description: str = ""
+    owner: str = ""
+    """Who is asked about it: a person or a team. The author, until somebody says otherwise."""
     author: str
     """Who answers for its making: four eyes never counts this principal twice."""
     created_by: str
@@ -130,7 +158,13 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegisterVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to register a version. Give `run_id` (with `artifact_prefix`) or `source`."""
+    """What it takes to register a version. Give `run_id` (with `artifact_prefix`) or `source`.
+
+    What is not given and the run knows is taken from the run.
+
+    Attributes:
+        made_from: what else the files are of: `logged-model/<id>`, or for a copy `version/<model>/<number>`.
+    """
 
     model: str
     files: tuple[ModelFile, ...]
@@ -140,15 +174,20 @@ class RegisterVersion(msgspec.Struct, frozen=True, kw_only=True):
     signature: dict[str, Any] | None = None
     profile: str | None = None
     training_set_id: str | None = None
+    data: tuple[DataUse, ...] = ()
     bundle_digest: str | None = None
     environment_digest: str | None = None
     code_commit: str | None = None
+    code_dirty: bool | None = None
+    code_diff: str | None = None
     entity_key: str | None = None
     feature_views: tuple[FeatureUse, ...] = ()
     params: dict[str, Any] = {}
     metrics: dict[str, Estimate] = {}
     tags: dict[str, str] = {}
     description: str = ""
+    owner: str = ""
+    made_from: str | None = None
 
     def origin(self) -> str:
         """What makes a second registration the same one."""
@@ -160,7 +199,7 @@ class RegistryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         filter: what is looked for, such as `name LIKE 'churn%' AND tags.team = 'growth'`; versions have also
-            `version_number`, `run_id`, `source_path`, `stage` and `alias`.
+            `version_number`, `run_id`, `source_path`, `owner`, `stage` and `alias`.
         order_by: what it is sorted by, such as `last_updated_timestamp DESC`.
         cursor: where the page before ended, as that page said; empty for the first page.
     """
@@ -169,6 +208,16 @@ class RegistryQuery(msgspec.Struct, frozen=True, kw_only=True):
     order_by: tuple[str, ...] = ()
     limit: int = 100
     cursor: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version stands, and who is asked about it."""
+
+    model: str
+    number: int
+    stage: Stage
+    owner: str
+    registered_at: datetime
 
 
 class StageChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Deleting and renaming what no project delivers and what is not in production."""
 
 from headrace.errors import AlreadyExists, PolicyRefused
-from headrace.kernel import events, pins
+from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.registry import approvals, governed, models, stages, tables, versions
 from headrace.registry.nouns import Model, Stage
@@ -29,6 +29,7 @@ def delete_version(tx: Tx, model: str, number: int) -> None:
     approvals.void_about(tx, model, number, "the version was deleted")
     tables.delete_versions(tx, model, number)
     pins.release(tx, subject)
+    lineage.end(tx, subject)
     facts = {"model": model, "number": number, "digest": version.digest, "grounds": allowed}
     events.append(tx, "registry.version_deleted", subject, facts)
 
@@ -52,6 +53,7 @@ def delete_model(tx: Tx, name: str) -> None:
     tables.delete_model(tx, name)
     for number in numbers:
         pins.release(tx, f"version/{name}/{number}")
+    lineage.end_below(tx, f"version/{name}/")
     facts = {"model": name, "versions": numbers, "grounds": allowed}
     events.append(tx, "registry.model_deleted", f"model/{name}", facts)
 
@@ -77,6 +79,7 @@ def rename_model(tx: Tx, name: str, after: str) -> Model:
     tables.rename_model(tx, name, after)
     for number in numbers:
         pins.hand_over(tx, f"version/{name}/{number}", f"version/{after}/{number}")
+    lineage.rename_below(tx, f"version/{name}/", f"version/{after}/")
     facts = {"before": name, "after": after, "grounds": allowed}
     events.append(tx, "registry.model_renamed", f"model/{after}", facts)
     return models.get(tx, after)

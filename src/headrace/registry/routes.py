@@ -1,23 +1,22 @@
 """The registry's HTTP door."""
 
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from litestar import get, post
+from litestar import get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from headrace.kernel.access import Role
 from headrace.kernel.database import Transactions, Tx
-from headrace.registry import evidence, models, register, search, stages, versions
+from headrace.registry import evidence, history, models, register, search, versions
+from headrace.registry.moves import History
 from headrace.registry.nouns import (
     Evidence,
     Model,
     ModelDetails,
     RegisterVersion,
     RegistryQuery,
-    StageChange,
     Version,
 )
 
@@ -32,6 +31,14 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
+class DescribeVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a version; None leaves it. Tags are replaced as a whole."""
+
+    description: str | None = None
+    tags: dict[str, str] | None = None
+    owner: str | None = None
+
+
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of models; `next_cursor` is empty on the last one."""
 
@@ -44,14 +51,6 @@ class VersionPage(msgspec.Struct, frozen=True, kw_only=True):
 
     versions: tuple[Version, ...]
     next_cursor: str = ""
-
-
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's stage moves, and what was in production at their end or at the moment asked for."""
-
-    model: str
-    production: int | None
-    changes: tuple[StageChange, ...]
 
 
 @get("/api/v1/models")
@@ -117,6 +116,21 @@ async def get_version(
     return await transactions.read(lambda tx: versions.get(tx, name, number))
 
 
+@patch("/api/v1/models/{name:str}/versions/{number:int}")
+async def describe_version(
+    name: FromPath[str],
+    number: FromPath[int],
+    data: JSONBody[DescribeVersion],
+    transactions: NamedDependency[Transactions],
+) -> Version:
+    """Set what of a version may change; what is not given stays."""
+    return await transactions.write(
+        lambda tx: versions.describe(
+            tx, name, number, description=data.description, tags=data.tags, owner=data.owner
+        )
+    )
+
+
 @get("/api/v1/models/{name:str}/versions/{number:int}/evidence")
 async def get_evidence(
     name: FromPath[str], number: FromPath[int], transactions: NamedDependency[Transactions]
@@ -133,18 +147,15 @@ async def get_one_evidence(evidence_id: FromPath[str], transactions: NamedDepend
 
 @get("/api/v1/models/{name:str}/history")
 async def get_history(
-    name: FromPath[str], transactions: NamedDependency[Transactions], at: FromQuery[datetime | None] = None
+    name: FromPath[str],
+    transactions: NamedDependency[Transactions],
+    at: FromQuery[str] = "",
+    cursor: FromQuery[str] = "",
+    limit: PageSize = 100,
 ) -> History:
-    """The stage moves up to a moment of wall time, and what was in production then."""
-
-    def work(tx: Tx) -> History:
-        return History(
-            model=name,
-            production=stages.production_at(tx, name, at or tx.now),
-            changes=stages.history(tx, name, until=at),
-        )
-
-    return await transactions.read(work)
+    """The stage moves up to a moment of wall time, newest first, and what was in production then."""
+    moment = history.moment_of(at) if at else None
+    return await transactions.read(lambda tx: history.read(tx, name, at=moment, cursor=cursor, limit=limit))
 
 
 HANDLERS = [
@@ -155,6 +166,7 @@ HANDLERS = [
     get_model,
     register_version,
     get_version,
+    describe_version,
     get_evidence,
     get_one_evidence,
     get_history,
@@ -168,6 +180,7 @@ AUTHORIZATION = {
     "GET /api/v1/models/{name}": Role.VIEWER,
     "POST /api/v1/models/{name}/versions": Role.DEVELOPER,
     "GET /api/v1/models/{name}/versions/{number}": Role.VIEWER,
+    "PATCH /api/v1/models/{name}/versions/{number}": Role.DEVELOPER,
     "GET /api/v1/models/{name}/versions/{number}/evidence": Role.VIEWER,
     "GET /api/v1/evidence/{evidence_id}": Role.VIEWER,
     "GET /api/v1/models/{name}/history": Role.VIEWER,

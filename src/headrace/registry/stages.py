@@ -1,10 +1,8 @@
-"""Stage moves: where each version of a model stands, and the history that is only appended to."""
-
-from datetime import datetime
+"""Stage moves: where each version of a model stands. The history of them is only appended to; see `history`."""
 
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import governed, models, tables, versions
+from headrace.registry import governed, models, tables, tables_history, versions
 from headrace.registry.governed import CALLER, Grounds
 from headrace.registry.nouns import Stage, StageChange, Version
 
@@ -54,21 +52,10 @@ def production(tx: Tx, model: str) -> Version | None:
     return found[0] if found else None
 
 
-def history(tx: Tx, model: str, *, until: datetime | None = None) -> tuple[StageChange, ...]:
-    """Every stage move of a model, oldest first, up to and with a moment of wall time."""
+def history(tx: Tx, model: str) -> tuple[StageChange, ...]:
+    """Every stage move of a model, oldest first; `registry.history` has them in pages and up to a moment."""
     models.get(tx, model)
-    return tables.list_stage_changes(tx, model, until=until)
-
-
-def production_at(tx: Tx, model: str, moment: datetime) -> int | None:
-    """The number of the version that was in production at a moment of wall time."""
-    entered: dict[int, int] = {}
-    for change in history(tx, model, until=moment):
-        if change.after is Stage.PRODUCTION:
-            entered[change.number] = change.event_seq
-        else:
-            entered.pop(change.number, None)
-    return max(entered, key=entered.__getitem__) if entered else None
+    return tuple(tables_history.every(tx, model))
 
 
 def _move(tx: Tx, version: Version, stage: Stage, reason: str, allowed: str) -> None:

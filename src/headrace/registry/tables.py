@@ -48,6 +48,7 @@ versions = sa.Table(
     sa.Column("environment_digest", sa.String(80), nullable=True),
     sa.Column("code_commit", sa.String(80), nullable=True),
     sa.Column("author", sa.String(256), nullable=False),
+    sa.Column("owner", sa.String(256), nullable=False),
     sa.Column("created_by", sa.String(256), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
@@ -82,7 +83,8 @@ stage_history = sa.Table(
     sa.Column("grounds", sa.String(128), nullable=False),
     sa.Column("actor", sa.String(256), nullable=False),
     sa.Column("at", Instant, nullable=False),
-    sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq"),
+    sa.Index("ix_registry_stage_history_model", "workspace", "model", "event_seq", "at"),
+    sa.Index("ix_registry_stage_history_number", "workspace", "model", "number", "event_seq"),
 )
 
 policies = sa.Table(
@@ -334,7 +336,7 @@ def set_stage(tx: Tx, model: str, number: int, stage: Stage, event_seq: int) -> 
 
 
 def change_version(tx: Tx, version: Version) -> None:
-    """Write back description and tags, the only fields that change."""
+    """Write back description, tags and owner, the only fields that change."""
     fields = _columns(version)
     document = {name: value for name, value in fields.items() if name not in _VERSION_COLUMNS}
     tx.execute(
@@ -344,7 +346,7 @@ def change_version(tx: Tx, version: Version) -> None:
             versions.c.model == version.model,
             versions.c.number == version.number,
         )
-        .values(document=document, tags=version.tags, updated_at=tx.now)
+        .values(document=document, tags=version.tags, owner=version.owner, updated_at=tx.now)
     )
 
 
@@ -447,21 +449,6 @@ def stages_of(tx: Tx, model: str, number: int | None = None, *, past: bool = Fal
 def add_stage_change(tx: Tx, change: StageChange) -> None:
     """Append to the stage history, which is never edited."""
     tx.execute(sa.insert(stage_history).values(workspace=tx.workspace, **_columns(change)))
-
-
-def list_stage_changes(
-    tx: Tx, model: str, *, until: datetime | None = None, limit: int = 1_000
-) -> tuple[StageChange, ...]:
-    """A model's stage history, oldest first, up to and with a moment of wall time."""
-    query = (
-        sa.select(stage_history)
-        .where(stage_history.c.workspace == tx.workspace, stage_history.c.model == model)
-        .order_by(stage_history.c.event_seq)
-        .limit(limit)
-    )
-    if until is not None:
-        query = query.where(stage_history.c.at <= until)
-    return tuple(_record(row, StageChange) for row in tx.execute(query).mappings())
 
 
 # -- evidence -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ VERSIONS = Vocabulary(
     texts={
         "name": "model",
         "run_id": "run_id",
+        "owner": "owner",
         **dict.fromkeys(("source_path", "source"), "source"),
         **dict.fromkeys(("stage", "current_stage"), "stage"),
         **dict.fromkeys(("alias", "aliases"), "alias"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -26,6 +27,7 @@ from headrace.features.nouns import Catalog
 from headrace.kernel.activity import Activity
 from headrace.kernel.audit import AuditReport
 from headrace.kernel.business_time import BusinessClock
+from headrace.kernel.environments import Environment
 from headrace.kernel.events import Event
 from headrace.kernel.jobs import Job
 from headrace.monitoring.nouns import Alert, Window
@@ -33,10 +35,13 @@ from headrace.project.loading import load_project
 from headrace.project.manifest import PackedProject, pack
 from headrace.project.search import ParameterValue
 from headrace.registry.approval import Approval, Decision
+from headrace.registry.moves import History
 from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
 from headrace.sdk.approving import Approving, Policies
+from headrace.sdk.lineage import Lineages
 from headrace.sdk.predictions import Predictor
+from headrace.sdk.registering import Measured, register
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
 from headrace.tracking.nouns import Collection, CollectRequest, Purge, PurgeRequest
@@ -53,6 +58,7 @@ class Platform:
     Attributes:
         access: principals, roles and tokens.
         runs: what was tracked.
+        lineage: what was made from what.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
     """
@@ -61,6 +67,7 @@ class Platform:
         self._transport = transport
         self.access = Access(transport)
         self.runs = Runs(transport)
+        self.lineage = Lineages(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)
 
@@ -197,6 +204,79 @@ class Platform:
     def version(self, model: str, number: int) -> Version:
         """One version."""
         return self._transport.call("GET", f"/api/v1/models/{model}/versions/{number}", returns=Version)
+
+    def register(
+        self,
+        model: str,
+        run_id: str,
+        folder: str = "model",
+        *,
+        metrics: Mapping[str, Measured] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        owner: str = "",
+    ) -> Version:
+        """Register a folder of a run's files as the next version of a model; the same files again are the same.
+
+        What the run knows is taken from it: params, metrics, data, commit and what differs from it, packages.
+
+        Args:
+            model: its name; a new one is created.
+            run_id: the run that logged the files.
+            folder: where they are among its files.
+            metrics: instead of the run's: a value, or `(value, low, high)` with its confidence interval.
+            tags: of the version.
+            description: what is worth knowing of it.
+            owner: who is asked about it; whoever registers it when it is not given.
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidInput: the run has no files there.
+        """
+        return register(
+            self._transport,
+            model,
+            run_id=run_id,
+            folder=folder,
+            metrics=metrics or {},
+            tags=tags or {},
+            description=description,
+            owner=owner,
+        )
+
+    def describe_version(
+        self,
+        model: str,
+        number: int,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        owner: str | None = None,
+    ) -> Version:
+        """Set what of a version may change; tags are replaced as a whole, None leaves what is there."""
+        body = {"description": description, "tags": None if tags is None else dict(tags), "owner": owner}
+        path = f"/api/v1/models/{quote(model, safe='')}/versions/{number}"
+        return self._transport.call("PATCH", path, body, returns=Version, repeatable=True)
+
+    def history(
+        self, model: str, *, at: str | datetime | None = None, limit: int = 100, cursor: str = ""
+    ) -> History:
+        """A model's stage moves up to a moment, newest first, and what was in production then.
+
+        Args:
+            model: its name; a model that was deleted keeps its history.
+            at: wall time; a date alone, such as `2026-03-01`, is the end of that day in UTC. None is now.
+            limit: how many moves.
+            cursor: where the page before ended.
+        """
+        moment = at.isoformat() if isinstance(at, datetime) else at
+        path = f"/api/v1/models/{quote(model, safe='')}/history"
+        query = {"at": moment, "limit": limit, "cursor": cursor or None}
+        return self._transport.call("GET", path, returns=History, query=query)
+
+    def environment(self, digest: str) -> Environment:
+        """The packages of an environment."""
+        return self._transport.call("GET", f"/api/v1/environments/{digest}", returns=Environment)
 
     def evidence(self, model: str, number: int) -> list[Evidence]:
         """What gates, checks and staging found about a version."""

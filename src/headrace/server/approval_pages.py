@@ -17,9 +17,9 @@ from headrace.kernel.access import Role
 from headrace.kernel.clocks import Clock
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.tickets import Tickets
-from headrace.registry import approvals, evidence, links, versions
+from headrace.registry import approvals, evidence, governed, links, versions
 from headrace.registry.approval import MEANINGS, Approval, Decision, LinkTicket
-from headrace.registry.nouns import Evidence, Version
+from headrace.registry.nouns import ApprovalStatus, Evidence, Version
 from headrace.server.html import page
 
 FORM = "/approvals/{approval_id:str}/decide"
@@ -32,11 +32,17 @@ Time = NamedDependency[SkipValidation[Clock]]
 
 
 class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
-    """A request with what is known of it; the version is None when it is gone, or for a model as a whole."""
+    """A request with what is known of it.
+
+    Attributes:
+        version: None when it is gone, or for a model as a whole.
+        missing: the evidence that the policies ask for and that is not there.
+    """
 
     approval: Approval
     version: Version | None
     evidence: tuple[Evidence, ...]
+    missing: tuple[str, ...]
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +97,8 @@ async def decision_page(
         view = await own.read(lambda tx: read_view(tx, links.look(tx, opened)))
     except HeadraceError as problem:
         return _closed(problem)
+    if view.approval.status is not ApprovalStatus.REQUESTED:
+        return page("approval.html", view=view, form=None)
     return page("approval.html", view=view, form=_blank(view, ticket, opened), meanings=MEANINGS, posts=True)
 
 
@@ -128,6 +136,7 @@ def read_view(tx: Tx, approval: Approval) -> ApprovalView:
         approval=approval,
         version=versions.get(tx, approval.model, approval.number) if about else None,
         evidence=evidence.of_version(tx, approval.model, approval.number) if about else (),
+        missing=governed.missing_evidence(tx, approval) if about and approval.status.waits else (),
     )
 
 
@@ -140,7 +149,7 @@ def _open(tickets: Tickets, ticket: str, approval_id: str, clock: Clock) -> Link
 
 def _blank(view: ApprovalView, ticket: str, opened: LinkTicket) -> Form:
     seen = tuple(found.id for found in view.evidence)
-    return Form(ticket=ticket, principal=opened.principal, meaning=MEANINGS[0], seen=seen)
+    return Form(ticket=ticket, principal=opened.principal, seen=seen)
 
 
 async def _form(request: Caller) -> Form:
@@ -163,6 +172,8 @@ async def _form(request: Caller) -> Form:
 async def _again(own: Transactions, opened: LinkTicket, form: Form, problem: str, status: int) -> Response[str]:
     """The form once more, as it was filled in, with what is known now."""
     view = await own.read(lambda tx: read_view(tx, links.look(tx, opened)))
+    if view.approval.status is not ApprovalStatus.REQUESTED:  # others were faster
+        return page("approval.html", code=status, view=view, form=None)
     seen = tuple(found.id for found in view.evidence)
     shown = msgspec.structs.replace(form, principal=opened.principal, problem=problem, seen=seen)
     return page("approval.html", code=status, view=view, form=shown, meanings=MEANINGS, posts=True)

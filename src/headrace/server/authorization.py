@@ -93,9 +93,19 @@ def admitted(principal: object, needed: Role, route: str) -> Principal:
             fix="Send a token: set HEADRACE_TOKEN, or the header Authorization: Bearer <token>.",
         )
     if not permits(principal, needed):
-        raise PermissionRefused(
-            f"{principal.name} has not got the role {needed.value}",
-            where=route,
-            fix=f"Ask an admin: headrace access grant {principal.name} {needed.value}",
-        )
+        raise _lacking(principal, needed, route)
     return principal
+
+
+def _lacking(principal: Principal, needed: Role, route: str) -> PermissionRefused:
+    """What is missing, and who can give it."""
+    has = ", ".join(principal.roles) or "no role"
+    if needed is Role.SYSTEM:
+        return PermissionRefused(
+            "this is for the platform's own processes alone", where=route, fix="No role that can be given opens it."
+        )
+    return PermissionRefused(
+        f"this needs the role {needed.value}, and {principal.name} has {has}",
+        where=route,
+        fix=f"An admin can give it: headrace access grant {principal.name} {needed.value}",
+    )

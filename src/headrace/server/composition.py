@@ -8,6 +8,7 @@ from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
 from headrace.features import sources
+from headrace.governance import routes as governance_routes
 from headrace.kernel.access import Role
 from headrace.kernel.jobs import Handling
 from headrace.kernel.subscriptions import Subscriber
@@ -16,6 +17,7 @@ from headrace.monitoring import windows
 from headrace.protocols.mlflow import import_routes as mlflow_import_routes
 from headrace.protocols.mlflow import routes as mlflow_routes
 from headrace.registry import approval_routes, approvals
+from headrace.registry import jobs as registry_jobs
 from headrace.registry import routes as registry_routes
 from headrace.server import access_routes, approval_pages, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
@@ -45,6 +47,7 @@ DOORS = (
     serving_routes,
     monitoring_routes,
     delivery_routes,
+    governance_routes,
     mlflow_routes,
     mlflow_import_routes,
 )
@@ -54,6 +57,7 @@ HANDLERS = [handler for door in DOORS for handler in door.HANDLERS]
 
 HANDLINGS: tuple[Handling, ...] = (
     *tracking_jobs.HANDLINGS,
+    *registry_jobs.HANDLINGS,
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
     *windows.HANDLINGS,
@@ -63,6 +67,7 @@ HANDLINGS: tuple[Handling, ...] = (
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
     *approvals.SUBSCRIBERS,
+    *registry_jobs.SUBSCRIBERS,
     *features_settling.SUBSCRIBERS,
     *windows.SUBSCRIBERS,
     *settling.SUBSCRIBERS,

@@ -20,6 +20,7 @@ from headrace.kernel.settings import Endpoint, foreign_environment, read_endpoin
 START_PATIENCE_S = 60.0
 STOP_PATIENCE_S = 30.0
 LOOK_EVERY_S = 0.05
+PROGRAM = ("-m", "headrace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ def launched(
     *,
     environment: Mapping[str, str] | None = None,
     arguments: tuple[str, ...] = (),
+    program: tuple[str, ...] = PROGRAM,
     keep: Callable[[], bool] | None = None,
 ) -> Iterator[Launched]:
     """Run `headrace up` on a home and free ports until the end of the block.
@@ -74,6 +76,7 @@ def launched(
         home: folder for its state.
         environment: settings as HEADRACE_* variables, on top of this process's environment without its own.
         arguments: further arguments of `headrace up`.
+        program: how Python is told to run `headrace`; a test may change it first.
         keep: asked at the end; True leaves it running. Without it the platform also ends when this process
             is killed.
 
@@ -83,8 +86,7 @@ def launched(
     command = [
         sys.executable,
         "-P",
-        "-m",
-        "headrace",
+        *program,
         "up",
         "--home",
         str(home),

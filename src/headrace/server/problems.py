@@ -1,5 +1,6 @@
 """Errors on the wire: one JSON shape for every route, and no traceback or input data in it."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -13,6 +14,9 @@ from headrace.kernel.uploads import HUNG_UP, cut_off
 from headrace.protocols.mlflow import faults
 
 log = structlog.get_logger()
+
+_IN_BODY = re.compile(r"(?P<message>.*) - at `\$\.data\.?(?P<where>.*)`", re.DOTALL)
+"""How msgspec tells where a body does not fit; Litestar takes a field for a dependency that has the same name."""
 
 IN_OPENAPI = "Routes and fields are described in /api/openapi.json."
 
@@ -62,6 +66,8 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     problem: HeadraceError
     if error.detail == HUNG_UP:
         problem = cut_off()
+    elif (misfit := _IN_BODY.fullmatch(str(error.__cause__))) is not None:
+        problem = InvalidInput(misfit["message"], where=misfit["where"] or "body", fix=IN_OPENAPI)
     elif error.status_code >= 500:
         return on_defect(request, error)
     elif isinstance(error, ValidationException):

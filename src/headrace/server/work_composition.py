@@ -12,6 +12,8 @@ from headrace.kernel.work import Runner
 from headrace.monitoring.jobs import NOTIFY, WINDOW
 from headrace.monitoring.notify import run_notification
 from headrace.monitoring.observe import run_window
+from headrace.registry.jobs import READ_FILES
+from headrace.registry.reading import run_reading
 from headrace.serving.compaction import run_compaction
 from headrace.serving.jobs import COMPACT
 from headrace.tracking.jobs import REMOVE_FILES
@@ -27,5 +29,6 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (WINDOW, run_window),
     (NOTIFY, run_notification),
     (REMOVE_FILES, run_removal),
+    (READ_FILES, run_reading),
 )
 """Every kind of job with what does it."""

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable
 
-from headrace.errors import NotAuthenticated
+from headrace.errors import NotAuthenticated, PermissionRefused
+from headrace.serving.nouns import Caller
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
@@ -19,34 +20,42 @@ def hash_token(token: str) -> str:
 
 
 class Admission:
-    """Who may call: known tokens when a login is required, else anyone on this machine.
+    """Who may call: whoever has any role when a login is required, else anyone on this machine.
 
     Args:
         login_required: whether a request without a token is refused.
-        known: tells whether the SHA-256 (hex) of a token is a caller's who may ask now.
+        find: the caller whose token has this SHA-256 (hex) and is valid now.
     """
 
-    def __init__(self, *, login_required: bool, known: Callable[[str], bool]) -> None:
+    def __init__(self, *, login_required: bool, find: Callable[[str], Caller | None]) -> None:
         self._login_required = login_required
-        self._known = known
+        self._find = find
 
     def __call__(self, token: str | None) -> None:
         """Let a request pass.
 
         Raises:
             NotAuthenticated: it has no token and needs one, or a wrong one.
+            PermissionRefused: whose token it is has no role.
         """
-        if token is None:
-            if self._login_required:
-                raise NotAuthenticated(
-                    "this platform asks for a login",
-                    where="Authorization",
-                    fix="Send the header Authorization: Bearer <token>.",
-                )
+        if not self._login_required:
             return
-        if self._login_required and not self._known(hash_token(token)):
+        if token is None:
+            raise NotAuthenticated(
+                "this platform asks for a login",
+                where="Authorization",
+                fix="Send the header Authorization: Bearer <token>.",
+            )
+        caller = self._find(hash_token(token))
+        if caller is None:
             raise NotAuthenticated(
                 "the token is not valid",
                 where="Authorization",
                 fix="Ask an admin for a token: headrace access token NAME",
+            )
+        if not caller.may_read:
+            raise PermissionRefused(
+                f"asking for predictions needs the role viewer, and {caller.principal_id} has none",
+                where="Authorization",
+                fix=f"An admin can give it: headrace access grant {caller.principal_id} viewer",
             )

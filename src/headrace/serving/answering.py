@@ -20,8 +20,8 @@ from headrace.serving.assignment import Assignment, assign
 from headrace.serving.counters import Breaker, Counted, Counters
 from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
 from headrace.serving.inputs import Array, row_answers
-from headrace.serving.nouns import Arm, Purpose, ServedVersion
-from headrace.serving.prediction_log import PredictionLog
+from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
+from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
@@ -87,6 +87,22 @@ class FeatureReader(Protocol):
         ...
 
 
+class Log(Protocol):
+    """Takes what was answered; see `prediction_log`."""
+
+    def begin(self) -> Era:
+        """A request begins."""
+        ...
+
+    def end(self, era: Era) -> None:
+        """It has handed in its answers."""
+        ...
+
+    def append(self, logged: Logged) -> None:
+        """Take answers."""
+        ...
+
+
 class Moment(msgspec.Struct, frozen=True):
     """When a request came, by both clocks, and whether control was away."""
 
@@ -100,7 +116,7 @@ class Answering:
 
     Args:
         residency: what is loaded and in force.
-        features: looks up features of entities.
+        features: looks up features of entities; None where there is no feature store.
         counters: counts each row.
         breaker: the local guard on challengers.
         log: takes every prediction.
@@ -112,10 +128,10 @@ class Answering:
         self,
         *,
         residency: Residency,
-        features: FeatureReader,
+        features: FeatureReader | None,
         counters: Counters,
         breaker: Breaker,
-        log: PredictionLog,
+        log: Log,
         moment: Callable[[], Moment],
         asking: Asking,
     ) -> None:
@@ -156,6 +172,14 @@ class Answering:
             raise _fault(answered.parts)
         return answered
 
+    def served(self) -> tuple[Active, ...]:
+        """Every model's route in force, with the versions that are loaded for it."""
+        return self._residency.all_active()
+
+    def counted(self) -> tuple[VersionCounts, ...]:
+        """What was counted since this gateway began."""
+        return self._counters.totals()
+
     def predictor(self, model: str, number: int | None) -> Predictor:
         """The version that answers those who name no unit, or the one that is named.
 
@@ -176,6 +200,7 @@ class Answering:
         asked = question.read(predictor)
         if not isinstance(asked.rows, Entities):
             part = part_of(predictor, assignment, asked.rows)
+            part.params = asked.params
             answered.rows = part.size
             answered.parts.append(part)
             return
@@ -219,7 +244,7 @@ class Answering:
 
     def _look_up(self, predictor: Predictor, key: str, values: list[EntityValue], moment: Moment) -> Array:
         version = predictor.version
-        if version.entity_key is None or not version.views:
+        if self._features is None or version.entity_key is None or not version.views:
             raise SchemaMismatch(
                 "the model does not look up features",
                 where="entities",

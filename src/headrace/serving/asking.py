@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -34,6 +35,8 @@ class Part(msgspec.Struct):
     inputs: Inputs
     size: int
     """How many rows."""
+    params: dict[str, Any] | None = None
+    """What the caller gave beside the rows."""
     places: list[int] | None = None
     """Their places in the request; None for all of its rows."""
     entities: list[EntityValue] | None = None
@@ -114,7 +117,7 @@ class _Line:
 
 def answer_together(parts: Sequence[Part]) -> None:
     """Answer several requests by one call; when the version fails on that, each for itself."""
-    if len(parts) > 1:
+    if len(parts) > 1 and not any(part.params for part in parts):
         try:
             outputs = parts[0].predictor.predict(join([part.inputs for part in parts]))
         except Fault:
@@ -130,7 +133,7 @@ def answer_together(parts: Sequence[Part]) -> None:
 def answer(part: Part) -> None:
     """Answer a part; when the version fails on it, find the rows that it fails on and whose fault they are."""
     try:
-        part.outputs = part.predictor.predict(part.inputs)
+        part.outputs = part.predictor.predict(part.inputs, part.params)
     except Fault as fault:
         part.unfit = part.predictor.unfit(part.inputs)
         fit = np.setdiff1d(np.arange(part.size), part.unfit)
@@ -142,7 +145,7 @@ def _faults(part: Part, fit: npt.NDArray[np.intp], kind: str) -> dict[int, str]:
     if part.unfit:
         try:
             if len(fit):
-                part.predictor.predict(take(part.inputs, fit))
+                part.predictor.predict(take(part.inputs, fit), part.params)
         except Fault as fault:
             kind = fault.kind
         else:
@@ -151,7 +154,7 @@ def _faults(part: Part, fit: npt.NDArray[np.intp], kind: str) -> dict[int, str]:
     if 1 < len(fit) <= ISOLATED_ROWS:
         for index in fit.tolist():
             try:
-                part.predictor.predict(take(part.inputs, [index]))
+                part.predictor.predict(take(part.inputs, [index]), part.params)
             except Fault as alone:
                 kinds[index] = alone.kind
     return kinds or dict.fromkeys(fit.tolist(), kind)

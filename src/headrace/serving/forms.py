@@ -13,8 +13,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from headrace.errors import HeadraceError, InvalidInput, SchemaMismatch, TooLarge
-from headrace.serving.inputs import Inputs
+from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.signature import NUMBERS, Column, Kind, Signature
+from headrace.serving.tensors import from_instances, from_named
 
 ROW_LIMIT = 10_000
 NAME_LENGTH = 200
@@ -23,7 +24,8 @@ ORDERS_LIMIT = 64
 
 EntityValue = str | int
 
-_FORMS = 'Send {"entities": {"<key>": [...]}}, {"dataframe_records": [{...}]} or {"dataframe_split": {...}}.'
+FORMS = ("dataframe_records", "dataframe_split", "instances", "inputs", "entities")
+_FORMS = f"Send exactly one of {', '.join(FORMS)}, and params if the model takes them."
 _WHOLE = "Send every column of the model's signature, with its type, and nothing else."
 _PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _CELL = re.compile(r"^\[(?P<row>[0-9]+)\]\[(?P<place>[0-9]+)\]$")
@@ -91,6 +93,8 @@ class Forms:
             [
                 ("dataframe_records", list[row] | UnsetType, UNSET),  # type: ignore[valid-type]
                 ("dataframe_split", _Split | UnsetType, UNSET),
+                ("instances", msgspec.Raw | UnsetType, UNSET),
+                ("inputs", msgspec.Raw | UnsetType, UNSET),
                 ("entities", dict[str, list[EntityValue]] | UnsetType, UNSET),
                 ("params", dict[str, Any] | UnsetType | None, UNSET),
             ],
@@ -98,6 +102,9 @@ class Forms:
             frozen=True,
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._row = row
+        self._records: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+        self._lists: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._columns_struct())
         self._orders: dict[tuple[str, ...], _Order] = {}
 
     def decode(self, body: bytes) -> Asked:
@@ -119,19 +126,97 @@ class Forms:
             _only(found)
             rows = _entities(found.entities)
         elif found.dataframe_split is not UNSET:
+            _only(found)
             rows = self._from_split(found.dataframe_split)
+        elif found.instances is not UNSET:
+            _only(found)
+            rows = self._from_json(found.instances, "instances")
+        elif found.inputs is not UNSET:
+            rows = self._from_json(found.inputs, "inputs")
         else:
             raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
-        return Asked(rows, None if found.params is UNSET else found.params)
+        return Asked(rows, self._checked_params(found.params))
+
+    def records(self, rows: list[dict[str, Any]], where: str) -> Inputs:
+        """Rows whose values are texts, as CSV has them; an empty one is null.
+
+        Raises:
+            SchemaMismatch: a field is missing, unknown or of another type.
+        """
+        self._require_columns()
+        require_rows(len(rows))
+        try:
+            found = msgspec.convert(rows, list[self._row], strict=False)  # type: ignore[name-defined]
+        except msgspec.ValidationError as error:
+            raise _mismatch(error, where) from None
+        return self._from_records(found, where)
+
+    def columns(self, values: dict[str, list[Any]], where: str) -> Inputs:
+        """Columns of values, as a Parquet file has them.
+
+        Raises:
+            SchemaMismatch: a column is missing, unknown or of another type.
+        """
+        self._require_columns()
+        try:
+            found = msgspec.convert(values, self._lists.type)
+        except msgspec.ValidationError as error:
+            raise _mismatch(error, where) from None
+        return self._from_lists(found, where)
 
     def _must(self, column: Column) -> bool:
         return column.required and self._policy.missing == "refuse"
 
-    def _from_records(self, records: list[Any]) -> Inputs:
+    def _columns_struct(self) -> type[msgspec.Struct]:
+        """All columns at once, each a list of values."""
+        required = [column for column in self._given if self._must(column)]
+        optional = [column for column in self._given if not self._must(column)]
+        fields: list[Any] = [(f"f{place}", _list_of(column.json_type)) for place, column in enumerate(required)]
+        fields += [
+            (f"f{len(required) + place}", _list_of(column.json_type | None) | None, None)
+            for place, column in enumerate(optional)
+        ]
+        return msgspec.defstruct(
+            "Columns",
+            fields,
+            rename={f"f{place}": column.name for place, column in enumerate(self._given)},
+            forbid_unknown_fields=self._policy.unknown == "refuse",
+            frozen=True,
+        )
+
+    def _from_records(self, records: list[Any], where: str = "dataframe_records") -> Inputs:
         self._require_columns()
         require_rows(len(records))
         astuple = msgspec.structs.astuple
-        return to_inputs(self.signature, self._given, [astuple(record) for record in records], "dataframe_records")
+        return to_inputs(self.signature, self._given, [astuple(record) for record in records], where)
+
+    def _from_json(self, given: msgspec.Raw, form: str) -> Inputs:
+        """Rows as objects, columns as lists, or tensors."""
+        text = bytes(given)
+        if self.signature.kind is Kind.TENSORS:
+            found = _from_tensors(self.signature, text, form)
+            require_rows(rows_of(found))
+            return found
+        decoder = self._lists if text.startswith(b"{") else self._records
+        try:
+            values = decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _mismatch(error, form) from None
+        return self._from_records(values, form) if isinstance(values, list) else self._from_lists(values, form)
+
+    def _from_lists(self, values: Any, where: str) -> Inputs:
+        columns = msgspec.structs.astuple(values)
+        rows = max((len(column) for column in columns if column is not None), default=0)
+        require_rows(rows)
+        filled = [[None] * rows if column is None else column for column in columns]
+        if any(len(column) != rows for column in filled):
+            raise SchemaMismatch("the columns are not of one length", where=where, fix=_WHOLE)
+        return to_inputs(self.signature, self._given, list(zip(*filled, strict=True)), where)
+
+    def _checked_params(self, params: Any) -> dict[str, Any] | None:
+        if params is UNSET or not params:
+            return None
+        return self.signature.check_params(params)
 
     def _from_split(self, split: _Split) -> Inputs:
         self._require_columns()
@@ -238,6 +323,10 @@ def _array(column: Column, values: Sequence[Any]) -> Any:
     return array
 
 
+def _list_of(kind: Any) -> Any:
+    return list[kind]
+
+
 def _utc(value: Any) -> Any:
     return value if value.tzinfo is None else value.replace(tzinfo=None) - value.utcoffset()
 
@@ -250,9 +339,18 @@ def _entities(entities: dict[str, list[EntityValue]]) -> Entities:
     return Entities(key, values)
 
 
+def _from_tensors(signature: Signature, text: bytes, form: str) -> Inputs:
+    try:
+        values = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _mismatch(error, form) from None
+    if form == "instances":
+        return from_instances(signature.tensors, values)
+    return from_named(signature.tensors, values, form)
+
+
 def _only(body: Any) -> None:
-    forms = ("dataframe_records", "dataframe_split", "entities")
-    if sum(getattr(body, name) is not UNSET for name in forms) > 1:
+    if sum(getattr(body, name) is not UNSET for name in FORMS) > 1:
         raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
 
 
@@ -272,7 +370,8 @@ def _mismatch(error: Exception, form: str, names: Sequence[str] = ()) -> SchemaM
         return SchemaMismatch("the rows are not JSON", where=form)
     text = str(error)
     path = _PATH.search(text)
-    at = form + _CELL.sub(lambda cell: f"[{cell['row']}].{names[int(cell['place'])]}", path["path"] if path else "")
+    inner = _CELL.sub(lambda cell: f"[{cell['row']}].{names[int(cell['place'])]}", path["path"] if path else "")
+    at = form + inner if not form or not inner or inner.startswith("[") else f"{form}.{inner}"
     named = _FIELD.search(text)
     if named is not None:
         at = f"{at}.{named['name']}"

@@ -26,6 +26,7 @@ from headrace.serving.doors import Door, Headers, Incoming, Response
 log = structlog.get_logger()
 
 BODY_LIMIT_BYTES = 16 << 20
+_NO_BODY = frozenset({"GET", "HEAD"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
 
@@ -103,7 +104,7 @@ class Gateway:
                 if handler is not None:
                     refuse = door.problem
                     self._admit(_token(headers))
-                    body = await _body(headers, exchange)
+                    body = b"" if scope.method in _NO_BODY else await _body(headers, exchange)
                     response = await handler(Incoming(headers, body, scope.query_string))
                     break
             else:

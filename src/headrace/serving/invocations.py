@@ -10,17 +10,35 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import HeadraceError, InvalidInput, TooLarge
+from headrace.errors import HeadraceError, UnsupportedMediaType
 from headrace.serving import doors
 from headrace.serving.answering import Answered, Answering, Question
 from headrace.serving.doors import Handler, Headers, Incoming, Response
-from headrace.serving.forms import Asked
-from headrace.serving.nouns import Purpose
+from headrace.serving.file_forms import CSV, PARQUET, from_csv, from_parquet
+from headrace.serving.forms import Asked, Forms
+from headrace.serving.headers import purpose_of, unit_of
 from headrace.serving.predictor import Predictor
 
-UNIT_LENGTH = 1_000
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/invocations")
+_MLFLOW_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    413: "BAD_REQUEST",
+    415: "BAD_REQUEST",
+    501: "NOT_IMPLEMENTED",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 _PATHS_LIMIT = 10_000
+
+
+_READERS: dict[str, Callable[[Forms, bytes], Asked]] = {
+    doors.JSON: Forms.decode,
+    CSV: from_csv,
+    PARQUET: from_parquet,
+}
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -36,10 +54,12 @@ class Invocations:
 
     Args:
         answering: answers what is asked.
+        alone: the only model, which answers at `/invocations` too, as MLflow's scoring server does.
     """
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, *, alone: str | None = None) -> None:
         self._answering = answering
+        self._alone = alone
         self._handlers: dict[str, Handler] = {}
         self._encode = msgspec.json.Encoder().encode
 
@@ -50,6 +70,8 @@ class Invocations:
         known = self._handlers.get(path)
         if known is not None:
             return known
+        if path == "/invocations" and self._alone is not None:
+            return partial(self._answer, self._alone, None)
         found = _PATH.fullmatch(path)
         if found is None:
             return None
@@ -60,8 +82,12 @@ class Invocations:
         return handler
 
     def problem(self, error: HeadraceError) -> Response:
-        """An error in the platform's own shape."""
-        return doors.problem(error)
+        """An error in the platform's own shape, and beside it the two fields that MLflow's clients read."""
+        about = {"code": error.code, "message": error.message, "where": error.where, "fix": error.fix}
+        words = " ".join(part for part in (error.message, error.where and f"({error.where})", error.fix) if part)
+        code = _MLFLOW_CODES.get(error.status, "INTERNAL_ERROR")
+        body = {"error_code": code, "message": words, "error": about}
+        return Response(msgspec.json.encode(body), status=error.status)
 
     async def _answer(self, model: str, number: int | None, incoming: Incoming) -> Response:
         headers = incoming.headers
@@ -69,8 +95,8 @@ class Invocations:
             model=model,
             number=number,
             read=_reader(headers, incoming.body),
-            unit=_unit(headers),
-            purpose=_purpose(headers, pinned=number is not None),
+            unit=unit_of(headers),
+            purpose=purpose_of(headers, pinned=number is not None),
         )
         answered: Answered = await self._answering.answer(question)
         return Response(self._encode(Reply(answered.answers, answered.ids, answered.versions)))
@@ -78,34 +104,25 @@ class Invocations:
 
 def _reader(headers: Headers, body: bytes) -> Callable[[Predictor], Asked]:
     given = headers.get("content-type") or ""
-    if given != doors.JSON and given.partition(";")[0].strip().lower() != doors.JSON:
-        raise InvalidInput(
-            "the body must be JSON", where="Content-Type", fix="Send Content-Type: application/json."
+    kind = given if given in _READERS else _media_type(given)
+    read = _READERS[kind]
+    return lambda predictor: read(predictor.forms, body)
+
+
+def _media_type(given: str) -> str:
+    """The kind of the body, without its charset.
+
+    Raises:
+        UnsupportedMediaType: it is none that is read, or has parameters other than charset=utf-8.
+    """
+    kind, *parameters = (part.strip().lower() for part in given.split(";"))
+    for parameter in parameters:
+        if parameter.replace('"', "") not in {"charset=utf-8", "charset=utf8", ""}:
+            raise UnsupportedMediaType("only UTF-8 is read", where="Content-Type", fix="Leave the parameter out.")
+    if kind not in _READERS:
+        raise UnsupportedMediaType(
+            "the body is of a kind that is not read",
+            where="Content-Type",
+            fix=f"Send one of {', '.join(_READERS)}.",
         )
-    return lambda predictor: predictor.forms.decode(body)
-
-
-def _unit(headers: Headers) -> str | None:
-    unit = headers.get("x-unit") or None
-    if unit is not None and len(unit) > UNIT_LENGTH:
-        raise TooLarge(f"a unit has at most {UNIT_LENGTH} characters", where="X-Unit")
-    return unit
-
-
-def _purpose(headers: Headers, *, pinned: bool) -> Purpose:
-    given = headers.get("x-headrace-purpose")
-    if given is None:
-        return Purpose.LIVE
-    try:
-        purpose = Purpose(given)
-    except ValueError:
-        raise InvalidInput(
-            "there is no such purpose", where="X-Headrace-Purpose", fix=f"Use one of {', '.join(Purpose)}."
-        ) from None
-    if purpose is Purpose.STAGING and not pinned:
-        raise InvalidInput(
-            "a staging request names its version, or it would count for the rollout",
-            where="X-Headrace-Purpose",
-            fix="Send it to /models/<name>/versions/<number>/invocations.",
-        )
-    return purpose
+    return kind

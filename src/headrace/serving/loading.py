@@ -29,11 +29,12 @@ class LoadedModel:
     Attributes:
         signature: its inputs.
         predict: rows, in the form that the signature's kind says, to answers of shape (rows,), or (rows, classes)
-            when there are more than two classes. Raises whatever the model raises.
+            when there are more than two classes. A model whose signature has params takes them second, a dict.
+            Raises whatever the model raises.
     """
 
     signature: Signature
-    predict: Callable[[Any], Outputs]
+    predict: Callable[..., Outputs]
 
 
 def load(

@@ -119,6 +119,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     token_hash: str
     principal_id: str
     expires_at: datetime | None = None
+    may_read: bool = True
+    """False when all roles were taken from the principal: it is known, and may do nothing."""
 
 
 class BusinessTime(msgspec.Struct, frozen=True, kw_only=True):

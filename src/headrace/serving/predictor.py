@@ -51,6 +51,8 @@ class Predictor:
         self.forms = Forms(model.signature)
         self._predict = model.predict
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
+        self.sample: Outputs | None = None
+        """What it answered to one row of zeros; None when it could not."""
         self.row_s = self._warm_up()
         """Median seconds of an answer to one row."""
 
@@ -58,14 +60,18 @@ class Predictor:
         """Whether predicting so many rows is short enough for the event loop."""
         return self.row_s < INLINE_LIMIT_S and rows <= INLINE_ROWS
 
-    def predict(self, inputs: Inputs) -> Outputs:
+    def predict(self, inputs: Inputs, params: dict[str, Any] | None = None) -> Outputs:
         """An answer for each row.
+
+        Args:
+            inputs: the rows.
+            params: checked by the signature; None for a model that takes none.
 
         Raises:
             Fault: the model raised, or did not answer with one value (or one list of them) a row, all finite.
         """
         try:
-            answers = self._predict(inputs)
+            answers = self._predict(inputs) if params is None else self._predict(inputs, params)
             if isinstance(answers, dict):
                 return {name: _checked(np.asarray(column), rows_of(inputs)) for name, column in answers.items()}
             return _checked(np.asarray(answers), rows_of(inputs))
@@ -91,7 +97,7 @@ class Predictor:
         for _ in range(WARM_UP_CALLS):
             started = time.perf_counter()
             with suppress(Fault):
-                self.predict(sample)
+                self.sample = self.predict(sample)
             durations_s.append(time.perf_counter() - started)
         return statistics.median(durations_s)
 

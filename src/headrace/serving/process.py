@@ -1,17 +1,13 @@
 """A gateway process: everything of the serving room that runs beside control, put together and taken down."""
 
 import asyncio
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from headrace.client.transport import Transport
 from headrace.kernel.blobs import open_blob_store
@@ -22,11 +18,14 @@ from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_re
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
+from headrace.serving.doors import Door
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
+from headrace.serving.listening import listen
 from headrace.serving.loading import prepare_thread
 from headrace.serving.model_files import ModelCache
 from headrace.serving.nouns import (
+    Caller,
     GatewayReport,
     GatewayState,
     Heartbeat,
@@ -49,7 +48,9 @@ log = structlog.get_logger()
 STREAM_TIMEOUT_S = 5.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
-DRAIN_S = 10.0
+
+DoorMaker = Callable[[Answering, Callable[[], bool]], Door]
+"""Makes a door of what answers and of what tells whether the gateway is ready."""
 
 
 class GatewayProcess:
@@ -61,9 +62,19 @@ class GatewayProcess:
         port: where it listens.
         features: reads features of entities.
         clock: wall time.
+        doors: wire formats beside that of `invocations`.
     """
 
-    def __init__(self, settings: Settings, *, name: str, port: int, features: FeatureReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        port: int,
+        features: FeatureReader,
+        clock: Clock,
+        doors: Sequence[DoorMaker] = (),
+    ) -> None:
         self._settings = settings
         self._name = name
         self._port = port
@@ -100,13 +111,15 @@ class GatewayProcess:
             asking=Asking(self._predictors),
         )
         self._gateway = Gateway(
-            [Invocations(answering)],
+            [Invocations(answering), *(make(answering, self._ready) for make in doors)],
             ready=self._ready,
             state=self._state,
-            admit=Admission(login_required=login_required(settings.host), known=self._knows),
+            admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
         )
+        self._told_callers: tuple[Caller, ...] | None = None
+        self._callers: dict[str, Caller] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready_once = False
 
@@ -118,24 +131,15 @@ class GatewayProcess:
         known = self._follower.start()
         if known is not None:
             self._residency.replace(known.routes, known.sequence)
-        server = Server(
-            self._gateway,
-            address=self._settings.host,
-            port=self._port,
-            interface=Interfaces.RSGI,
-            websockets=False,
-            log_enabled=False,
-            backlog=1024,
-        )
-        server.workers_kill_timeout = DRAIN_S  # type: ignore[assignment]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._drain, server.stop)
         reporter = Reporter(self._report_transport, report=self._report, news=self._news)
         reporting = self._loop.create_task(reporter.run())
-        log.info("gateway is listening", port=self._port)
         try:
-            with suppress(TimeoutError):  # a request that took longer than DRAIN_S was given up
-                await server.serve()
+            await listen(
+                self._gateway,
+                host=self._settings.host,
+                port=self._port,
+                began=lambda: log.info("gateway is listening", port=self._port),
+            )
         finally:
             reporting.cancel()
             self._follower.stop()
@@ -146,10 +150,6 @@ class GatewayProcess:
             self._predictors.shutdown()
             self._stream_transport.close()
             self._report_transport.close()
-
-    def _drain(self, stop: Callable[[], None]) -> None:
-        self._gateway.draining = True
-        stop()
 
     def _received(self, line: StreamLine) -> None:
         """On the follower's thread: hand the line to the event loop, which owns the routes."""
@@ -194,15 +194,18 @@ class GatewayProcess:
         self._ready_once = self._ready_once or self._residency.settled()
         return self._ready_once
 
-    def _knows(self, token_hash: str) -> bool:
+    def _find_caller(self, token_hash: str) -> Caller | None:
         if self._settings.system_token and token_hash == hash_token(self._settings.system_token):
-            return True
+            return Caller(token_hash=token_hash, principal_id="system")
         known = self._follower.known
-        now = self._clock.now()
-        return known is not None and any(
-            caller.token_hash == token_hash and (caller.expires_at is None or caller.expires_at > now)
-            for caller in known.callers or ()
-        )
+        callers = None if known is None else known.callers
+        if callers is not self._told_callers:
+            self._told_callers = callers
+            self._callers = {caller.token_hash: caller for caller in callers or ()}
+        caller = self._callers.get(token_hash)
+        if caller is None or (caller.expires_at is not None and caller.expires_at <= self._clock.now()):
+            return None
+        return caller
 
     def _news(self) -> News:
         replayed = self._follower.known is not None and self._follower.known.time.replayed
@@ -238,17 +241,17 @@ class GatewayProcess:
         )
 
 
-def run_gateway(settings: Settings, *, name: str, port: int) -> None:
+def run_gateway(settings: Settings, *, name: str, port: int, doors: Sequence[DoorMaker] = ()) -> None:
     """Run a gateway until SIGTERM.
 
     Args:
         settings: of this process; `url` is control's address.
         name: the gateway's name, for example `gateway-1`.
         port: where it listens.
+        doors: wire formats beside that of `invocations`.
     """
-    gateway = GatewayProcess(
-        settings, name=name, port=port, features=open_feature_reader(settings), clock=SystemClock()
-    )
+    features = open_feature_reader(settings)
+    gateway = GatewayProcess(settings, name=name, port=port, features=features, clock=SystemClock(), doors=doors)
     uvloop.run(gateway.run())
 
 

@@ -35,6 +35,11 @@ def counts_outside_releases(tx: Tx, model: str, version: int) -> Counts:
     return tables.sum_counts(tx, release_id=None, step=None, version=version, model=model)
 
 
+def counts_of_version(tx: Tx, model: str, version: int) -> Counts:
+    """What all gateways have ever counted for a version, in releases and outside of them."""
+    return tables.sum_version(tx, model, version)
+
+
 def gateways(tx: Tx, *, alive_only: bool = False) -> Sequence[Gateway]:
     """Every gateway that ever reported, by name; or those that reported in the last seconds."""
     since = tx.now - timedelta(seconds=ALIVE_S) if alive_only else None

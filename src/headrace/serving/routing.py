@@ -5,7 +5,7 @@ import msgspec
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel import business_time, events
 from headrace.kernel.database import Tx
-from headrace.serving import served, tables
+from headrace.serving import lineage, served, tables
 from headrace.serving.nouns import (
     BusinessTime,
     Caller,
@@ -47,6 +47,7 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
     )
     if wanted == present:
         return present
+    lineage.connect(tx, change)
     return _store(tx, wanted)
 
 

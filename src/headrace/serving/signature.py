@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from headrace.errors import NotServed
+from headrace.errors import NotServed, SchemaMismatch
 
 TYPES: dict[str, Any] = {
     "double": float | None,
@@ -66,17 +66,29 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """-1 for an axis of any length; the first is that of the rows."""
 
 
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter that a caller may give beside the rows."""
+
+    name: str
+    type: str
+    default: Any = None
+    shape: tuple[int, ...] | None = None
+    """`(-1,)` for a list; None for one value."""
+
+
 class Signature:
     """The inputs of a model, columns or tensors.
 
     Args:
         inputs: in the order in which the model takes them.
+        params: what may be given beside them.
 
     Raises:
         NotServed: a column has a type that is not served.
     """
 
-    def __init__(self, inputs: Sequence[Column] | Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Column] | Sequence[Tensor], params: Sequence[Param] = ()) -> None:
+        self.params = {param.name: param for param in params}
         self.columns = tuple(part for part in inputs if isinstance(part, Column))
         self.tensors = tuple(part for part in inputs if isinstance(part, Tensor))
         self.names = tuple(part.name for part in inputs)
@@ -92,6 +104,32 @@ class Signature:
             self.kind = Kind.TENSORS
         elif all(column.type in NUMBERS for column in self.columns):
             self.kind = Kind.MATRIX
+
+    def check_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Parameters as a model takes them: those that are given, the defaults of the others.
+
+        Raises:
+            SchemaMismatch: the model has no such parameter, or it is of another type.
+        """
+        for name in params:
+            if name not in self.params:
+                raise SchemaMismatch(
+                    "the model has no such parameter",
+                    where=f"params.{name}"[:200],
+                    fix=f"It has: {', '.join(self.params)[:200] or 'none'}.",
+                )
+        found = {name: param.default for name, param in self.params.items()}
+        for name, value in params.items():
+            param = self.params[name]
+            kind: Any = TYPES[param.type]
+            if param.shape:
+                kind = list[kind]
+            try:
+                found[name] = msgspec.convert(value, kind)
+            except msgspec.ValidationError as error:
+                text = str(error)
+                raise SchemaMismatch(text[:1].lower() + text[1:], where=f"params.{name}"[:200]) from None
+        return found
 
 
 class _TensorSpec(msgspec.Struct):
@@ -132,9 +170,20 @@ def read_signature(stored: Any) -> Signature:
         ) from error
     if not parts or len({part.name for part in parts}) != len(parts):
         raise NotServed("the input signature has no inputs, or repeats one", where="MLmodel.signature.inputs")
+    params = _params(stored.get("params"))
     if all(part.spec is not None for part in parts):
-        return Signature([_tensor(part) for part in parts])
-    return Signature([_column(part) for part in parts])
+        return Signature([_tensor(part) for part in parts], params)
+    return Signature([_column(part) for part in parts], params)
+
+
+def _params(stored: Any) -> tuple[Param, ...]:
+    """The parameters; those of a kind that is not served cannot be given, and keep their defaults."""
+    try:
+        listed = msgspec.json.decode(stored) if isinstance(stored, str) else stored or ()
+        found = msgspec.convert(listed, tuple[Param, ...])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return ()
+    return tuple(param for param in found if param.type in TYPES)
 
 
 def _column(part: _Part) -> Column:

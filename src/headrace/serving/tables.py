@@ -86,6 +86,7 @@ counters = sa.Table(
     sa.Column("latency_us_sum", sa.BigInteger, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Index("ix_serving_counters_release", "workspace", "release_id", "step", "version"),
+    sa.Index("ix_serving_counters_version", "workspace", "model", "version"),
 )
 
 COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
@@ -217,6 +218,15 @@ def sum_counts(
     return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
 
 
+def sum_version(tx: Tx, model: str, version: int) -> Counts:
+    """Counts of a version in all releases and outside of them, summed over gateways and their boots."""
+    statement = sa.select(
+        *(sa.func.coalesce(sa.func.sum(counters.c[name]), 0).label(name) for name in COUNTED)
+    ).where(counters.c.workspace == tx.workspace, counters.c.model == model, counters.c.version == version)
+    row = tx.execute(statement).one()
+    return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
+
+
 def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gateway]:
     """Gateways by name; with `seen_since` only those heard of since then (wall time)."""
     statement = sa.select(gateways).where(gateways.c.workspace == tx.workspace).order_by(gateways.c.name)
@@ -228,7 +238,7 @@ def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gat
 def callers(tx: Tx) -> tuple[Caller, ...]:
     """Every token that works, by its hash, so that gateways can tell callers while control is away."""
     statement = (
-        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at)
+        sa.select(tokens.c.digest, tokens.c.principal_id, tokens.c.expires_at, principals.c.roles)
         .join_from(
             tokens,
             principals,
@@ -243,7 +253,12 @@ def callers(tx: Tx) -> tuple[Caller, ...]:
         .order_by(tokens.c.id)
     )
     return tuple(
-        Caller(token_hash=row.digest, principal_id=row.principal_id, expires_at=row.expires_at)
+        Caller(
+            token_hash=row.digest,
+            principal_id=row.principal_id,
+            expires_at=row.expires_at,
+            may_read=bool(row.roles),
+        )
         for row in tx.execute(statement)
     )
 

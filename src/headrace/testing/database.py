@@ -177,6 +177,42 @@ class DatabaseContract:
         database.write(lambda tx: None, actor="ana")  # noqa: ARG005
         assert rung == [1]
 
+    def test_a_bell_rings_after_the_commit_and_not_after_a_rollback(self, database: Database) -> None:
+        """For whoever waits in this process."""
+
+        def broken(tx: Tx) -> None:
+            tx.ring("topic")
+            raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            database.write(broken, actor="ana")
+        assert database.bell.rung("topic") == 0
+        database.write(lambda tx: tx.within("other").ring("topic"), actor="ana")
+        assert database.bell.rung("topic") == 1
+
+    def test_a_part_of_a_transaction_fails_by_itself(self, database: Database) -> None:
+        """What it wrote and what it would have rung is undone; the rest is kept."""
+
+        def part(tx: Tx) -> None:
+            _make("thing/part", tx)
+            tx.ring("part")
+            raise RuntimeError("no")
+
+        def work(tx: Tx) -> str:
+            _make("thing/before", tx)
+            with pytest.raises(RuntimeError, match="no"):
+                tx.apart(part)
+            tx.apart(lambda tx: _make("thing/after", tx))
+            return "kept"
+
+        hold = _Hold(database)  # both alone and in a group, which has a savepoint of its own
+        grouped = [database.submit(work, actor="ana") for _ in range(2)]
+        hold.release()
+        assert [future.result(WAIT_S) for future in grouped] == ["kept", "kept"]
+        assert database.write(work, actor="ana") == "kept"
+        assert _subjects(database) == ["thing/before", "thing/after"] * 3
+        assert database.bell.rung("part") == 0
+
     def test_a_transaction_inside_a_transaction_is_refused_rather_than_hanging(self, database: Database) -> None:
         """A verb takes a `Tx`, it does not open one."""
         with pytest.raises(InternalError, match="inside a transaction"):

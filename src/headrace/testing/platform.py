@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headrace.sdk.connect import connect
 from headrace.sdk.platform import Platform
-from headrace.server.launch import Launched, launched
+from headrace.server.launch import PROGRAM, Launched, launched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,10 @@ class TemporaryPlatform:
 
 
 @contextmanager
-def temporary_platform(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[TemporaryPlatform]:
-    """Start a platform on `home`, which must be empty, and stop it at the end of the block."""
-    with launched(home, environment=environment) as running, ExitStack() as connections:
+def temporary_platform(
+    home: Path, environment: Mapping[str, str] | None = None, *, program: tuple[str, ...] = PROGRAM
+) -> Iterator[TemporaryPlatform]:
+    """Start a platform on `home`, and stop it at the end of the block; `program` as in `launched`."""
+    with launched(home, environment=environment, program=program) as running, ExitStack() as connections:
         local = connections.enter_context(closing(connect(running.endpoint.url, home=home)))
         yield TemporaryPlatform(launched=running, local=local, connections=connections)

@@ -108,6 +108,11 @@ def get(tx: Tx, owner: str, path: str) -> Artifact:
     return found[0]
 
 
+def named(tx: Tx, owner: str, paths: list[str]) -> dict[str, Artifact]:
+    """Those of the paths that are files of an owner, by path; none of an owner whose files are elsewhere."""
+    return {found.path: found for found in tables_artifacts.find(tx, owner, paths)}
+
+
 def listing(tx: Tx, owner: str, folder: str = "") -> tuple[Entry, ...]:
     """The files and folders directly in a folder, by path; empty when there is no such folder.
 

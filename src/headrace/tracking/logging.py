@@ -7,7 +7,7 @@ from typing import NamedTuple
 from headrace.errors import InvalidInput, NotFound
 from headrace.kernel.database import Tx
 from headrace.kernel.schema import to_microseconds
-from headrace.tracking import keys, runs, tables_metrics, tables_models, tables_runs
+from headrace.tracking import keys, lineage, runs, tables_metrics, tables_models, tables_runs
 from headrace.tracking.nouns import Batch, Dataset, Inputs, MetricPoint, ModelOutput, param_text
 from headrace.tracking.points import Point, Points
 from headrace.tracking.points import put as put_points
@@ -97,6 +97,7 @@ def log_inputs(tx: Tx, run_id: str, inputs: Inputs) -> None:
         tables_runs.put_dataset_input(tx, run.number, number, found.tags)
     links = [ModelOutput(model_id=model_id) for model_id in inputs.models]
     tables_runs.put_model_links(tx, run.number, "input", links)
+    lineage.renew(tx, run)
 
 
 def log_outputs(tx: Tx, run_id: str, outputs: Sequence[ModelOutput]) -> None:

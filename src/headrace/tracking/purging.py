@@ -8,7 +8,7 @@ stays. The bytes of files are blobs, which others may share: those that nobody n
 from datetime import datetime
 
 from headrace.errors import InvalidInput
-from headrace.kernel import events, jobs, pins
+from headrace.kernel import events, jobs, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.tracking import artifacts, experiments, logged_models, runs, tables_purging
 from headrace.tracking.jobs import REMOVE_FILES, RemoveFiles
@@ -68,6 +68,7 @@ def purge_run(tx: Tx, run_id: str) -> Purge:
     files, size_bytes = tables_purging.drop_files(tx, owner)
     _remove_at_root(tx, owner, row.artifact_uri, str(row.experiment))
     points = tables_purging.drop_run(tx, row.number)
+    lineage.end(tx, owner)
     gone = Purge(runs=1, points=points, files=files, bytes=size_bytes)
     events.append(
         tx, "tracking.run_purged", f"run/{run_id}", {"points": points, "files": files, "bytes": size_bytes}
@@ -92,6 +93,7 @@ def purge_model(tx: Tx, model_id: str) -> Purge:
     files, size_bytes = tables_purging.drop_files(tx, owner)
     _remove_at_root(tx, owner, model.artifact_uri, model.experiment_id)
     tables_purging.drop_model(tx, model_id)
+    lineage.end(tx, owner)
     events.append(tx, "tracking.logged_model_purged", owner, {"files": files, "bytes": size_bytes})
     return Purge(logged_models=1, files=files, bytes=size_bytes)
 

@@ -1,8 +1,10 @@
 """Registering bundles: which code there is, from which project, locked to which packages."""
 
 from headrace.errors import InvalidInput, NotFound
-from headrace.kernel import events, pins
+from headrace.kernel import environments, events, lineage, pins
 from headrace.kernel.database import Tx
+from headrace.kernel.environments import environment_of
+from headrace.kernel.lineage import Link
 from headrace.training import tables
 from headrace.training.nouns import RegisterBundle, RegisteredBundle
 
@@ -37,9 +39,22 @@ def register(tx: Tx, request: RegisterBundle) -> RegisteredBundle:
     )
     tables.insert_bundle(tx, registered)
     pins.pin(tx, f"blob/{bundle.digest}", f"bundle/{bundle.digest}", "the code of a project")
+    _connect(tx, registered)
     payload = {"project": request.project, "environment": bundle.environment_digest, "files": len(bundle.files)}
     events.append(tx, "training.bundle_registered", f"bundle/{bundle.digest}", payload)
     return registered
+
+
+def _connect(tx: Tx, bundle: RegisteredBundle) -> None:
+    """Put a bundle into the graph of lineage, under its commit and the packages that it was locked to."""
+    subject = f"bundle/{bundle.digest}"
+    lock = bundle.environment
+    environment = environments.keep(tx, environment_of(lock.python, lock.packages))
+    links = [Link(environment, "locked for", subject)]
+    if bundle.code_commit:
+        links.append(Link(f"commit/{bundle.code_commit}", "packed into", subject))
+    lineage.connect(tx, links)
+    lineage.enter(tx, subject, {"project": bundle.project, "files": len(bundle.files)})
 
 
 def get(tx: Tx, digest: str) -> RegisteredBundle:

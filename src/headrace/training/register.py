@@ -3,9 +3,10 @@
 import msgspec
 
 from headrace.errors import NotFound
-from headrace.kernel import events, pins
+from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
+from headrace.kernel.lineage import Link
 from headrace.training import tables
 from headrace.training.nouns import RegisterTrainingSet, TrainingSetManifest
 
@@ -27,6 +28,7 @@ def register_training_set(tx: Tx, request: RegisterTrainingSet) -> TrainingSetMa
     pins.pin(tx, f"blob/{manifest.data_digest}", holder, f"the rows of a training set of {manifest.model}")
     for version in manifest.lake_versions:
         pins.pin(tx, version.resource, holder, f"a training set of {manifest.model} was made from it")
+    _connect(tx, manifest, holder)
     payload = {
         "model": manifest.model,
         "purpose": manifest.purpose,
@@ -37,6 +39,26 @@ def register_training_set(tx: Tx, request: RegisterTrainingSet) -> TrainingSetMa
     }
     events.append(tx, "training.training_set_registered", holder, payload)
     return manifest
+
+
+def _connect(tx: Tx, manifest: TrainingSetManifest, subject: str) -> None:
+    """Put a training set into the graph of lineage, under the tables that it was made from."""
+    links = [Link(f"label/{manifest.label}", "told the outcomes of", subject)]
+    for version in manifest.lake_versions:
+        links += [
+            Link(f"lake/{version.table}", "at version", version.resource),
+            Link(version.resource, "sampled into", subject),
+        ]
+    lineage.connect(tx, links)
+    about = {
+        "model": manifest.model,
+        "purpose": manifest.purpose,
+        "as_of": manifest.as_of,
+        "rows": manifest.rows,
+        "content_digest": manifest.content_digest,
+        "tables": [f"{version.table}@{version.version}" for version in manifest.lake_versions],
+    }
+    lineage.enter(tx, subject, about)
 
 
 def get_training_set(tx: Tx, training_set_id: str) -> TrainingSetManifest:

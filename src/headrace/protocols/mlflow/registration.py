@@ -11,7 +11,6 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from headrace.errors import InvalidInput
-from headrace.kernel import pins
 from headrace.kernel.access import Role
 from headrace.kernel.database import Tx
 from headrace.protocols.mlflow import locations, placed, registered
@@ -21,16 +20,21 @@ from headrace.protocols.mlflow.locations import SCHEME, VERSION, Location
 from headrace.protocols.mlflow.prefixes import both
 from headrace.protocols.mlflow.wire import Pair, as_map
 from headrace.registry import models, register, versions
-from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion
+from headrace.registry.lineage import version_subject
+from headrace.registry.nouns import Estimate, ModelFile, RegisterVersion, Version
 from headrace.tracking import artifacts, logged_models, runs
 from headrace.tracking.files import Files
-from headrace.tracking.nouns import Run
 
 PATH = "mlflow/model-versions/create"
 MLMODEL = "MLmodel"
 MLMODEL_LIMIT_BYTES = 4 * 1024**2
 MODELS = "models:/"
 RUNS = "runs:/"
+COPIED = (
+    "params", "metrics", "profile", "training_set_id", "data", "bundle_digest", "environment_digest",
+    "code_commit", "code_dirty", "code_diff", "entity_key", "feature_views",
+)  # fmt: skip
+"""What is true of a version's copy too, since it is made of the same files."""
 
 
 class CreateVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,15 +52,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What a source names: whose files, and what is known of their making.
 
     Attributes:
-        holder_of: what to pin besides the run: the logged model, when it is one.
+        made_from: what else the files are of, beside the run: a logged model, or a version.
+        copied: the version that they are of.
     """
 
     location: Location
     run_id: str | None = None
     prefix: str = ""
-    holder_of: str | None = None
+    made_from: str | None = None
     params: dict[str, str] = {}
     metrics: dict[str, Estimate] = {}
+    copied: Version | None = None
 
 
 def resolve(tx: Tx, request: CreateVersion) -> Source:
@@ -96,25 +102,23 @@ def create(
     tx: Tx, request: CreateVersion, found: Source, files: Sequence[ModelFile], signature: dict[str, Any] | None
 ) -> Answer:
     """Register the files as the model's next version; the same files of the same source are the same version."""
-    version = register.register_version(
-        tx,
-        RegisterVersion(
-            model=request.name,
-            files=tuple(files),
-            run_id=request.run_id or found.run_id,
-            artifact_prefix=found.prefix,
-            source=request.source,
-            signature=signature,
-            params=dict(found.params),
-            metrics=found.metrics,
-            tags=as_map(request.tags, what="tag"),
-            description=request.description,
-        ),
+    asked = RegisterVersion(
+        model=request.name,
+        files=tuple(files),
+        run_id=request.run_id or found.run_id,
+        artifact_prefix=found.prefix,
+        source=request.source,
+        signature=signature,
+        params=dict(found.params),
+        metrics=found.metrics,
+        tags=as_map(request.tags, what="tag"),
+        description=request.description,
+        made_from=found.made_from,
     )
-    if found.holder_of is not None:
-        holder = f"version/{version.model}/{version.number}"
-        pins.pin(tx, found.holder_of, holder, "a registered version came from it")
-    return registered.encode_version(tx, version)
+    if found.copied is not None:
+        same = {name: getattr(found.copied, name) for name in COPIED}
+        asked = msgspec.structs.replace(asked, **same)
+    return registered.encode_version(tx, register.register_version(tx, asked))
 
 
 def parse_signature(mlmodel: bytes) -> dict[str, Any] | None:
@@ -176,7 +180,7 @@ def _of_logged_model(tx: Tx, model_id: str, source: str) -> Source:
         location=whole,
         run_id=model.source_run_id,
         prefix=f"models/{model_id}",
-        holder_of=owner,
+        made_from=owner,
         params=model.params,
         metrics=metrics,
     )
@@ -188,8 +192,6 @@ def _of_run(tx: Tx, run_id: str, path: str) -> Source:
         location=Location(owner=artifacts.run_owner(run_id), path=path),
         run_id=run.id,
         prefix=path,
-        params=run.params,
-        metrics=_estimates(run),
     )
 
 
@@ -200,8 +202,8 @@ def _of_version(tx: Tx, source: str) -> Source:
         location=Location(owner=f"{VERSION}{version.model}/{version.number}", path=""),
         run_id=version.run_id,
         prefix=version.artifact_prefix,
-        params={key: str(value) for key, value in version.params.items()},
-        metrics=version.metrics,
+        made_from=version_subject(version.model, version.number),
+        copied=version,
     )
 
 
@@ -214,12 +216,6 @@ def _of_location(tx: Tx, location: Location, source: str) -> Source:
     if kind == "version" and not location.path:
         return _of_version(tx, f"{MODELS}{name}")
     raise InvalidInput(f"Invalid model version source: '{source[:200]}' is a part of a model.", where="source")
-
-
-def _estimates(run: Run) -> dict[str, Estimate]:
-    return {
-        key: Estimate(value=point.value) for key, point in run.metrics.items() if not isinstance(point.value, str)
-    }
 
 
 HANDLERS = [mounted("POST", both(PATH))(create_version)]

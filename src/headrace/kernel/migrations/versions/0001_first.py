@@ -262,6 +262,78 @@ def upgrade() -> None:
         "ix_monitoring_windows_window_end", "monitoring_windows", ["workspace", "window_end"], unique=False
     )
     op.create_table(
+        "lineage_edges",
+        sa.Column(
+            "upstream",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column(
+            "downstream",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("relation", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("upstream", "downstream", name=op.f("pk_lineage_edges")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_lineage_edges_downstream", "lineage_edges", ["downstream", "upstream"], unique=False)
+    op.create_table(
+        "lineage_packages",
+        sa.Column(
+            "environment",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("name", sa.String(length=256), nullable=False),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=256), nullable=True),
+        sa.Column("requirement", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("environment", "name", name=op.f("pk_lineage_packages")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_lineage_packages_name", "lineage_packages", ["workspace", "name"], unique=False)
+    op.create_table(
+        "lineage_subjects",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column(
+            "subject",
+            sa.String(length=1024).with_variant(sa.String(length=1024, collation="C"), "postgresql"),
+            nullable=False,
+        ),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_lineage_subjects")),
+        sa.UniqueConstraint("workspace", "subject", name=op.f("uq_lineage_subjects_workspace_subject")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "lineage_versions",
+        sa.Column(
+            "origin",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column(
+            "version",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("origin", "version", name=op.f("pk_lineage_versions")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "pins",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("resource", sa.String(length=512), nullable=False),
@@ -431,7 +503,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_registry_stage_history_model",
         "registry_stage_history",
-        ["workspace", "model", "event_seq"],
+        ["workspace", "model", "event_seq", "at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_registry_stage_history_number",
+        "registry_stage_history",
+        ["workspace", "model", "number", "event_seq"],
         unique=False,
     )
     op.create_table(
@@ -455,6 +533,7 @@ def upgrade() -> None:
         sa.Column("environment_digest", sa.String(length=80), nullable=True),
         sa.Column("code_commit", sa.String(length=80), nullable=True),
         sa.Column("author", sa.String(length=256), nullable=False),
+        sa.Column("owner", sa.String(length=256), nullable=False),
         sa.Column("created_by", sa.String(length=256), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -519,6 +598,9 @@ def upgrade() -> None:
         "serving_counters",
         ["workspace", "release_id", "step", "version"],
         unique=False,
+    )
+    op.create_index(
+        "ix_serving_counters_version", "serving_counters", ["workspace", "model", "version"], unique=False
     )
     op.create_table(
         "serving_gateways",
@@ -933,6 +1015,7 @@ def downgrade() -> None:
     op.drop_table("serving_routes")
     op.drop_table("serving_route_sequence")
     op.drop_table("serving_gateways")
+    op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
@@ -941,6 +1024,7 @@ def downgrade() -> None:
     op.drop_index("ix_registry_versions_stage", table_name="registry_versions")
     op.drop_index("ix_registry_versions_run_id", table_name="registry_versions")
     op.drop_table("registry_versions")
+    op.drop_index("ix_registry_stage_history_number", table_name="registry_stage_history")
     op.drop_index("ix_registry_stage_history_model", table_name="registry_stage_history")
     op.drop_table("registry_stage_history")
     op.drop_table("registry_policies")
@@ -977,6 +1061,12 @@ def downgrade() -> None:
     op.drop_index("ix_pins_resource", table_name="pins")
     op.drop_index("ix_pins_holder", table_name="pins")
     op.drop_table("pins")
+    op.drop_table("lineage_versions")
+    op.drop_table("lineage_subjects")
+    op.drop_index("ix_lineage_packages_name", table_name="lineage_packages")
+    op.drop_table("lineage_packages")
+    op.drop_index("ix_lineage_edges_downstream", table_name="lineage_edges")
+    op.drop_table("lineage_edges")
     op.drop_index("ix_monitoring_windows_window_end", table_name="monitoring_windows")
     op.drop_table("monitoring_windows")
     op.drop_table("monitoring_watches")

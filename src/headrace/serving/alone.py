@@ -1,0 +1,119 @@
+"""One model served alone, without a platform: no routes to follow, no rollout, no log."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import msgspec
+
+from headrace.errors import StartError
+from headrace.kernel.clocks import SystemClock
+from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
+from headrace.serving.answering import Answering, Moment
+from headrace.serving.asking import Asking
+from headrace.serving.counters import Breaker, Counters
+from headrace.serving.gateway import Gateway
+from headrace.serving.invocations import Invocations
+from headrace.serving.listening import listen
+from headrace.serving.loading import load, prepare_thread
+from headrace.serving.model_files import ModelFiles
+from headrace.serving.nouns import Caller, Route, ServedVersion
+from headrace.serving.prediction_log import Era
+from headrace.serving.predictor import Predictor
+from headrace.serving.process import DoorMaker
+from headrace.serving.residency import Residency
+from headrace.serving.segments import Logged
+from headrace.version import VERSION
+
+
+class Alone(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/api/v1/gateway` says of a model that is served alone."""
+
+    model: str
+    version: int
+    ready: bool = True
+
+
+async def serve_alone(
+    files: ModelFiles,
+    *,
+    model: str,
+    number: int,
+    host: str,
+    port: int,
+    token: str = "",
+    doors: Sequence[DoorMaker] = (),
+    began: Callable[[Predictor], None] = lambda _: None,
+) -> None:
+    """Serve one model until SIGTERM or SIGINT.
+
+    Args:
+        files: of the model.
+        model: its name.
+        number: of its version.
+        host: address to bind to.
+        port: where.
+        token: what callers must send when `host` is not this machine alone.
+        doors: wire formats beside that of `invocations`.
+        began: called with the loaded model as the server starts.
+
+    Raises:
+        StartError: it would be open to others without a login.
+        HeadraceError: it cannot be loaded; the message says why.
+    """
+    if login_required(host) and not token:
+        raise StartError(
+            "bound to the network, callers need a token",
+            where=host,
+            fix="Set HEADRACE_TOKEN to a long secret that callers send as a bearer token.",
+        )
+    prepare_thread()
+    secret = Caller(token_hash=hash_token(token), principal_id="caller")
+    version = ServedVersion(model=model, number=number, digest="", files=())
+    predictor = Predictor(version, load(files))
+    pool = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
+    residency = Residency(lambda _: predictor, pool, changed=lambda: None)
+    residency.replace([Route(model=model, champion=number, salt="", versions=(version,), sequence=1)], 1)
+    clock = SystemClock()
+
+    def moment() -> Moment:
+        now = clock.now()
+        return Moment(at=now, business_at=now, control_away=False)
+
+    answering = Answering(
+        residency=residency,
+        features=None,
+        counters=Counters(),
+        breaker=Breaker(),
+        log=_NoLog(clock.now()),
+        moment=moment,
+        asking=Asking(pool),
+    )
+    gateway = Gateway(
+        [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
+        ready=residency.settled,
+        state=lambda: Alone(model=model, version=number),
+        admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
+        hosts=None if login_required(host) else LOOPBACK,
+        version=VERSION,
+    )
+    try:
+        await listen(gateway, host=host, port=port, began=lambda: began(predictor))
+    finally:
+        pool.shutdown()
+
+
+class _NoLog:
+    """Predictions of a model that is served alone are not kept."""
+
+    def __init__(self, began: datetime) -> None:
+        self._era = Era(began)
+
+    def begin(self) -> Era:
+        return self._era
+
+    def end(self, era: Era) -> None:
+        pass
+
+    def append(self, logged: Logged) -> None:
+        pass

@@ -1,0 +1,84 @@
+"""Tensors as JSON: nested lists, checked against the shapes and types of a signature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import SchemaMismatch
+from headrace.serving.inputs import Columns
+from headrace.serving.signature import Tensor
+
+_TAKES = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
+"""Kinds of JSON's values, as numpy reads them, by the kind of the tensor."""
+_FIX = "Send nested lists of the shape and the type of the signature, the rows first."
+
+
+def from_named(tensors: Sequence[Tensor], given: Any, where: str) -> Columns:
+    """Tensors by name; the only tensor of a model may come without its name.
+
+    Raises:
+        SchemaMismatch: a tensor is missing, unknown, of another shape or type, or has other rows than the first.
+    """
+    if not isinstance(given, dict):
+        if len(tensors) != 1:
+            raise SchemaMismatch("the model takes several tensors", where=where, fix=_names(tensors))
+        given = {tensors[0].name: given}
+    known = {tensor.name for tensor in tensors}
+    for name in given:
+        if name not in known:
+            raise SchemaMismatch("the model has no such input", where=f"{where}.{name}"[:200], fix=_names(tensors))
+    found: Columns = {}
+    for tensor in tensors:
+        if tensor.name not in given:
+            raise SchemaMismatch("an input is missing", where=f"{where}.{tensor.name}"[:200], fix=_names(tensors))
+        found[tensor.name] = to_tensor(tensor, given[tensor.name], f"{where}.{tensor.name}".rstrip("."))
+    if len({len(values) for values in found.values()}) > 1:
+        raise SchemaMismatch("the inputs have not the same number of rows", where=where, fix=_FIX)
+    return found
+
+
+def from_instances(tensors: Sequence[Tensor], given: Any) -> Columns:
+    """Rows, each an object of the tensors' names, or what the only tensor holds.
+
+    Raises:
+        SchemaMismatch: see `from_named`.
+    """
+    if isinstance(given, list) and given and all(isinstance(row, dict) for row in given):
+        names = given[0].keys()
+        if any(row.keys() != names for row in given):
+            raise SchemaMismatch("the rows have not the same inputs", where="instances", fix=_names(tensors))
+        given = {name: [row[name] for row in given] for name in names}
+    return from_named(tensors, given, "instances")
+
+
+def to_tensor(tensor: Tensor, values: Any, where: str) -> npt.NDArray[Any]:
+    """One tensor.
+
+    Raises:
+        SchemaMismatch: it is of another shape, or its values are of another type.
+    """
+    dtype = np.dtype(tensor.dtype)
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind not in _TAKES.get(dtype.kind, ""):
+            raise SchemaMismatch(f"the values are not of type {tensor.dtype}", where=where[:200], fix=_FIX)
+        with np.errstate(over="raise"):
+            cast = found.astype(dtype)
+        if dtype.kind in "iu" and not np.array_equal(cast, found):
+            raise SchemaMismatch("a number is too large", where=where[:200], fix=_FIX)
+    except (ValueError, TypeError, OverflowError, FloatingPointError):
+        raise SchemaMismatch("this is no tensor of numbers", where=where[:200], fix=_FIX) from None
+    wanted = tensor.shape
+    if found.ndim != len(wanted) or any(
+        size not in {-1, given} for size, given in zip(wanted, found.shape, strict=True)
+    ):
+        raise SchemaMismatch(
+            f"the shape is {found.shape}, not {tuple(wanted)}".replace("-1", "any"), where=where[:200], fix=_FIX
+        )
+    return cast
+
+
+def _names(tensors: Sequence[Tensor]) -> str:
+    return f"The inputs are: {', '.join(tensor.name or '(one without a name)' for tensor in tensors)[:300]}."

@@ -1,0 +1,99 @@
+"""CSV and Parquet are checked as strictly as JSON, and a small file cannot unpack to a large one."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
+from headrace.serving import file_forms
+from headrace.serving.file_forms import from_csv, from_parquet
+from headrace.serving.forms import Forms
+from headrace.serving.signature import Column, Signature
+
+FORMS = Forms(
+    Signature(
+        [
+            Column(name="spend", type="double"),
+            Column(name="visits", type="long"),
+            Column(name="member", type="boolean", required=False),
+        ]
+    )
+)
+EXPECTED = [[1.5, 3, 1], [np.nan, 4, np.nan]]
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def test_csv_rows_are_typed_and_an_empty_value_is_null() -> None:
+    asked = from_csv(FORMS, b"visits,spend,member\n3,1.5,true\n\n4,,\n")
+    np.testing.assert_array_equal(asked.rows, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (b"visits,spend\n3.5,1\n", "csv[0].visits"),
+        (b"visits,spend\n3,1\n,2\n", "csv[1].visits"),
+        (b"visits,spend\n3,secret\n", "csv[0].spend"),
+        (b"visits,spend,more\n3,1,2\n", "csv[0].more"),
+        (b"visits\n3\n", "csv[0].spend"),
+        (b"visits,spend\n3\n", "csv[0]"),
+        (b"visits,visits,spend\n3,3,1\n", "csv"),
+    ],
+)
+def test_a_bad_field_of_csv_is_named_and_not_quoted(text: bytes, where: str) -> None:
+    with pytest.raises(SchemaMismatch) as refused:
+        from_csv(FORMS, text)
+    assert refused.value.where == where
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"visits,spend\n", b"\xff\xfe", b'visits,spend\n"3,1\n', b"\0"])
+def test_what_is_no_csv_is_refused(text: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        from_csv(FORMS, text)
+
+
+def test_parquet_columns_are_taken_by_name() -> None:
+    body = parquet(visits=[3, 4], member=[True, None], spend=[1.5, float("nan")])
+    np.testing.assert_array_equal(from_parquet(FORMS, body).rows, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"visits": [3]},
+        {"visits": [3], "spend": ["secret"]},
+        {"visits": [None], "spend": [1.0]},
+        {"visits": [3], "spend": [1.0], "more": [1]},
+        {"visits": pa.array([], pa.int64()), "spend": pa.array([], pa.float64())},
+    ],
+)
+def test_a_parquet_file_of_another_schema_is_refused(columns: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        from_parquet(FORMS, parquet(**columns))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"PAR1", b"PAR1" * 100, parquet(x=[1])[:-9] + b"\xff" * 9])
+def test_what_is_no_parquet_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        from_parquet(FORMS, body)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TooLarge):
+        from_parquet(FORMS, parquet(visits=[3] * 10_001, spend=[1.0] * 10_001))
+    with pytest.raises(TooLarge):
+        from_csv(FORMS, b"visits,spend\n" + b"3,1\n" * 10_001)
+    monkeypatch.setattr(file_forms, "UNPACKED_LIMIT_BYTES", 100)
+    with pytest.raises(TooLarge):
+        from_parquet(FORMS, parquet(visits=[3] * 100, spend=[1.0] * 100))
