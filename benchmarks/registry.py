@@ -1,11 +1,14 @@
 """From a command to the gateway that obeys it: promotion, and the way back with the old version loaded or not.
 
-    python benchmarks/registry.py [--rounds 60] [--database sqlite|postgresql] [--connections 16]
+    python benchmarks/registry.py [--rounds 60] [--database sqlite|postgresql] [--connections 16] [--trees 0]
 
 A real platform with one gateway. A command is sent to control; the same client then asks the gateway for
 predictions on a kept connection, one after another, until the answer comes from the other version. Measured from
 when the command is sent. Then again while other connections ask for predictions as fast as they are answered; of
 those, every answer but 200 is counted.
+
+The model is a logistic regression behind a scaler, or a forest: under load, the client's own predictions wait behind
+the others', and it sees a switch no earlier than at its next answer.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from servers import postgresql
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -44,7 +48,6 @@ from tracking import Connection, message
 
 MODEL = "measured"
 NAMES = ("a", "b", "c", "d")
-TREES = 100
 PATIENCE_S = 30.0
 AIMS_MS = {"promotion": 1000, "rollback of an open release": 100, "rollback, version not loaded": 1000}
 
@@ -142,7 +145,7 @@ _BODY = json.dumps({"dataframe_records": [dict.fromkeys(NAMES, 0.5)]}).encode()
 PREDICTION = message("POST", f"/models/{MODEL}/invocations", _BODY)
 
 
-def prepare(platform: TemporaryPlatform, folder: Path) -> Bench:
+def prepare(platform: TemporaryPlatform, folder: Path, trees: int) -> Bench:
     """Apply the project, register two versions, and put the first into production."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -155,7 +158,7 @@ def prepare(platform: TemporaryPlatform, folder: Path) -> Bench:
     local.apply(*local.plan(folder / "project.py"))
     local.settle()
     for seed in (1, 2):
-        register(local, folder / f"model-{seed}", seed)
+        register(local, folder / f"model-{seed}", seed, trees)
     bench = Bench(platform)
     release = local.open_release(MODEL, 1)
     bench.until(lambda: bench.in_force().get("challenger") == 1)
@@ -164,14 +167,13 @@ def prepare(platform: TemporaryPlatform, folder: Path) -> Bench:
     return bench
 
 
-def register(local: Platform, folder: Path, seed: int) -> None:
-    """Register a forest behind a scaler."""
+def register(local: Platform, folder: Path, seed: int, trees: int) -> None:
+    """Register a version."""
     random = np.random.default_rng(seed)
     data = random.normal(size=(2_000, len(NAMES)))
-    forest = RandomForestClassifier(TREES, max_depth=6, random_state=seed)
-    fitted = make_pipeline(StandardScaler(), forest).fit(
-        data, (data[:, 0] + random.normal(size=2_000) > 0).astype(int)
-    )
+    labels = (data[:, 0] + random.normal(size=2_000) > 0).astype(int)
+    last = RandomForestClassifier(trees, max_depth=6, random_state=seed) if trees else LogisticRegression()
+    fitted = make_pipeline(StandardScaler(), last).fit(data, labels)
     export_model(fitted, names=NAMES, sample=data[:10], directory=folder, environment=capture_environment())
     files = []
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -243,6 +245,7 @@ def main() -> None:
     parser.add_argument("--cold-rounds", type=int, default=20, help="with a version that gateways must load first")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--trees", type=int, default=0, help="of a forest; 0 is a logistic regression")
     options = parser.parse_args()
     shown = Table("case", "load", "rounds", "p50, ms", "p99, ms", "worst, ms", "aim, ms")
     notes = []
@@ -252,7 +255,7 @@ def main() -> None:
         if options.database == "postgresql":
             environment["HEADRACE_DATABASE"] = stack.enter_context(postgresql())
         platform = stack.enter_context(temporary_platform(folder / "home", environment))
-        bench = prepare(platform, folder / "project")
+        bench = prepare(platform, folder / "project", options.trees)
         stack.enter_context(closing(bench.control))
         for connections in (0, options.connections):
             with ExitStack() as loaded:

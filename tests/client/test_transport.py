@@ -122,3 +122,10 @@ def test_the_answer_of_another_program_is_one_clear_error(
     server.answers = [(status, body)]
     with pytest.raises(InternalError):
         transport.call("GET", "/", returns=int)
+
+
+def test_an_address_without_its_scheme_is_told() -> None:
+    transport = Transport("127.0.0.1:8470", patience_s=0.0)
+    with pytest.raises(Unavailable) as raised:
+        transport.call("GET", "/api/v1/clock", returns=dict)
+    assert "http://127.0.0.1:8470" in str(raised.value.fix)

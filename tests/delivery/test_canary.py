@@ -4,13 +4,14 @@ from datetime import timedelta
 import msgspec
 import pytest
 import sqlalchemy as sa
-from tests.delivery.conftest import Traffic
+from tests.delivery.conftest import Traffic, declaration, declare
 
 from headrace.delivery import canary, releases, tables
-from headrace.delivery.machine import Phase
-from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
+from headrace.delivery.machine import Phase, ReportGates, ReportStaging
+from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
 from headrace.kernel import events
 from headrace.kernel.clocks import ManualClock
+from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.registry import stages
 from headrace.serving import reports, routing
@@ -158,10 +159,17 @@ def test_a_gateways_breaker_is_a_verdict(
 
 
 def test_a_clock_that_was_set_back_begins_the_time_of_the_step_anew(
-    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic
 ) -> None:
+    declare(churn, declaration(approval=None))
     clock.advance(timedelta(days=365))  # it was a year ahead when the step began
-    release = release_to_traffic(1)
+
+    def prove(tx: Tx) -> Release:
+        release = releases.open_release(tx, OpenRelease(model="churn", number=1))
+        releases.execute(tx, release.id, ReportGates(attempt=1, passed=True))
+        return releases.execute(tx, release.id, ReportStaging(attempt=2, passed=True))
+
+    release = churn.write(prove, actor="cy")
     clock.advance(timedelta(days=-365))
     traffic.report(release, 1, units=5000)
     assert look(churn, release).step_started_at == clock.now()
@@ -169,6 +177,20 @@ def test_a_clock_that_was_set_back_begins_the_time_of_the_step_anew(
     assert look(churn, release).phase is Phase.ROLLING_OUT
     clock.advance(timedelta(seconds=1))
     assert look(churn, release).phase is Phase.COOLING
+
+
+def test_a_grant_that_a_clock_set_back_dates_later_than_now_promotes_nothing(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, release_to_traffic: OpenTo
+) -> None:
+    clock.advance(timedelta(days=365))
+    release = release_to_traffic(1)
+    clock.advance(timedelta(days=-365))
+    traffic.report(release, 1, units=5000)
+    assert look(churn, release).step_started_at == clock.now()
+    clock.advance(timedelta(minutes=5))
+    held = look(churn, release)
+    assert (held.phase, held.state.paused) == (Phase.ROLLING_OUT, True)
+    assert "dated later than now: a clock was set back" in held.reason
 
 
 def test_a_clock_that_jumps_ahead_promotes_nothing_without_evidence(

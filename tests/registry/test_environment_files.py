@@ -100,3 +100,24 @@ def test_a_list_without_end_is_cut() -> None:
     found = read_environment({"requirements.txt": b"\n".join(b"p%d==1" % each for each in range(9_000))})
     assert found is not None
     assert len(found.packages) == 5_000
+
+
+def test_references_without_end_are_cut() -> None:
+    """A file of 200 KB that would be a list of 10 billion lines."""
+    big = b"dependencies:\n- pip: &a [" + b"a," * 50_000 + b"b==1]\n" + b"- pip: *a\n" * 10_000
+    found = read_environment({"conda.yaml": big, "requirements.txt": b"numpy==2.1.0\n" + b"x" * 1_000_000})
+    assert found is not None
+    assert found.packages == {"numpy": "2.1.0"}
+
+
+def test_a_text_that_would_be_endless_is_none() -> None:
+    levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, 12):
+        inside = b", ".join([b"*a%d" % (level - 1)] * 10)
+        levels.append(b"a%d: &a%d [%s]" % (level, level, inside))
+    nested = b"\n".join(levels)
+    assert read_environment({"conda.yaml": nested + b"\ndependencies: [*a11, {pip: [*a11]}]"}) is None
+    assert read_environment({"python_env.yaml": nested + b"\npython: *a11\ndependencies: [*a11]"}) is None
+    found = read_environment({"python_env.yaml": b"python: 3.11\ndependencies: [numpy==2.1.0]"})
+    assert found is not None
+    assert found.python == "3.11"

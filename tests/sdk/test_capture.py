@@ -1,3 +1,4 @@
+import json
 import subprocess
 from pathlib import Path
 
@@ -86,3 +87,9 @@ def test_the_machine() -> None:
     assert machine.memory_bytes > 0
     assert machine.cpu
     assert machine.packages["msgspec"]
+
+
+def test_a_failure_is_told_where_the_persons_own_code_is() -> None:
+    with pytest.raises(json.JSONDecodeError) as raised:
+        json.loads("{")
+    assert capture.failing_line(raised.tb).startswith("test_capture.py:")

@@ -56,3 +56,47 @@ def test_whoever_lacks_a_role_is_told_which_and_who_can_give_it(
         assert refused.returncode == 1
         assert f"this needs the role {role}, and vera has viewer" in refused.stderr
         assert f"An admin can give it: headrace access grant vera {role}" in refused.stderr
+
+
+def test_brackets_in_names_are_shown_as_they_are(running: TemporaryPlatform, elsewhere: Path) -> None:
+    script = (
+        "import headrace as hr\n"
+        "with hr.run('odd [/names]', name='lr[cosine] [/x] \\x1b[2J', capture=False) as run:\n"
+        "    run.log_metric('auc', 0.5)\n"
+    )
+    logged = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=elsewhere,
+        env=os.environ | {"HEADRACE_URL": running.url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "run lr[cosine] [/x] " in logged.stderr
+    shown = headrace("runs", "--experiment", "odd [/names]", folder=elsewhere, url=running.url)
+    assert "lr[cosine] [/x] " in shown.stdout, shown.stderr
+    assert "\x1b" not in shown.stdout
+    none = headrace("runs", "metrics.x > 1", "--experiment", "odd [/names]", folder=elsewhere, url=running.url)
+    assert none.stdout == "no run of odd [/names] meets the filter\n"
+
+
+def test_nobody_who_reads_what_a_training_says_is_no_end_of_it(running: TemporaryPlatform, elsewhere: Path) -> None:
+    script = (
+        "import headrace as hr\n"
+        "with hr.run('said to nobody', capture=False) as run:\n"
+        "    run.log_metric('auc', 0.5)\n"
+        "print('went on')\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=elsewhere,
+        env=os.environ | {"HEADRACE_URL": running.url},
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        text=True,
+    )
+    os.close(writing)
+    assert done.stdout == "went on\n"
+    assert len(running.local.runs.search(experiment="said to nobody")) == 1

@@ -7,7 +7,7 @@ from headrace.kernel.database import Database
 from headrace.server.html import page
 from headrace.server.run_page import HEIGHT, WIDTH, polyline, read_view
 from headrace.tracking import logging, runs
-from headrace.tracking.nouns import Batch, CreateRun, MetricPoint
+from headrace.tracking.nouns import Batch, CreateRun, Dataset, MetricPoint
 
 pytestmark = pytest.mark.both_databases
 
@@ -63,6 +63,23 @@ def test_the_page_shows_the_run_and_escapes_it(database: Database) -> None:
     assert "a &amp; b" in html
     assert html.count("<polyline") == 1
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ('{"uri": "/data/a.csv"}', "/data/a.csv"),
+        ('{"tags": {"mlflow.user": "ana"}}', ""),
+        ('{"path": "org/set", "config_name": null}', "org/set"),
+        ('{"table": "x"}', '{"table": "x"}'),
+        ("no json", "no json"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_data_are_shown_with_where_they_are(database: Database, source: str, place: str) -> None:
+    run = database.write(lambda tx: runs.create(tx, CreateRun(name="read")), actor="ana")
+    view = database.read(lambda tx: read_view(tx, run.id, ()))
+    assert view.place_of(Dataset(name="a", digest="d", source_type="local", source=source)) == place
 
 
 def test_no_such_run(database: Database) -> None:

@@ -120,6 +120,21 @@ def test_a_record_survives_the_round_trip(tmp_path: Path, start: Callable[..., P
     assert found.entity == {"customer_id": 7}
 
 
+def test_what_cannot_be_written_is_counted_and_takes_nobody_elses_lines_along(
+    tmp_path: Path, start: Callable[..., PredictionLog]
+) -> None:
+    log = start()
+    unreadable = {"z": np.array([1.0])}  # without the column that is named: a defect of ours
+    log.append(record(1, version=2, inputs=unreadable))  # the first of its version, which would write the names
+    log.append(record(2, version=2))
+    log.append(record(3))
+    log.append(record(4, inputs=unreadable))
+    log.append(record(5))
+    log.close()
+    assert logged(tmp_path) == ["prd_2", "prd_3", "prd_5"]
+    assert log.dropped == 2
+
+
 def test_a_full_queue_drops_and_counts(start: Callable[..., PredictionLog]) -> None:
     log = start(capacity=0)
     log.append(record())

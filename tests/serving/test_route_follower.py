@@ -1,11 +1,13 @@
 """What is known after each line of the stream, and what a gateway remembers of it."""
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from headrace.serving import route_follower
 from headrace.serving.nouns import (
     BusinessTime,
     Caller,
@@ -17,7 +19,7 @@ from headrace.serving.nouns import (
     Snapshot,
     StreamLine,
 )
-from headrace.serving.route_follower import fold, save, split_lines
+from headrace.serving.route_follower import Memory, fold, save, split_lines
 
 MAY = datetime(1997, 5, 1, tzinfo=UTC)
 JUNE = datetime(1997, 6, 1, tzinfo=UTC)
@@ -71,6 +73,30 @@ def test_what_is_remembered_is_private_and_whole(tmp_path: Path) -> None:
     assert msgspec.json.decode(path.read_bytes(), type=Snapshot) == SNAPSHOT
     assert path.stat().st_mode & 0o777 == 0o600
     assert [found.name for found in path.parent.iterdir()] == ["routes.json"]
+
+
+def test_a_slow_disk_holds_up_no_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routes that come while one is written are taken at once, and the last of them is what is kept."""
+    writing, go_on = threading.Event(), threading.Event()
+    written: list[int] = []
+
+    def slow(path: Path, known: Snapshot) -> None:
+        writing.set()
+        assert go_on.wait(10)
+        written.append(known.sequence)
+        save(path, known)
+
+    monkeypatch.setattr(route_follower, "save", slow)
+    memory = Memory(tmp_path / "routes.json")
+    memory.start()
+    memory.keep(SNAPSHOT)
+    assert writing.wait(10)
+    for sequence in (3, 4, 5):
+        memory.keep(msgspec.structs.replace(SNAPSHOT, sequence=sequence))
+    go_on.set()
+    memory.close()
+    assert written == [SNAPSHOT.sequence, 5]
+    assert msgspec.json.decode((tmp_path / "routes.json").read_bytes(), type=Snapshot).sequence == 5
 
 
 def test_a_disk_that_does_not_take_it_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -201,3 +201,9 @@ def test_results_are_not_ordered_by_everything() -> None:
     assert len(filters.parse_order(most, vocabulary.RUNS)) == filters.ORDERS_LIMIT
     with pytest.raises(InvalidInput, match="at most"):
         filters.parse_order([*most, "name"], vocabulary.RUNS)
+
+
+def test_a_metric_without_its_kind_is_told_how_it_is_written() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        filters.parse("accuracy > 0.8", vocabulary.RUNS)
+    assert raised.value.fix == "What was logged is written metrics.accuracy or params.accuracy or tags.accuracy."

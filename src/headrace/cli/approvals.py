@@ -133,7 +133,7 @@ def refuse(request: Request, reason: Reason = "") -> None:
 @app.command("revoke")
 def revoke(
     request: Request,
-    of: Annotated[str | None, typer.Option("--of", help="Whose grant, for admins [your own].")] = None,
+    of: Annotated[str | None, typer.Option("--of", help="Whose grant, for admins \\[your own].")] = None,
     reason: Reason = "",
 ) -> None:
     """Take a grant back that has not been used."""

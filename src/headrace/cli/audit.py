@@ -41,10 +41,10 @@ def log(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many events.")] = 30,
 ) -> None:
     """The newest events, or the history of one object."""
-    from headrace.cli.screen import console, moment, table
+    from headrace.cli.screen import console, moment, plain, table
     from headrace.sdk.connect import connect
 
     shown = table(">seq", "time", "event", "subject", "by")
     for event in connect().events(subject=subject, limit=limit):
-        shown.add_row(str(event.seq), moment(event.at), event.type, event.subject, event.actor)
+        shown.add_row(str(event.seq), moment(event.at), event.type, plain(event.subject), plain(event.actor))
     console().print(shown)

@@ -91,7 +91,7 @@ def approve(
 def rollback(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     to: Annotated[
-        int | None, typer.Option(help="Version to go back to [the last one before whose release completed].")
+        int | None, typer.Option(help="Version to go back to \\[the last one before whose release completed].")
     ] = None,
     leave: Annotated[
         int | None,

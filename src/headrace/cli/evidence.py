@@ -29,7 +29,7 @@ FALLS = ("at_most", "calibrated", "latency", "size")
 @app.command("show")
 def show(
     version: Annotated[str, typer.Argument(help="MODEL@N.")],
-    release: Annotated[str | None, typer.Option(help="Of one release [the latest].")] = None,
+    release: Annotated[str | None, typer.Option(help="Of one release \\[the latest].")] = None,
     details: Annotated[bool, typer.Option("--details", "-d", help="Also parts, groups and numbers.")] = False,
 ) -> None:
     """What gates, checks and staging found on a version: intervals, margins, rows, and what they could show."""

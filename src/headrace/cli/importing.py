@@ -80,7 +80,7 @@ SHOWN_PROBLEMS = 20
 
 def show(report: "Report", *, there: str, here: str, compared: bool = True) -> None:
     """Both sides of a move as a table, then what could not be moved."""
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
 
     screen = console()
     shown = table("", f">{there}", f">{here}", "")
@@ -91,8 +91,8 @@ def show(report: "Report", *, there: str, here: str, compared: bool = True) -> N
             shown.add_row(kind, f"{one:,}", f"{other:,}", mark)
     screen.print(shown)
     for what, count in report.left_behind.items():
-        screen.print(f"not carried: {count:,} {what}")
+        screen.print(f"not carried: {count:,} {plain(what)}")
     for problem in report.problems[:SHOWN_PROBLEMS]:
-        screen.print(f"[yellow]{problem}[/]", markup=True)
+        screen.print(f"[yellow]{plain(problem)}[/]", soft_wrap=True)
     if len(report.problems) > SHOWN_PROBLEMS:
         screen.print(f"[yellow]and {len(report.problems) - SHOWN_PROBLEMS:,} more[/]")

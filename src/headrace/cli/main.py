@@ -4,6 +4,7 @@ Command modules import what they need inside their functions, so that `headrace 
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -29,14 +30,40 @@ from headrace.cli import (
 from headrace.cli.screen import show_problem
 from headrace.errors import HeadraceError
 
+HELP = "The channel from notebook to production: tracking, registry, features, delivery, serving, monitoring."
+EPILOG = (
+    "A command speaks to the platform at HEADRACE_URL, otherwise to the one that runs on the folder HEADRACE_HOME, "
+    "otherwise on .headrace here. HEADRACE_TOKEN is the login, where one is asked for."
+)
+
 app = typer.Typer(
     name="headrace",
-    help="The channel from notebook to production: tracking, registry, features, delivery, serving, monitoring.",
+    help=HELP,
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def show_version(asked: bool) -> None:
+    """Say which version this is, and end."""
+    from importlib.metadata import version
+
+    if asked:
+        print(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def chosen(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Nothing is done before a command is named."""
+
 
 app.command("up", rich_help_panel="Platform")(up.up)
 app.command("demo", rich_help_panel="Platform")(demo.demo)

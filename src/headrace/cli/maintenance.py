@@ -60,10 +60,10 @@ def _collected(found: "Collection", title: str) -> "Table":
 
 
 def _show_held(found: "Purge") -> None:
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
 
     if found.held:
         shown = table("stays", "needed by", title="Deleted, and still needed")
         for held in found.held:
-            shown.add_row(held.subject, ", ".join(held.holders))
+            shown.add_row(plain(held.subject), plain(", ".join(held.holders)))
         console().print(shown)

@@ -35,10 +35,11 @@ def show(
     from headrace.sdk.connect import connect
 
     platform = connect()
-    if name is None:
-        show_models(console(), platform)
-    else:
-        show_versions(console(), platform, name)
+    screen = console()
+    if name is not None:
+        show_versions(screen, platform, name)
+    elif not show_models(screen, platform):
+        screen.print("no model is there yet: apply a project, or register one with MLflow")
 
 
 @app.command("history")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from headrace.delivery.nouns import Release
+    from headrace.registry.nouns import Estimate
     from headrace.sdk.platform import Platform
 
 
@@ -26,40 +27,42 @@ def status() -> None:
     screen.print(f"  business time  {moment(clock.now)}{replay}")
     gateways = platform.gateways()
     screen.print(f"  gateways       {', '.join(gateway.url for gateway in gateways) or '[red]none[/]'}")
-    screen.print(f"  work under way {activity.jobs} job(s)")
+    screen.print(f"  work under way {activity.jobs} job{'' if activity.jobs == 1 else 's'}")
     show_models(screen, platform)
     _show_open(screen, platform)
 
 
 def _show_open(screen: "Console", platform: "Platform") -> None:
     """Open releases, approvals and alerts: what waits for somebody."""
-    from headrace.cli.screen import table
+    from headrace.cli.screen import plain, table
 
     shown = table("waits", "for", "since")
     for release in platform.releases():
         if not release.state.final:
             shown.add_row(
-                f"release {release.model}@{release.number}",
-                _standing(release),
+                f"release {plain(release.model)}@{release.number}",
+                plain(_standing(release)),
                 f"{release.updated_at:%Y-%m-%d %H:%M}",
             )
     for approval in platform.approvals("requested"):
         shown.add_row(
-            f"approval of {approval.about} to {approval.wish}",
+            plain(f"approval of {approval.about} to {approval.wish}"),
             f"{approval.granted} of {approval.needed} {approval.role}; headrace approvals show {approval.id}",
             f"{approval.requested_at:%Y-%m-%d %H:%M}",
         )
     for pipeline in platform.pipelines():
         if not pipeline.status.ended:
             shown.add_row(
-                f"training {pipeline.model}",
-                pipeline.note or pipeline.status,
+                f"training {plain(pipeline.model)}",
+                plain(pipeline.note or pipeline.status),
                 f"{pipeline.requested_at:%Y-%m-%d %H:%M}",
             )
     for alert in platform.alerts():
         if alert.state == "open":
             shown.add_row(
-                f"[red]alert {alert.model} {alert.name}[/]", alert.summary, f"{alert.opened_at:%Y-%m-%d %H:%M}"
+                f"[red]alert {plain(alert.model)} {plain(alert.name)}[/]",
+                plain(alert.summary),
+                f"{alert.opened_at:%Y-%m-%d %H:%M}",
             )
     if shown.row_count:
         screen.print(shown)
@@ -98,51 +101,54 @@ def clock(
     console().print(f"{moment(now.now)} UTC{' (replayed)' if now.replayed else ''}")
 
 
-def show_models(screen: "Console", platform: "Platform") -> None:
-    """Every model with what is in production."""
-    from headrace.cli.screen import moment, table
+def show_models(screen: "Console", platform: "Platform") -> bool:
+    """Models and what is in production; returns whether there are any."""
+    from headrace.cli.screen import moment, plain, table
 
     shown = table("model", ">versions", ">in production", "changed")
     for model in platform.models():
         production = platform.model(model.name).production
-        live = f"[green]{model.name}@{production}[/]" if production else "[dim]none[/]"
-        shown.add_row(model.name, str(model.latest_number), live, moment(model.updated_at))
+        live = f"[green]{plain(model.name)}@{production}[/]" if production else "[dim]none[/]"
+        shown.add_row(plain(model.name), str(model.latest_number), live, moment(model.updated_at))
     if shown.row_count:
         screen.print(shown)
+    return bool(shown.row_count)
 
 
 def show_versions(screen: "Console", platform: "Platform", name: str) -> None:
     """The newest versions of one model."""
-    from headrace.cli.screen import STAGE_COLOURS, coloured, leading, moment, table
+    from headrace.cli.screen import STAGE_COLOURS, coloured, fitted, leading, moment, plain
 
-    details = platform.model(name)
-    keys = leading({key for version in details.versions for key in version.metrics}, 3)
-    shown = table("version", "stage", *(f">{key}" for key in keys), "owner", "registered", "training set", "code")
-    for version in details.versions:
-        values = []
-        for key in keys:
-            metric = version.metrics.get(key)
-            interval = (
-                f" [dim]{metric.low:.3f}–{metric.high:.3f}[/]"
-                if metric and metric.low is not None and metric.high is not None
-                else ""
-            )
-            values.append(f"{metric.value:.4f}{interval}" if metric else "")
-        shown.add_row(
-            f"{name}@{version.number}",
-            coloured(version.stage, STAGE_COLOURS[version.stage]),
-            *values,
-            version.owner,
-            moment(version.created_at),
-            version.training_set_id or "",
-            (version.code_commit or "")[:12],
-        )
-    screen.print(shown)
+    versions = platform.model(name).versions
+    if not versions:
+        screen.print(f"no version of {plain(name)} is there yet")
+        return
+    keys = leading({key for version in versions for key in version.metrics}, 3)
+    columns = {
+        "version": [f"{plain(name)}@{version.number}" for version in versions],
+        "stage": [coloured(version.stage, STAGE_COLOURS[version.stage]) for version in versions],
+        **{f">{key}": [_with_interval(version.metrics.get(key)) for version in versions] for key in keys},
+        "owner": [plain(version.owner) for version in versions],
+        "registered": [moment(version.created_at) for version in versions],
+        "training set": [version.training_set_id or "" for version in versions],
+        "code": [plain((version.code_commit or "")[:12]) for version in versions],
+    }
+    last_metrics = [f">{key}" for key in reversed(keys[1:])]
+    screen.print(fitted(screen, columns, ("training set", "code", "owner", *last_metrics)))
+
+
+def _with_interval(metric: "Estimate | None") -> str:
+    """A metric, and its interval if it has one."""
+    if metric is None:
+        return ""
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.4f}"
+    return f"{metric.value:.4f} [dim]{metric.low:.3f}–{metric.high:.3f}[/]"
 
 
 def features() -> None:
     """Entities, sources, feature views and labels, and how far their data are."""
-    from headrace.cli.screen import console, day, table
+    from headrace.cli.screen import console, day, plain, table
     from headrace.sdk.connect import connect
 
     catalog = connect().features()
@@ -156,25 +162,26 @@ def features() -> None:
             through, rows, problem = day(source.ingested_through), f"{source.rows:,}", source.error
         elif item.kind == "view" and view:
             through, problem = day(view.materialized_through), view.error
-        state = f"[red]{problem}[/]" if problem else ("archived" if item.archived_at else "")
-        shown.add_row(item.kind, item.name, str(item.version), through, rows, state, item.declared_at)
-    console().print(shown)
+        state = f"[red]{plain(problem)}[/]" if problem else ("archived" if item.archived_at else "")
+        declared_at = plain(item.declared_at)
+        shown.add_row(item.kind, plain(item.name), str(item.version), through, rows, state, declared_at)
+    console().print(shown if shown.row_count else "nothing is declared yet: headrace apply PROJECT")
 
 
 def alerts() -> None:
     """Alerts, newest first."""
-    from headrace.cli.screen import console, moment, table
+    from headrace.cli.screen import console, moment, plain, table
     from headrace.sdk.connect import connect
 
     shown = table("model", "monitor", "state", "window", "what", "opened")
     for alert in connect().alerts():
         colour = "red" if alert.state == "open" else "dim"
         shown.add_row(
-            alert.model,
-            alert.name,
+            plain(alert.model),
+            plain(alert.name),
             f"[{colour}]{alert.state}[/]",
             f"{alert.window_start:%Y-%m-%d} → {alert.window_end:%Y-%m-%d}",
-            alert.summary,
+            plain(alert.summary),
             moment(alert.opened_at),
         )
-    console().print(shown)
+    console().print(shown if shown.row_count else "no alert was ever opened")

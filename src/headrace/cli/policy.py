@@ -59,7 +59,7 @@ def set_(
     expires: Annotated[str, typer.Option(help="How long a request stands.")] = "7d",
     valid_for: Annotated[str, typer.Option(help="How long a grant counts.")] = "30d",
     mover: Annotated[
-        list[str] | None, typer.Option(help="A role that may make the change; may be repeated [developer].")
+        list[str] | None, typer.Option(help="A role that may make the change; may be repeated \\[developer].")
     ] = None,
     note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     file: Annotated[Path | None, typer.Option(help="Policies in YAML or JSON, instead of all this.")] = None,

@@ -41,23 +41,23 @@ def apply(
 
 def show_plan(screen: "Console", plan: "Plan") -> None:
     """A line for each object: what happens to it, and where it is declared."""
-    from rich.markup import escape
+    from headrace.cli.screen import plain
 
     for change in plan.changes:
         colour = COLOURS[change.action]
         sign = f"[{colour}]{SIGNS[change.action]} {change.action:<9}[/]"
         line = f"  {sign} {change.kind.replace('_', ' '):<12} {change.name}"
-        where = f"  [dim]{escape(change.declared_at)}[/]" if change.declared_at else ""
+        where = f"  [dim]{plain(change.declared_at)}[/]" if change.declared_at else ""
         screen.print(f"{line}{where}", soft_wrap=True)
         if change.details and change.action != "unchanged":
-            screen.print(f"              [dim]{escape(change.details)}[/]", soft_wrap=True)
+            screen.print(f"              [dim]{plain(change.details)}[/]", soft_wrap=True)
 
 
 def train(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     as_of: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Business day of the features [newest with mature labels]."),
+        typer.Option(formats=["%Y-%m-%d"], help="Business day of the features \\[newest with mature labels]."),
     ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="Override a default: name=value; may be repeated.")
@@ -65,7 +65,7 @@ def train(
     release: Annotated[bool, typer.Option(help="Open a release when the version is registered.")] = True,
 ) -> None:
     """Train a model: training set, data checks, search, fit, registration, release."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
@@ -74,11 +74,13 @@ def train(
     screen = console()
     ended = follow(screen, platform, pipeline)
     if ended.status != "succeeded":
-        screen.print(f"[red]✗[/] {ended.status}: {ended.note}")
+        screen.print(f"[red]✗[/] {ended.status}: {plain(ended.note)}")
         raise typer.Exit(1)
     screen.print(f"[green]✓[/] {model}@{ended.number} is registered   {platform.url}")
     if ended.release_id:
-        screen.print(f"  release {ended.release_id} is open; look with: headrace status", style="dim")
+        screen.print(
+            f"  release {ended.release_id} is open; look with: headrace status", style="dim", soft_wrap=True
+        )
 
 
 def parameters(pairs: list[str]) -> dict[str, str | int | float | bool | None]:

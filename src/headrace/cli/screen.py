@@ -1,5 +1,6 @@
 """What the terminal shows: one look for tables, problems and links."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+WIDE = 1_000
+"""Columns of an output that is no terminal."""
+
+UNSEEN = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+"""What moves the cursor or colours the screen, and is no part of a name."""
+
+
 def console(*, stderr: bool = False) -> "Console":
     """The terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False, emoji=False)
+    if not made.is_terminal:  # what goes into a file or a pipe is not cut
+        made.width = WIDE
+    return made
 
 
 def table(*columns: str, title: str | None = None) -> "Table":
@@ -24,8 +35,22 @@ def table(*columns: str, title: str | None = None) -> "Table":
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim")
     for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+        right = column.startswith(">")
+        made.add_column(plain(column.removeprefix(">")), justify="right" if right else "left", overflow="fold")
     return made
+
+
+def fitted(screen: "Console", columns: Mapping[str, Sequence[str]], dispensable: Sequence[str]) -> "Table":
+    """A table of columns with their cells; what of it is dispensable goes, the first first, until the rest fits."""
+    left = dict(columns)
+    spare = [name for name in dispensable if name in left]
+    while True:
+        made = table(*left)
+        for cells in zip(*left.values(), strict=True):
+            made.add_row(*cells)
+        if not spare or screen.measure(made, options=screen.options.update(width=WIDE)).maximum <= screen.width:
+            return made
+        del left[spare.pop(0)]
 
 
 def show_problem(problem: HeadraceError) -> None:
@@ -43,10 +68,10 @@ def show_problem(problem: HeadraceError) -> None:
 
 
 def plain(text: str) -> str:
-    """What somebody typed, none of which is markup."""
+    """What somebody typed, none of which is markup or an order to the terminal."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(text.translate(UNSEEN))
 
 
 def moment(when: datetime | None) -> str:

@@ -18,6 +18,7 @@ def serve(
     """Serve one model, without a platform, until Ctrl-C."""
     import tempfile
     from pathlib import Path
+    from urllib.parse import quote
 
     from headrace.cli.screen import console
     from headrace.kernel.settings import http_address, load_settings
@@ -38,7 +39,7 @@ def serve(
             link = f"[link={address}]{address}[/link]"
             screen.print(f"[bold]{fetched.name}[/] version {fetched.number} answers at {link}")
             screen.print(f"  MLflow's scoring   POST {address}/invocations")
-            screen.print(f"  Open Inference     POST {address}/v2/models/{fetched.name}/infer")
+            screen.print(f"  Open Inference     POST {address}/v2/models/{quote(fetched.name)}/infer")
             columns = ", ".join(predictor.names[:8]) + (" …" if len(predictor.names) > 8 else "")
             took = f"one row takes {predictor.row_s * 1e3:.3g} ms"
             screen.print(f"  {len(predictor.names)} inputs: {columns}; {took}")

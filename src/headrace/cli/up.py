@@ -19,7 +19,7 @@ def up(
         str | None,
         typer.Option(
             metavar="URI",
-            help="Folder or object store that clients write files to themselves [through the platform].",
+            help="Folder or object store that clients write files to themselves \\[through the platform].",
         ),
     ] = None,
 ) -> None:
@@ -47,9 +47,11 @@ def up(
     with supervisor.running() as endpoint:
         screen.print(f"[bold]Headrace[/] runs on {settings.home.resolve()}")
         link = f"[link={endpoint.url}]{endpoint.url}[/link]"
-        screen.print(f"  platform    {link}   (API under /api/v1; MLflow clients use the same address)")
+        screen.print(f"  platform    {link}   the page, the API, and what MLflow's clients are set to")
         for url in endpoint.gateways:
             screen.print(f"  predictions {url}")
-        screen.print("  Ctrl-C stops it", style="dim")
+        screen.print(
+            f"  Elsewhere: export HEADRACE_URL={endpoint.url}. Ctrl-C stops it.", style="dim", soft_wrap=True
+        )
         supervisor.watch()
         screen.print("stopping …", style="dim")

@@ -147,10 +147,11 @@ class Transport:
         return response
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        fix = "Start it with `headrace up`, or set HEADRACE_URL to where it runs."
+        if isinstance(error, httpx.UnsupportedProtocol):
+            fix = "Give an address with http:// or https://, such as http://127.0.0.1:8470."
         return Unavailable(
-            f"the platform at {self.url} does not answer ({type(error).__name__})",
-            where=self.url,
-            fix="Start it with `headrace up`, or set HEADRACE_URL to where it runs.",
+            f"the platform does not answer: {str(error) or type(error).__name__}", where=self.url, fix=fix
         )
 
 

@@ -104,6 +104,10 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """
     try:
         public = serialization.load_pem_public_key(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "there is no such file", where=str(path), fix="Do it where the platform's home is, or name the home."
+        ) from error
     except (OSError, ValueError) as error:
         raise InvalidInput(
             "this is no readable public key", where=str(path), fix="Name the home's audit.pub."

@@ -11,6 +11,7 @@ from headrace.errors import InvalidInput
 
 ENDPOINT_FILE = "endpoint.json"
 PREFIX = "HEADRACE_"
+WANTED = {int: "a whole number", bool: "a yes or no, which is written 1 or 0"}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +143,7 @@ def _convert(text: str, wanted: Any, variable: str) -> Any:
         return converters[wanted](text)
     except (ValueError, KeyError) as error:
         raise InvalidInput(
-            f"{text!r} is not a {wanted.__name__}", where=variable, fix="Set it to a valid value or unset it."
+            f"{text!r} is not {WANTED[wanted]}", where=variable, fix="Set it to a valid value or unset it."
         ) from error
 
 

@@ -5,7 +5,8 @@ with a login. Files are anybody's, so what cannot be read is left out and nothin
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -15,6 +16,9 @@ from headrace.kernel.environments import REQUIREMENT_LIMIT, Environment, environ
 from headrace.project.environment import normalised
 
 MOST_PACKAGES = 5_000
+MOST_LINES = 20_000
+"""How many lines are looked at: YAML may refer to one list again and again."""
+LONGEST_LINE = 1_000
 
 _CONDA = re.compile(r"(?:[\w.\-]+::)?([\w.\-]+)\s*(=|==)\s*([\w.+!\-]+)(?:=[\w.*\-]+)?")
 _CONDA_RANGE = re.compile(r"(?:[\w.\-]+::)?([\w.\-]+)\s*([<>!=~].*)?")
@@ -30,48 +34,57 @@ def read_environment(files: Mapping[str, bytes]) -> Environment | None:
     pinned: dict[str, str] = {}
     ranges: dict[str, str] = {}
     python = ""
-    for name, version, asked in _named(files):
-        if name == "python":
-            python = python or (version if version and _PYTHON.fullmatch(version) else "")
-        elif name not in pinned and len(pinned) + len(ranges) < MOST_PACKAGES:
-            if version:
-                pinned[name] = version
-                ranges.pop(name, None)
-            else:
-                ranges.setdefault(name, asked[:REQUIREMENT_LIMIT])
+    for read, line in islice(_lines(files), MOST_LINES):
+        for name, version, asked in read(line[:LONGEST_LINE]):
+            if name == "python":
+                python = python or (version if version and _PYTHON.fullmatch(version) else "")
+            elif name not in pinned and len(pinned) + len(ranges) < MOST_PACKAGES:
+                if version:
+                    pinned[name] = version
+                    ranges.pop(name, None)
+                else:
+                    ranges.setdefault(name, asked[:REQUIREMENT_LIMIT])
     return environment_of(python, pinned, ranges) if pinned or ranges else None
 
 
-def _named(files: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, str]]:
-    """Name, exact version if there is one, and what is asked for; what says it best comes first."""
-    yield from _requirements(_text(files.get("requirements.txt", b"")).splitlines())
-    conda = _yaml(files.get("conda.yaml", b"")).get("dependencies")
-    for entry in conda if isinstance(conda, list) else ():
-        if isinstance(entry, str):
-            yield from _conda(entry)
-        elif isinstance(entry, dict):
-            listed = entry.get("pip")
-            yield from _requirements(listed if isinstance(listed, list) else ())
+Named = tuple[str, str | None, str]
+"""Name, exact version if there is one, and what is asked for."""
+
+
+def _lines(files: Mapping[str, bytes]) -> Iterator[tuple[Callable[[str], Iterator[Named]], str]]:
+    """Each line with how it is to be read; what says it best comes first."""
+    for line in _text(files.get("requirements.txt", b"")).splitlines():
+        yield _requirement, line
+    for entry in _listed(_yaml(files.get("conda.yaml", b"")).get("dependencies")):
+        if isinstance(entry, dict):
+            for line in _listed(entry.get("pip")):
+                yield _requirement, _plain(line)
+        else:
+            yield _conda, _plain(entry)
     virtual = _yaml(files.get("python_env.yaml", b""))
-    yield "python", str(virtual.get("python", "")), ""
-    listed = virtual.get("dependencies")
-    yield from _requirements(listed if isinstance(listed, list) else ())
+    python = virtual.get("python")
+    yield _interpreter, str(python) if isinstance(python, float) else _plain(python)  # 3.11 without quotes
+    for line in _listed(virtual.get("dependencies")):
+        yield _requirement, _plain(line)
 
 
-def _requirements(lines: Iterable[object]) -> Iterator[tuple[str, str | None, str]]:
-    for line in lines:
-        text = re.split(r"(?:^|\s)#", str(line), maxsplit=1)[0].strip().rstrip("\\").partition(" --hash=")[0]
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        name = normalised(requirement.name)
-        (first, *others) = [*requirement.specifier] or [None]
-        exact = first is not None and not others and first.operator in {"==", "==="} and "*" not in first.version
-        yield name, first.version if first is not None and exact else None, f"{name}{requirement.specifier}"
+def _interpreter(version: str) -> Iterator[Named]:
+    yield "python", version, ""
 
 
-def _conda(entry: str) -> Iterator[tuple[str, str | None, str]]:
+def _requirement(line: str) -> Iterator[Named]:
+    text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").partition(" --hash=")[0]
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return
+    name = normalised(requirement.name)
+    (first, *others) = [*requirement.specifier] or [None]
+    exact = first is not None and not others and first.operator in {"==", "==="} and "*" not in first.version
+    yield name, first.version if first is not None and exact else None, f"{name}{requirement.specifier}"
+
+
+def _conda(entry: str) -> Iterator[Named]:
     """A package of conda's, which writes one `=` where pip writes two."""
     exact = _CONDA.fullmatch(entry.strip())
     if exact is not None and "*" not in exact[3]:
@@ -80,6 +93,15 @@ def _conda(entry: str) -> Iterator[tuple[str, str | None, str]]:
     asked = _CONDA_RANGE.fullmatch(entry.strip())
     if asked is not None:
         yield normalised(asked[1]), None, f"{normalised(asked[1])}{asked[2] or ''}"
+
+
+def _plain(value: object) -> str:
+    """A text; anything else is none, since as text it may hold itself a billion times."""
+    return value if isinstance(value, str) else ""
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(content: bytes) -> str:

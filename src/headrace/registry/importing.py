@@ -76,7 +76,7 @@ def _take_version(tx: Tx, name: str, found: ImportVersion) -> list[str]:
     known = tables.find_version(tx, name, found.number)
     if known is not None:
         if (known.source or "", known.run_id, known.created_at) != (found.source, found.run_id, found.created_at):
-            return [f"version {found.number}: another one has this number here"]
+            return [f"version {found.number}: another one has this number here; rename the model on one side"]
         if known.files or not (files := files_of(tx, found)):
             return []
         _fill(tx, known, files, found)

@@ -20,9 +20,13 @@ def in_stage(tx: Tx, stage: Stage) -> list[tuple[str, int]]:
 def standing(tx: Tx, versions: Sequence[tuple[str, int]]) -> Iterable[Standing]:
     """Where those of the versions stand that are not deleted."""
     table = tables.versions
-    query = sa.select(table.c.model, table.c.number, table.c.stage, table.c.owner, table.c.created_at).where(
-        table.c.workspace == tx.workspace, sa.tuple_(table.c.model, table.c.number).in_(versions)
-    )
+    numbers: dict[str, list[int]] = {}
+    for model, number in versions:
+        numbers.setdefault(model, []).append(number)
+    # not a list of pairs, for which SQLite reads every version
+    some = [sa.and_(table.c.model == model, table.c.number.in_(found)) for model, found in numbers.items()]
+    query = sa.select(table.c.model, table.c.number, table.c.stage, table.c.owner, table.c.created_at)
+    query = query.where(table.c.workspace == tx.workspace, sa.or_(sa.false(), *some))
     for row in tx.execute(query):
         yield Standing(
             model=row.model,

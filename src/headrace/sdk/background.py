@@ -121,4 +121,5 @@ class Background:
             self._kept_in = "memory, the disk being out of reach"
         if not self._warned:
             self._warned = True
-            logger.warning("%s; the run goes on and is kept in %s", problem, self._kept_in)
+            what = f"{problem.where}: {problem.message}" if problem.where else problem.message
+            logger.warning("%s; the run goes on and is kept in %s. %s", what, self._kept_in, problem.fix or "")

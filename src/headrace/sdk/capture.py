@@ -9,8 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 import msgspec
 import psutil
@@ -19,6 +21,7 @@ from headrace.client.addresses import without_login
 from headrace.project.environment import capture_environment
 
 GIT_TIMEOUT_S = 10.0
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 DIFF_LIMIT_BYTES = 5 * 1024**2
 _SECRET = re.compile(r"(?i)(token|password|passwd|secret|credential|api[-_]?key|auth)")
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
@@ -69,6 +72,20 @@ def user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name
         return None
+
+
+def failing_line(trace: TracebackType) -> str:
+    """The innermost line of the person's own code, as file:line; of a library where there is none."""
+    places = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(trace)]
+    own = [(path, line) for path, line in places if not _is_of_a_library(path)]
+    path, line = (own or places)[-1]
+    return f"{path.name}:{line}"
+
+
+def _is_of_a_library(path: Path) -> bool:
+    homes = (Path(traceback.__file__).parent, Path(__file__).parents[1])
+    installed = not INSTALLED.isdisjoint(path.parts) or str(path).startswith("<frozen ")
+    return installed or any(path.is_relative_to(home) for home in homes)
 
 
 def capture_code(place: Path) -> Code | None:

@@ -354,7 +354,8 @@ class ActiveRun:
             )
             self._background.start()
         else:
-            logger.warning("no platform is known; the run is kept in %s", self._spooled.folder)
+            how = "Set HEADRACE_URL to where one runs, or start one here with `headrace up`."
+            logger.warning("no platform is known; the run is kept in %s. %s", self._spooled.folder, how)
         if place is not None:
             self._capturing = threading.Thread(
                 target=self._capture, args=(place,), name="headrace-capture", daemon=True
@@ -448,9 +449,7 @@ class ActiveRun:
 
     def _note_failure(self, error: BaseException, trace: TracebackType | None) -> None:
         """Where it failed and as what; the message stays here, since it may hold data."""
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        place = "" if trace is None else f" at {found.failing_line(trace)}"
         self.set_tag("headrace.failure", f"{type(error).__name__}{place}")
 
     def _end_at_exit(self) -> None:

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from headrace.sdk.records import Ending
 from headrace.tracking.nouns import CreateRun, Run
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
+    from rich.table import Table
 
 SHOWN_METRICS = 12
 SMALL_BYTES = 1_000_000
@@ -55,7 +57,9 @@ class Screen:
     def began(self, name: str, url: str | None) -> None:
         """The platform knows the run."""
         if not self._quiet:
-            self._console().print(f"run [bold]{name}[/]  {url or ''}", soft_wrap=True)
+            from rich.text import Text
+
+            self._print(Text.assemble("run ", (name, "bold"), f"  {url or ''}"))
 
     def waiting(self, left_bytes: int) -> None:
         """Some of it is still to be sent; shown as a bar where it takes a while."""
@@ -94,27 +98,37 @@ class Screen:
             self._progress.stop()
         if self._quiet:
             return
-        screen = self._console()
-        name = run.name if run is not None else request.name or request.id
+        from rich.text import Text
+
+        name = str(run.name if run is not None else request.name or request.id)
         lasted = "" if request.started_at is None else _duration((ending.at - request.started_at).total_seconds())
-        screen.print(f"run [bold]{name}[/]  [{STYLES[ending.status]}]{ending.status}[/] after {lasted}")
+        status = (ending.status, STYLES[ending.status])
+        self._print(Text.assemble("run ", (name, "bold"), "  ", status, f" after {lasted}"))
         if seen:
-            screen.print(_table(seen))
+            self._print(_table(seen), soft_wrap=False)
         if rejected is not None:
-            screen.print(f"[yellow]the platform refused some of it; see[/] {rejected}", soft_wrap=True)
+            self._print(Text.assemble(("the platform refused some of it; see", "yellow"), f" {rejected}"))
         if url is not None:
-            screen.print(url, soft_wrap=True)
+            self._print(url)
         elif kept_in is not None:
-            why = "no platform is known" if problem is None else problem.message
-            screen.print(
-                f"[yellow]kept in[/] {kept_in}: {why}. Send it with [bold]headrace sync[/].", soft_wrap=True
-            )
+            why = "no platform is known" if problem is None else str(problem).partition("\n")[0]
+            how = (": ", why, ". Send it with ", ("headrace sync", "bold"), ".")
+            self._print(Text.assemble(("kept in", "yellow"), f" {kept_in}", *how))
+
+    def _print(self, what: "RenderableType", *, soft_wrap: bool = True) -> None:
+        """Print it, where there is a terminal to print to: a training does not end for want of one."""
+        with suppress(OSError):
+            self._console().print(what, soft_wrap=soft_wrap)
 
     @staticmethod
     def _console() -> "Console":
         from rich.console import Console
 
-        return Console(stderr=True, highlight=False)
+        class Unread(Console):
+            def on_broken_pipe(self) -> None:
+                """Nobody reads any more; otherwise rich would close the program's own output and end it."""
+
+        return Unread(stderr=True, highlight=False, markup=False, emoji=False)
 
     def _bar(self) -> "Progress":
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -127,19 +141,20 @@ class Screen:
         return bar
 
 
-def _table(seen: Mapping[str, Seen]) -> object:
+def _table(seen: Mapping[str, Seen]) -> "Table":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, header_style="dim")
-    table.add_column("metric")
+    table.add_column("metric", overflow="fold")
     for column in ("last", "min", "max", "points"):
         table.add_column(column, justify="right")
     for key, metric in list(seen.items())[:SHOWN_METRICS]:
         low, high = ("", "") if metric.low > metric.high else (f"{metric.low:.6g}", f"{metric.high:.6g}")
         table.add_row(key, f"{metric.last:.6g}", low, high, f"{metric.count:,}")
     if len(seen) > SHOWN_METRICS:
-        table.add_row(f"[dim]and {len(seen) - SHOWN_METRICS} more[/]", "", "", "", "")
+        table.add_row(Text(f"and {len(seen) - SHOWN_METRICS} more", style="dim"), "", "", "", "")
     return table
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from litestar import get
@@ -15,9 +16,12 @@ from headrace.kernel.database import Tx
 from headrace.server.html import page
 from headrace.tracking import artifacts, experiments, history, runs
 from headrace.tracking.files import Files
-from headrace.tracking.nouns import Entry, MetricSummary, Run
+from headrace.tracking.nouns import Dataset, Entry, MetricSummary, Run
 
 SYSTEM = "system/"
+PLACES = ("uri", "url", "path")
+"""What MLflow's kinds of sources call where they are."""
+
 CURVES = 24
 CURVE_POINTS = 10_000
 WIDTH, HEIGHT = 400, 48
@@ -41,6 +45,15 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     machine: tuple[Curve, ...]
     files: tuple[Entry, ...]
     files_problem: str
+
+    def place_of(self, dataset: Dataset) -> str:
+        """Where data were read from; nothing for what was made in the program."""
+        try:
+            described = msgspec.json.decode(dataset.source, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            return dataset.source
+        places = [str(described[key]) for key in PLACES if described.get(key)]
+        return places[0] if places else "" if set(described) <= {"tags"} else dataset.source
 
 
 @get("/runs/{run_id:str}", include_in_schema=False)

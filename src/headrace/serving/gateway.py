@@ -134,7 +134,7 @@ class Gateway:
         raise NotFound(
             f"there is nothing at {scope.method} {scope.path[:200]}",
             where="path",
-            fix="Predictions are at POST /models/<name>/invocations.",
+            fix="Predictions are at POST /models/<name>/invocations; for all else, call the platform.",
         )
 
     def _health(self) -> Response:

@@ -206,14 +206,20 @@ class PredictionLog:
                     self._open[model] = _Segment(folder / f"{self._numbers.next()}{OPEN}", earliest)
                 segment = self._open[model]
                 segment.earliest = min(segment.earliest, earliest)
-                segment.write(b"".join(map(segment.lines.of, answers)))
+                segment.write(b"".join(self._encoded(segment, logged) for logged in answers))
             except OSError:  # a full disk; a torn line must stay the last of its segment
                 self.dropped += rows
                 self._close(model)
-            except Exception:  # a defect must not end the log of all who come after
-                log.exception("predictions could not be written", model=model)
-                self.dropped += rows
             self._rows_written += rows
+
+    def _encoded(self, segment: _Segment, logged: Logged) -> bytes:
+        """The lines of one request; a defect in them must not take those of others along."""
+        try:
+            return segment.lines.of(logged)
+        except Exception:
+            log.exception("predictions could not be written", model=logged.model)
+            self.dropped += len(logged.ids)
+            return b""
 
     def _close(self, model: str) -> None:
         segment = self._open.pop(model, None)

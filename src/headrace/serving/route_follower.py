@@ -58,6 +58,47 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from (line for line in lines if line)
 
 
+class Memory:
+    """Writes what is known to a file, on a thread of its own: the disk may be slow, and no route waits for it.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._latest: Snapshot | None = None
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._write, name="route-memory", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def keep(self, known: Snapshot) -> None:
+        """Write this soon; of several that come meanwhile, the last is enough."""
+        with self._changed:
+            self._latest = known
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what is left, and end."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._latest is not None)
+                known, self._latest = self._latest, None
+            if known is None:
+                return
+            save(self._path, known)
+
+
 class RouteFollower:
     """A thread that keeps the last known routes, callers and business time.
 
@@ -78,6 +119,7 @@ class RouteFollower:
     ) -> None:
         self._transport = transport
         self._saved = saved
+        self._memory = Memory(saved)
         self._received = received
         self._wall = wall
         self._decoder: msgspec.json.Decoder[StreamLine] = msgspec.json.Decoder(StreamLine)
@@ -90,12 +132,14 @@ class RouteFollower:
         """Begin to follow; returns what a former process of this gateway has left behind."""
         with suppress(OSError, msgspec.DecodeError):
             self.known = msgspec.json.decode(self._saved.read_bytes(), type=Snapshot)
+        self._memory.start()
         self._thread.start()
         return self.known
 
     def stop(self) -> None:
-        """Follow no longer."""
+        """Follow no longer; what is known is on disk when this returns."""
         self._stopping.set()
+        self._memory.close()
 
     def control_away(self) -> bool:
         """Whether control has been silent for some seconds."""
@@ -134,7 +178,7 @@ class RouteFollower:
         self.known = known
         self._received(line)
         if before is None or not _same(before, known):
-            save(self._saved, known)
+            self._memory.keep(known)
 
 
 def _same(before: Snapshot, after: Snapshot) -> bool:

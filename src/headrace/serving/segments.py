@@ -75,8 +75,8 @@ class Lines:
     def of(self, logged: Logged) -> bytes:
         """The lines of one version's answers to one request."""
         lines: list[msgspec.Struct] = []
-        if self._named.get(logged.version) != logged.names:
-            self._named[logged.version] = logged.names
+        named = self._named.get(logged.version) == logged.names
+        if not named:
             lines.append(_Names(logged.version, logged.names, logged.texts))
         answers = None if logged.outputs is None else row_answers(logged.outputs)
         for place, features in enumerate(row_values(logged.inputs, logged.names)):
@@ -104,7 +104,9 @@ class Lines:
                     logged.purpose,
                 )
             )
-        return self._encode(lines)
+        encoded = self._encode(lines)
+        self._named[logged.version] = logged.names  # only now: names of lines that fail are not written
+        return encoded
 
 
 def read_segment(path: Path) -> Iterator[PredictionRecord | None]:

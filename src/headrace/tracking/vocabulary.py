@@ -76,7 +76,7 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(written, Written):
             value = self._number(kind, key, written) if numeric else self._text(kind, written)
         if comparator not in allowed:
-            raise InvalidInput(f"Invalid comparator '{comparator}' not one of '{_shown(allowed)}'", where="filter")
+            raise InvalidInput(f"Invalid comparator '{comparator}' not one of {_shown(allowed)}", where="filter")
         if isinstance(written, tuple):
             value = _list(written)
         return Comparison(kind=kind, key=column, comparator=comparator, value=value, aggregate=aggregate)
@@ -105,14 +105,21 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
             return "attribute", self.texts["run_name"]
         if kind == "dataset" and key not in DATASET_KEYS:
             raise InvalidInput(
-                f"Invalid dataset key '{key}' specified. Valid keys are '{_shown(DATASET_KEYS)}'", where=where
+                f"Invalid dataset key '{key}' specified. Valid keys are {_shown(DATASET_KEYS)}", where=where
             )
         if kind != "attribute":
             return cast("Kind", kind), key
         column = self.texts.get(key) or self.numbers.get(key)
         if column is None:
             valid = _shown([*self.texts, *self.numbers])
-            raise InvalidInput(f"Invalid attribute key '{key}' specified. Valid keys are '{valid}'", where=where)
+            logged = [
+                f"{kind}s.{key}" for kind in ("metric", "param", "tag") if prefix is None and kind in self.kinds
+            ]
+            raise InvalidInput(
+                f"Invalid attribute key '{key}' specified. Valid keys are {valid}",
+                where=where,
+                fix=f"What was logged is written {' or '.join(logged)}." if logged else None,
+            )
         return "attribute", column
 
     def _number(self, kind: Kind, key: str, written: Written) -> float:
@@ -159,7 +166,7 @@ def _list(written: tuple[Written, ...]) -> tuple[str, ...]:
 
 
 def _shown(names: Iterable[str]) -> str:
-    return "{" + ", ".join(f"'{name}'" for name in sorted(names)) + "}"
+    return ", ".join(f"'{name}'" for name in sorted(names))
 
 
 RUNS = Vocabulary(

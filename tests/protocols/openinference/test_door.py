@@ -233,6 +233,20 @@ def test_what_the_server_and_a_model_say_of_themselves(bench: Bench, run: Run) -
     run(scenario())
 
 
+def test_a_path_is_decoded_once(bench: Bench, run: Run) -> None:
+    """Granian has decoded it: what looks like an escape now is a part of the model's name."""
+
+    async def scenario() -> None:
+        name = "a%41"
+        version = bench.version(1, models.binary_model(), model=name, lookup=False)
+        await bench.settle(route(version, champion=1, model=name))
+        assert (await bench.get(f"/v2/models/{name}/ready")).body == {"name": name, "ready": True}
+        assert (await bench.get("/v2/models/aA/ready")).status == 404
+        assert (await infer(bench, matrix(), path=f"/v2/models/{name}/infer")).status == 200
+
+    run(scenario())
+
+
 def test_statistics_count_answers_and_faults(bench: Bench, run: Run) -> None:
     async def scenario() -> None:
         await serve(bench, models.raising_model())

@@ -59,7 +59,10 @@ def speaks(path: str) -> bool:
 
 def fault(problem: HeadraceError) -> tuple[Fault, int]:
     """One of our errors as MLflow says it, and the HTTP status."""
-    message = problem.message if problem.fix is None else f"{problem.message} {problem.fix}"
+    message = problem.message
+    if problem.fix is not None:
+        stop = "" if message.endswith((".", "!", "?")) else "."
+        message = f"{message}{stop} {problem.fix}"
     for kind, code, status in _CODES:
         if isinstance(problem, kind):
             return Fault(error_code=code, message=message), status

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -59,7 +58,7 @@ class OpenInference:
             return known
         found = _REPOSITORY.fullmatch(path)
         if found is not None and method == "POST":
-            return partial(self._load if found["verb"] == "load" else self._unload, unquote(found["model"]))
+            return partial(self._load if found["verb"] == "load" else self._unload, found["model"])
         found = _MODEL.fullmatch(path)
         if found is None:
             return None
@@ -70,7 +69,7 @@ class OpenInference:
             ("GET", "stats"): self._statistics,
             ("POST", "infer"): self._infer,
         }.get((method, verb))
-        return None if handler is None else partial(handler, unquote(found["model"]), found["version"])
+        return None if handler is None else partial(handler, found["model"], found["version"])
 
     def problem(self, error: HeadraceError) -> Response:
         """An error in the protocol's shape."""

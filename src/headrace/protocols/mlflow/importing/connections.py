@@ -10,6 +10,7 @@ from urllib.parse import quote
 from headrace.errors import InvalidInput, MissingExtra, Unavailable
 
 ROWS_AT_ONCE = 10_000
+WANTED = "Give an mlruns folder, a SQLite file such as mlflow.db, or an address."
 
 
 class Connection(Protocol):
@@ -33,13 +34,13 @@ class SqliteConnection:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InvalidInput("there is no such file", where=str(path))
+            raise InvalidInput("there is no such file or folder", where=str(path), fix=WANTED)
         try:
             self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
             self._connection.execute("BEGIN")
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as error:
-            raise InvalidInput(f"this is not a SQLite database: {error}", where=str(path)) from error
+            raise InvalidInput(f"this is not a SQLite database: {error}", where=str(path), fix=WANTED) from error
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """See `Connection`."""

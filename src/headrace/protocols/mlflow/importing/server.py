@@ -216,7 +216,11 @@ class ServerSource:
         return found
 
     def _away(self, error: Exception) -> Unavailable:
-        return Unavailable(f"the MLflow server does not answer ({type(error).__name__})", where=self._where)
+        return Unavailable(
+            f"the MLflow server does not answer: {str(error) or type(error).__name__}",
+            where=self._where,
+            fix="Start it, or give the address at which it runs.",
+        )
 
 
 class _Again(Unavailable):

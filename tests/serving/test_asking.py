@@ -1,0 +1,181 @@
+"""Who waits for a slow version is answered together, and nobody pays for another's rows."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.serving import asking, predictor
+from headrace.serving.asking import Asking, Part, part_of
+from headrace.serving.assignment import Assignment
+from headrace.serving.inputs import Array
+from headrace.serving.loading import LoadedModel
+from headrace.serving.nouns import Arm, ServedVersion
+from headrace.serving.predictor import Predictor
+from headrace.serving.signature import Column, Signature
+
+SIGNATURE = Signature([Column(name="x", type="double")])
+CHAMPION = Assignment(1, Arm.CHAMPION, 1.0)
+
+
+class Slow:
+    """A model that answers when it is told to, doubles what it gets, and cannot take 13."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[float]] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.asked = threading.Event()
+
+    def __call__(self, rows: Array, params: dict[str, Any] | None = None) -> Array:
+        self.calls.append(rows[:, 0].tolist())
+        self.asked.set()
+        assert self.go.wait(20)
+        if 13.0 in rows:
+            raise ValueError
+        return rows[:, 0] * (2 if params is None else params["times"])
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.fixture
+def version(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    monkeypatch.setattr(predictor, "INLINE_LIMIT_S", 0.0)  # nothing is quick enough for the event loop
+    made = Predictor(
+        ServedVersion(model="churn", number=1, digest="", files=()), LoadedModel(signature=SIGNATURE, predict=slow)
+    )
+    slow.calls.clear()
+    return made
+
+
+def part(version: Predictor, *values: float) -> Part:
+    return part_of(version, CHAMPION, np.array([[value] for value in values]))
+
+
+def answers(asked: Part) -> list[float] | None:
+    if asked.outputs is None:
+        return None
+    assert not isinstance(asked.outputs, dict)
+    return [float(value) for value in asked.outputs]
+
+
+async def while_busy(
+    slow: Slow, made: Asking, first: Part, *waiting: Part, meanwhile: Callable[[list[asyncio.Task[None]]], object]
+) -> list[asyncio.Task[None]]:
+    """Ask for the first part, then, while it is being answered, for the others; all are done afterwards."""
+    slow.go.clear()
+    slow.asked.clear()
+    begun = asyncio.create_task(made.ask(first))
+    await asyncio.to_thread(slow.asked.wait, 20)
+    tasks = [asyncio.create_task(made.ask(each)) for each in waiting]
+    await asyncio.sleep(0)
+    meanwhile(tasks)
+    slow.go.set()
+    await asyncio.gather(begun, *tasks, return_exceptions=True)
+    return tasks
+
+
+def nothing(_: list[asyncio.Task[None]]) -> None:
+    pass
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scenario)
+
+
+def test_who_asks_alone_waits_for_nobody(slow: Slow, version: Predictor, pool: ThreadPoolExecutor) -> None:
+    asked = part(version, 1.0, 2.0)
+    run(Asking(pool).ask(asked))
+    assert answers(asked) == [2.0, 4.0]
+    assert slow.calls == [[1.0, 2.0]]
+
+
+def test_those_who_wait_are_answered_by_one_call_each_with_its_own(
+    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
+) -> None:
+    first, second, third = part(version, 1.0), part(version, 2.0, 3.0), part(version, 4.0)
+    run(_discard(while_busy(slow, Asking(pool), first, second, third, meanwhile=nothing)))
+    assert [answers(each) for each in (first, second, third)] == [[2.0], [4.0, 6.0], [8.0]]
+    assert slow.calls == [[1.0], [2.0, 3.0, 4.0]]
+
+
+def test_rows_that_a_version_fails_on_are_the_fault_of_their_own_request(
+    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
+) -> None:
+    first, good, bad = part(version, 1.0), part(version, 2.0), part(version, 3.0, 13.0)
+    run(_discard(while_busy(slow, Asking(pool), first, good, bad, meanwhile=nothing)))
+    assert (answers(good), good.faults) == ([4.0], {})
+    assert (answers(bad), bad.faults) == (None, {1: "ValueError"})
+
+
+def test_a_caller_that_goes_away_leaves_the_others_their_answers(
+    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
+) -> None:
+    first, gone, stays, later = (part(version, value) for value in (1.0, 2.0, 3.0, 4.0))
+
+    async def scenario() -> None:
+        made = Asking(pool)
+        tasks = await while_busy(slow, made, first, gone, stays, meanwhile=lambda tasks: tasks[0].cancel())
+        assert tasks[0].cancelled()
+        await made.ask(later)  # the line is not stuck
+
+    run(scenario())
+    assert (answers(stays), answers(later)) == ([6.0], [8.0])
+
+
+def test_requests_with_parameters_are_asked_each_for_itself(
+    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
+) -> None:
+    first, plain, tripled = part(version, 1.0), part(version, 2.0), part(version, 3.0)
+    tripled.params = {"times": 3}
+    run(_discard(while_busy(slow, Asking(pool), first, plain, tripled, meanwhile=nothing)))
+    assert (answers(plain), answers(tripled)) == ([4.0], [9.0])
+    assert slow.calls == [[1.0], [2.0], [3.0]]
+
+
+def test_one_call_has_so_many_rows_and_no_more(
+    slow: Slow, version: Predictor, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "TOGETHER_ROWS", 3)
+    parts = [part(version, value, value) for value in (1.0, 2.0, 3.0)]
+    large = part(version, 4.0, 4.0, 4.0, 4.0)  # a single request is never cut
+    run(_discard(while_busy(slow, Asking(pool), *parts, large, meanwhile=nothing)))
+    assert [len(call) for call in slow.calls] == [2, 2, 2, 4]
+    assert answers(large) == [8.0] * 4
+
+
+def test_a_defect_of_ours_is_told_to_all_who_waited_and_the_line_goes_on(
+    version: Predictor, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        made = Asking(pool)
+        with monkeypatch.context() as broken:
+            broken.setattr(asking, "answer_together", _broken)
+            with pytest.raises(RuntimeError, match="defect"):
+                await made.ask(part(version, 1.0))
+        later = part(version, 2.0)
+        await made.ask(later)
+        assert answers(later) == [4.0]
+
+    run(scenario())
+
+
+def _broken(_: object) -> None:
+    raise RuntimeError("defect")
+
+
+async def _discard(work: Coroutine[Any, Any, Any]) -> None:
+    await work
