@@ -10,12 +10,29 @@ from headrace.statistics import intervals
 from headrace.statistics.intervals import Interval
 
 
-def test_a_mean_has_students_interval() -> None:
+def test_a_mean_of_what_is_not_skewed_has_students_interval() -> None:
     values = np.random.default_rng(8).normal(size=50)
+    values = np.concatenate([values, -values])
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     found = intervals.mean_interval(values)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert intervals.mean_interval(values[:1]).high == math.inf
+
+
+def test_a_few_large_losses_are_missed_no_oftener_than_said() -> None:
+    """Where Student's interval errs twice as often on one side as it says."""
+    runs, student, corrected = 1000, 0, 0
+    for seed in range(runs):
+        losses = np.random.default_rng(seed).lognormal(sigma=1.2, size=200)
+        truth = math.exp(1.2**2 / 2)
+        plain = stats.ttest_1samp(losses, truth, alternative="less").pvalue
+        student, corrected = (
+            student + (plain < 0.05),
+            corrected + (intervals.mean_interval(losses, confidence=0.9).high < truth),
+        )
+    assert student > 90
+    assert corrected < 80
+    assert corrected < student - 20
 
 
 def test_what_is_detectable_passes_with_the_power_that_is_said() -> None:

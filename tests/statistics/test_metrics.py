@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
@@ -35,6 +35,7 @@ def test_scores_are_scikit_learns(name: str, scorer: "object") -> None:
     assert metrics.value(name, LABELS, SCORES) == pytest.approx(scorer(LABELS, SCORES))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), min_size=2, max_size=40))
 def test_weighted_average_precision_is_scikit_learns(rows: list[tuple[bool, int, int]]) -> None:
     labels, scores, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
@@ -47,6 +47,7 @@ def test_delong_is_the_brute_force_with_ties() -> None:
     assert covariance == pytest.approx(expected_covariance)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40))
 def test_area_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     labels, scores = np.array([int(label) for label, _ in rows]), np.array([score / 6 for _, score in rows])

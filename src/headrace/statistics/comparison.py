@@ -233,13 +233,14 @@ def needed(metric: str) -> str:
 def method(metric: str, *, paired: bool = False, groups: npt.NDArray[Any] | None = None) -> str:
     """How `interval`, or `gain` when paired, comes by its interval, for the record."""
     clustered = ", entities as units" if cluster_codes(groups) is not None else ""
-    drawn = f"percentile bootstrap, {resampling.RESAMPLES} draws"
+    draws = resampling.WEIGHTED_RESAMPLES if metric == "average_precision" else resampling.RESAMPLES
+    drawn = f"percentile bootstrap, {draws} draws"
     if metric == "roc_auc":
-        return ("DeLong, paired" if paired else "DeLong on the logit scale") + clustered
+        return ("DeLong, paired, corrected for skewness" if paired else "DeLong on the logit scale") + clustered
     if metric == "average_precision" or (paired and metric in {"precision", "f1"}):
         return drawn + clustered
     if metric in metrics.LOSSES:
-        return drawn + clustered if clustered else "Student"
+        return drawn + clustered if clustered else "Student, corrected for skewness"
     return ("Tango's score interval, paired" if paired else "Wilson's score interval") + clustered
 
 

@@ -13,6 +13,8 @@ from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 POWER = 0.8
+NO_SKEWNESS = 1e-6
+"""Below this the transformation is the identity, to all digits that count."""
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,17 +50,52 @@ def normal_interval(value: float, error: float, *, confidence: float, rows: int)
     )
 
 
+def skewed_interval(
+    value: float, error: float, skewness: float, *, confidence: float, rows: int, freedom: float = math.inf
+) -> Interval:
+    """The interval of an estimate that is not quite normal: its skewness is transformed away before it is cut off.
+
+    A few rows with large losses make a mean and its error small together in the samples that miss them, so plain
+    bounds err on one side more often than said: at 500 rows of log-loss 6 to 8 % for 5 %.
+
+    Source: Hall, "On the Removal of Skewness by Transformation" (1992), whose cubic is monotone.
+
+    Args:
+        value: the estimate.
+        error: its standard error.
+        skewness: of the estimate itself: of a mean, that of its rows over the root of their number.
+        confidence: two-sided coverage.
+        rows: that it rests on.
+        freedom: degrees of freedom of the error.
+    """
+    z = float(stats.t.ppf((1.0 + confidence) / 2.0, freedom))
+
+    def reach(quantile: float) -> float:
+        if abs(skewness) < NO_SKEWNESS:
+            return quantile
+        return 3.0 / skewness * (float(np.cbrt(1.0 + skewness * (quantile - skewness / 6.0))) - 1.0)
+
+    low, high = value - error * reach(z), value - error * reach(-z)
+    return Interval(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        confidence=confidence,
+        rows=rows,
+        standard_error=error,
+    )
+
+
 def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
-    """Mean of independent values with Student's interval; one value alone has an infinite one."""
+    """Mean of independent values with Student's interval, corrected for skewness; of one value an infinite one."""
     rows = len(values)
     mean = float(values.mean())
     if rows < 2:
         return Interval(value=mean, low=-math.inf, high=math.inf, confidence=confidence, rows=rows)
     error = float(values.std(ddof=1)) / math.sqrt(rows)
-    half = float(stats.t.ppf((1.0 + confidence) / 2.0, rows - 1)) * error
-    return Interval(
-        value=mean, low=mean - half, high=mean + half, confidence=confidence, rows=rows, standard_error=error
-    )
+    third = float(np.mean((values - mean) ** 3)) / rows**2
+    skewness = third / error**3 if error > 0.0 else 0.0
+    return skewed_interval(mean, error, skewness, confidence=confidence, rows=rows, freedom=rows - 1)
 
 
 def negated(found: Interval) -> Interval:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from headrace.errors import InvalidInput
-from headrace.statistics.intervals import Floats, Interval, normal_interval, normal_quantile
+from headrace.statistics.intervals import Floats, Interval, normal_quantile, skewed_interval
 
 PROBABILITY_FLOOR = 1e-15
 """Probabilities are clipped to this before their logarithm is taken."""
@@ -59,6 +59,15 @@ def delong(
     Raises:
         InvalidInput: only one outcome is present.
     """
+    areas, influence, positive = _influence(labels, *scores)
+    if clusters is not None:
+        return areas, clustered_covariance(influence, clusters)
+    halves = (influence[:, positive], influence[:, ~positive])
+    return areas, sum((_covariance(half * half.shape[1]) for half in halves), np.zeros((len(areas), len(areas))))
+
+
+def _influence(labels: npt.NDArray[Any], *scores: npt.NDArray[Any]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Areas, what each row adds to their errors, shape (models, rows), and which rows have label 1."""
     outcome, *columns = check(labels, *scores)
     positive = outcome == 1.0
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -68,20 +77,16 @@ def delong(
             where="labels",
             fix="Evaluate on rows among which both outcomes occur.",
         )
-    areas, by_positive, by_negative = [], [], []
-    for column in columns:
+    areas = np.empty(len(columns))
+    influence = np.empty((len(columns), len(outcome)))
+    for place, column in enumerate(columns):
         ranks = stats.rankdata(column)
-        own_positive, own_negative = stats.rankdata(column[positive]), stats.rankdata(column[~positive])
-        by_positive.append((ranks[positive] - own_positive) / negatives)
-        by_negative.append(1.0 - (ranks[~positive] - own_negative) / positives)
-        areas.append(by_positive[-1].mean())
-    if clusters is None:
-        covariance = _covariance(np.array(by_positive)) + _covariance(np.array(by_negative))
-        return np.array(areas), covariance
-    influence = np.zeros((len(columns), len(outcome)))
-    influence[:, positive] = (np.array(by_positive) - np.array(areas)[:, None]) / positives
-    influence[:, ~positive] = (np.array(by_negative) - np.array(areas)[:, None]) / negatives
-    return np.array(areas), clustered_covariance(influence, clusters)
+        of_positive = (ranks[positive] - stats.rankdata(column[positive])) / negatives
+        of_negative = 1.0 - (ranks[~positive] - stats.rankdata(column[~positive])) / positives
+        areas[place] = of_positive.mean()
+        influence[place, positive] = (of_positive - areas[place]) / positives
+        influence[place, ~positive] = (of_negative - areas[place]) / negatives
+    return areas, influence, positive
 
 
 def clustered_covariance(influence: Floats, clusters: npt.NDArray[np.intp]) -> Floats:
@@ -129,11 +134,16 @@ def roc_auc_difference(
     confidence: float = 0.90,
     clusters: npt.NDArray[np.intp] | None = None,
 ) -> Interval:
-    """Area of `new` minus area of `old` on the same rows, with DeLong's covariance of the pair."""
+    """Area of `new` minus area of `old` on the same rows, with DeLong's covariance of the pair and its skewness."""
     areas, covariance = delong(labels, new, old, clusters=clusters)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1])
     error = math.sqrt(max(variance, 0.0))
-    return normal_interval(float(areas[0] - areas[1]), error, confidence=confidence, rows=len(labels))
+    _, influence, _ = _influence(labels, new, old)
+    of_unit = influence[0] - influence[1]
+    if clusters is not None:
+        of_unit = np.bincount(clusters, weights=of_unit)
+    skewness = float(np.sum(of_unit**3)) / error**3 if error > 0.0 else 0.0
+    return skewed_interval(float(areas[0] - areas[1]), error, skewness, confidence=confidence, rows=len(labels))
 
 
 def rarer_outcome(labels: npt.NDArray[Any], clusters: npt.NDArray[np.intp] | None = None) -> int:

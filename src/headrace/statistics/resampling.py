@@ -22,6 +22,8 @@ from headrace.errors import InvalidInput
 from headrace.statistics.intervals import Floats, Interval
 
 RESAMPLES = 2000
+WEIGHTED_RESAMPLES = 1000
+"""Draws of a statistic that has to look at every row each time, which takes its time with many rows."""
 LEAST_VALID_DRAWS = 0.9
 """Share of the draws that must have a value; leaving out more would bias the interval."""
 CELLS = 2_000_000
@@ -65,7 +67,7 @@ def drawn_statistics(
     rows: int,
     clusters: npt.NDArray[np.intp] | None = None,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int = WEIGHTED_RESAMPLES,
     seed: int = 0,
 ) -> Floats:
     """A statistic of weighted rows for each draw.
