@@ -7,8 +7,8 @@ predictions on a kept connection, one after another, until the answer comes from
 when the command is sent. Then again while other connections ask for predictions as fast as they are answered; of
 those, every answer but 200 is counted.
 
-The model is a logistic regression behind a scaler, or a forest: under load, the client's own predictions wait behind
-the others', and it sees a switch no earlier than at its next answer.
+The model is a logistic regression behind a scaler, or a forest: under load, the client's own predictions wait
+behind the others', and it sees a switch no earlier than at its next answer.
 """
 
 import argparse
