@@ -1,7 +1,7 @@
 """Runs in the peers' environment: a saved model behind BentoML, with its adaptive batching."""
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import bentoml
 import numpy as np
@@ -20,6 +20,6 @@ class Model:
         self.model = load_model(os.environ["MODEL_FOLDER"])
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000)
-    def predict(self, rows: Rows) -> np.ndarray[Any, Any]:
+    def predict(self, rows: Rows) -> np.ndarray:
         """Answer a batch."""
         return np.asarray(self.model(rows))
