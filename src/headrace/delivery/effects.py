@@ -110,7 +110,8 @@ def _give_up(tx: Tx, release: Release) -> None:
     grounds = clearance.going_back(release)
     back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
     if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
-        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+        why = f": {release.reason}" if release.reason else ""
+        _move(tx, release, back, f"its release is {release.phase.value}{why}", grounds)
     if release.champion is None:
         routing.remove(tx, release.model)
         return
