@@ -93,7 +93,7 @@ async def serve_alone(
         breaker=Breaker(),
         log=_NoLog(clock.now()),
         moment=moment,
-        asking=Asking(pool),
+        asking=Asking(prepare_thread),
     )
     gateway = Gateway(
         [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
