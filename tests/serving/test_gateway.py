@@ -18,7 +18,7 @@ from tests.serving import models
 from tests.serving.conftest import BUSINESS, Bench, EveryKeyIsItsFeatures, Exchange, Scope, route
 
 from headrace.serving import gateway, invocations
-from headrace.serving.forms import Forms
+from headrace.serving.forms import FORMS, Forms
 from headrace.serving.intake import Intake
 from headrace.serving.nouns import Arm, Purpose
 
@@ -530,10 +530,7 @@ def quoted(told: bytes) -> bool:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(
-                    "entities dataframe_records dataframe_split instances inputs data columns customer_id spend "
-                    "purchases params".split()
-                ),
+                st.sampled_from([*FORMS, "data", "columns", "customer_id", "spend", "purchases", "params"]),
                 inner,
                 max_size=3,
             )

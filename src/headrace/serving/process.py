@@ -149,6 +149,7 @@ class GatewayProcess:
                 host=self._settings.host,
                 port=self._port,
                 began=lambda: log.info("gateway is listening", port=self._port),
+                drain_s=self._settings.drain_s,
             )
         finally:
             reporting.cancel()
