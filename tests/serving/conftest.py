@@ -29,6 +29,9 @@ from headrace.serving.loading import open_loader
 from headrace.serving.measures import Measures
 from headrace.serving.nouns import (
     BusinessTime,
+    GatewayReport,
+    GatewayState,
+    LoadedVersion,
     PredictionRecord,
     Route,
     RouteInForce,
@@ -255,3 +258,30 @@ def run() -> Callable[[Coroutine[Any, Any, None]], None]:
         asyncio.run(coroutine)
 
     return start
+
+
+@pytest.fixture
+def gateway_state() -> GatewayState:
+    """What a gateway says of itself."""
+    report = GatewayReport(
+        gateway="gateway-1",
+        boot="b",
+        booted_at=WALL,
+        url="http://127.0.0.1:1",
+        applied_sequence=7,
+        predictions_dropped=2,
+        predictions_lost=4,
+        loaded=(
+            LoadedVersion(model="churn", number=1, runtime="skops"),
+            LoadedVersion(model="churn", number=2, error="damaged"),
+        ),
+    )
+    return GatewayState(
+        ready=True,
+        control_away=False,
+        business_now=BUSINESS,
+        routes=(),
+        switched_off=("churn/2",),
+        turned_away=3,
+        report=report,
+    )

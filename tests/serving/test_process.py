@@ -315,7 +315,7 @@ def test_told_to_end_under_load_it_fails_no_request_and_logs_each(gateway: Runni
 
 
 def test_killed_under_load_it_counts_and_reports_what_was_lost(gateway: Running, control: StandInControl) -> None:
-    """Of what was answered only the last is missing that the kernel had not been given, and no more than is told."""
+    """Of what was answered only the last may be missing, and no more of it than is told."""
     load = Load(gateway.port)
     eventually(lambda: len(load.ids) > 500)
     assert gateway.end(signal.SIGKILL) == -signal.SIGKILL

@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         requests_limit: predictions that one gateway has under way at most; others are told to come again.
         drain_s: seconds that a gateway which was told to end goes on taking requests, while it says that it is not
             ready; a load balancer in front of it needs a few.
+        otlp_endpoint: address of an OpenTelemetry collector (OTLP over HTTP), where gateways send spans of
+            predictions; empty means nowhere.
         workers: how many worker processes.
         database: path of the SQLite file, or a postgresql:// URL; empty means HOME/headrace.db.
         blobs: URL of the object store that keeps the platform's blobs, such as s3://bucket/prefix; empty means
@@ -63,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_s: float = 60.0
     requests_limit: int = 1_000
     drain_s: float = 0.0
+    otlp_endpoint: str = ""
     workers: int = 1
     database: str = ""
     blobs: str = ""

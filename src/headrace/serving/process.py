@@ -20,6 +20,7 @@ from headrace.serving.asking import Asking
 from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Door
+from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
 from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
@@ -44,6 +45,7 @@ from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.tracing import open_tracing
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -119,6 +121,7 @@ class GatewayProcess:
             measures=self._measures,
             timeout_s=settings.request_timeout_s,
         )
+        self._tracing = open_tracing(settings, gateway=name)
         self._gateway = Gateway(
             [Invocations(answering), *(make(answering, self._ready) for make in doors)],
             ready=self._ready,
@@ -127,6 +130,8 @@ class GatewayProcess:
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
             intake=self._intake,
+            metrics=Exposition(self._measures, self._state),
+            tracing=None if self._tracing is None else self._tracing.begin,
         )
         self._told_callers: tuple[Caller, ...] | None = None
         self._callers: dict[str, Caller] = {}
@@ -157,6 +162,8 @@ class GatewayProcess:
             self._residency.close()
             await asyncio.to_thread(self._log.close)
             await reporter.send()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             self._loaders.shutdown(wait=False, cancel_futures=True)
             self._stream_transport.close()
             self._report_transport.close()
