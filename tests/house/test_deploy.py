@@ -41,7 +41,11 @@ def kustomization() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("document", list(documents()), ids=lambda found: f"{found['kind']}-{found['metadata']['name']}")
+def name_of(document: dict[str, Any]) -> str:
+    return f"{document['kind']}-{document['metadata']['name']}"
+
+
+@pytest.mark.parametrize("document", list(documents()), ids=name_of)
 def test_every_manifest_is_valid(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, NEWEST, strict=True)
 
