@@ -234,6 +234,8 @@ class Answering:
         route = None if active is None or question.number is not None else active.route
         problems = []
         for place, part in enumerate(answered.parts):
+            if self._attempts.at_once(part):
+                continue
             tried = Tried(question, moment, active, route, deadline_s, may_blame=question.timeout_s is None)
             answered.parts[place], failed, problem = await self._attempts.make(part, tried)
             answered.failed += failed
