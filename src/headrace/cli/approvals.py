@@ -96,8 +96,10 @@ def show(request: Request) -> None:
 
 @app.command("request")
 def request_(
-    version: Annotated[str, typer.Argument(help="MODEL@N.")],
-    target: Annotated[str, typer.Option(help="stage/STAGE or alias/ALIAS.")] = "stage/Production",
+    version: Annotated[str, typer.Argument(help="MODEL@N; to ask again about a model as a whole, its name alone.")],
+    target: Annotated[
+        str, typer.Option(help="stage/STAGE or alias/ALIAS; after a refusal, what that names.")
+    ] = "stage/Production",
     why: Annotated[str, typer.Option(help="Why, for who decides.")] = "",
 ) -> None:
     """Ask for the approvals of a change ahead of it, or again after a refusal."""
@@ -105,8 +107,10 @@ def request_(
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
-    model, _, number = version.rpartition("@")
-    if not model or not number.isdigit():
+    model, at, number = version.rpartition("@")
+    if not at and not target.startswith(("stage/", "alias/")):
+        model, number = version, "0"
+    if not model or not number.isdecimal():
         raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
     asked = connect().approving.ask(model, int(number), target, why)
     console().print(f"[green]✓[/] request {asked.id}: {asked.about} is to {asked.wish}; it needs {needs(asked)}")

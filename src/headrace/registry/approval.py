@@ -177,7 +177,10 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AskForApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller's wish to ask ahead of a change: `target` is `stage/<stage>` or `alias/<alias>`."""
+    """A caller's wish to ask ahead of a change: `target` is `stage/<stage>` or `alias/<alias>`.
+
+    After a refusal it may be whatever that was for; `number` is then 0 for a model as a whole.
+    """
 
     model: str
     number: int

@@ -6,7 +6,7 @@ processes ever count as a second pair of eyes. Deadlines are wall time, and what
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -310,7 +310,7 @@ def _waiting(tx: Tx, asked: RequestApproval, digest: str) -> Approval | None:
         present = tables_approvals.newest_approval(tx, asked.model, asked.number, digest, asked.target)
     if present is None or not present.status.waits:
         return None
-    other = _other(present, asked, digest)
+    other = _other(present, asked, digest) or _outdated(tx, present, asked)
     if other:
         _close(tx, present, ApprovalStatus.VOID, other, "registry.approval_voided")
         return None
@@ -327,6 +327,15 @@ def _other(present: Approval, asked: RequestApproval, digest: str) -> str:
     if present.role != asked.role:
         return f"the role {asked.role} is asked for now"
     return "four eyes are asked for now" if asked.four_eyes and not present.four_eyes else ""
+
+
+def _outdated(tx: Tx, present: Approval, asked: RequestApproval) -> str:
+    """Why the grants of a request, which it would let nobody repeat, count no more by what is asked for now."""
+    if asked.valid_for_s is None:
+        return ""
+    terms = counting.Terms(valid_for=timedelta(seconds=asked.valid_for_s))
+    before, now = (counting.counted(tx, [present], each)[0].granted for each in (counting.AS_ASKED, terms))
+    return "grants count for a shorter time now" if now < before else ""
 
 
 def _is_short(tx: Tx, present: Approval, needed: int) -> bool:

@@ -446,11 +446,15 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_evidence")),
     )
     op.create_index(
-        "ix_registry_evidence_version", "registry_evidence", ["workspace", "model", "number", "id"], unique=False
+        "ix_registry_evidence_version",
+        "registry_evidence",
+        ["workspace", "model", "number", "event_seq"],
+        unique=False,
     )
     op.create_table(
         "registry_models",
