@@ -10,9 +10,9 @@ Terminal = Any  # the fixture's class lives in conftest.py, which is no module t
 MEANT = "I have reviewed the [evidence] and accept the risk."
 
 
-def governed(terminal: Terminal, approvals: int = 2) -> str:
+def governed(terminal: Terminal, approvals: int = 2, begins: str = "model-") -> str:
     """A model whose production stage is governed."""
-    model: str = terminal.model()
+    model: str = terminal.model(begins)
     policy = {"model": model, "stage": "Production", "approvals": approvals}
     terminal.people["adm"].policies.set(policy)
     return model
@@ -42,6 +42,27 @@ def test_a_request_from_asking_to_granting(terminal: Terminal) -> None:
     assert "1 of 2" in taken
     assert "withdrawn" in terminal.run("approvals", "withdraw", request_id, who="dana")
     assert request_id in terminal.run("approvals", "list", "--status", "all", who="dana")
+
+
+def test_names_are_shown_as_they_are_and_are_no_markup(terminal: Terminal) -> None:
+    model = governed(terminal, approvals=1, begins="[red]odd[b]")
+    what = f"{model}@1 is to move to Production"
+    asked = terminal.run("approvals", "request", f"{model}@1", who="dana")
+    assert what in asked
+    request_id = re.findall(r"apr_\w+", asked)[0]
+    for command in ("list", "show"):
+        shown = terminal.run("approvals", command, *([request_id] if command == "show" else []), who="dana")
+        assert what in shown
+    assert what in terminal.run("approvals", "grant", request_id, "--meaning", MEANT, who="ravi")
+    moved = f"{model}@1 to move to Production"
+    assert moved in terminal.run("approvals", "revoke", request_id, who="ravi")
+    assert moved in terminal.run("approvals", "withdraw", request_id, who="dana")
+    assert "[/y]" in terminal.run("approvals", "list", "--status", "[/y]", who="dana", fails=True)
+    assert f"{model}@1 is open" in terminal.run("release", f"{model}@1", who="dana")
+    assert f"of {model}@1: aborted" in terminal.run("release", model, "--do", "abort", "--reason", "[/z]")
+    told = terminal.run("release", model, "--history", who="dana")
+    assert f"of {model}" in told
+    assert "[/z]" in told
 
 
 def test_refusing(terminal: Terminal) -> None:
