@@ -151,7 +151,7 @@ def check_name(name: str) -> None:
         or any(sign in "/:" or _hidden(sign) for sign in name)
     ):
         raise InvalidInput(
-            "a model's name is 1 to 256 characters without '/', ':' and control characters, and no '.', '..' or '*'",
+            "a model's name is 1 to 256 characters without '/', ':' and control characters, and not '.', '..', '*'",
             where="name",
             fix="Choose a name such as 'churn' or 'credit-risk'.",
         )
