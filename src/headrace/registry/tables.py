@@ -115,6 +115,7 @@ approvals = sa.Table(
     sa.Column("document", Document, nullable=False),  # the fields of Approval that nobody searches by
     sa.Index("ix_registry_approvals_status", "status", "due_at"),
     sa.Index("ix_registry_approvals_model", "workspace", "model", "number"),
+    sa.Index("ix_registry_approvals_release", "workspace", "release_id"),
     sa.Index(
         "uq_registry_approvals_release",
         "workspace",
@@ -154,7 +155,8 @@ approval_decisions = sa.Table(
         sqlite_where=sa.text("revoked_at IS NULL"),
         postgresql_where=sa.text("revoked_at IS NULL"),
     ),
-    sa.Index("ix_registry_approval_decisions_principal", "workspace", "principal"),
+    sa.Index("ix_registry_approval_decisions_approval", "workspace", "approval_id", "id"),
+    sa.Index("ix_registry_approval_decisions_principal", "workspace", "principal", "id"),
 )
 
 approval_links = sa.Table(
