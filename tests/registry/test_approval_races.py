@@ -1,4 +1,4 @@
-"""Calls at the same moment through two control processes: one request, one use of it, and no fault of the platform."""
+"""Calls at one moment through two control processes: one request, one use of it, and no fault of the platform."""
 
 import threading
 from collections.abc import Callable, Iterator

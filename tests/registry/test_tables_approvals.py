@@ -43,7 +43,7 @@ class Explaining:
         (lambda tx: tables_approvals.list_decisions(tx, ["apr_1"]), "workspace=? AND approval_id=?"),
         (lambda tx: tables_approvals.standing_decisions_of(tx, "bo"), "workspace=? AND principal=?"),
         (lambda tx: tables_approvals.waiting_of_release(tx, "rel_1"), "workspace=? AND release_id=?"),
-        (lambda tx: tables_approvals.workspaces_with_due(tx), "status=? AND due_at<?"),
+        (tables_approvals.workspaces_with_due, "status=? AND due_at<?"),
         (lambda tx: tables_approvals.newest_approval(tx, "m", 1, "d", "t"), "model=? AND number=?"),
         (lambda tx: tables.list_evidence(tx, "m", 1), "model=? AND number=?"),
         (lambda tx: delivery.ids_in_phases(tx, (Phase.COOLING,)), "is_open=?"),

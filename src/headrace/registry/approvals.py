@@ -193,9 +193,9 @@ def workspaces_due(tx: Tx) -> tuple[str, ...]:
     return tables_approvals.workspaces_with_due(tx)
 
 
-def expire_due(tx: Tx) -> tuple[Approval, ...]:
-    """Close every request whose time is over; returns them."""
-    return tuple(_expire(tx, approval) for approval in tables_approvals.due_approvals(tx))
+def due(tx: Tx) -> tuple[Approval, ...]:
+    """Every request whose time is over."""
+    return tables_approvals.due_approvals(tx)
 
 
 def withdraw(tx: Tx, release_id: str, reason: str) -> None:
@@ -315,7 +315,7 @@ def _waiting(tx: Tx, asked: RequestApproval, digest: str) -> Approval | None:
         _close(tx, present, ApprovalStatus.VOID, other, "registry.approval_voided")
         return None
     if counting.is_due(present, tx.now) or (tx.now >= present.expires_at and _is_short(tx, present, asked.needed)):
-        _expire(tx, present)
+        expire(tx, present)
         return None
     return present
 
@@ -475,7 +475,8 @@ def _record_attempt(
 # -- ends ---------------------------------------------------------------------------------------------------
 
 
-def _expire(tx: Tx, approval: Approval) -> Approval:
+def expire(tx: Tx, approval: Approval) -> Approval:
+    """Close a request whose time is over."""
     late = approval.status is ApprovalStatus.GRANTED
     reason = "it was not used in time" if late else "nobody decided in time"
     return _close(tx, approval, ApprovalStatus.EXPIRED, reason, "registry.approval_expired")
