@@ -74,6 +74,25 @@ def test_refusing(terminal: Terminal) -> None:
     assert "no request is requested" in terminal.run("approvals", "list", "--model", model, who="dana")
 
 
+def test_what_was_refused_of_a_whole_model_is_asked_again_as_the_refusal_says(terminal: Terminal) -> None:
+    model = terminal.model()
+    mlflow = f"{terminal.platform.url}/api/2.0/mlflow"
+    move = {"name": model, "version": "1", "stage": "Staging"}
+    assert httpx.post(f"{mlflow}/model-versions/transition-stage", json=move).status_code == 200
+    terminal.people["adm"].policies.set({"model": model, "stage": "Staging", "approvals": 1})
+
+    def delete() -> str:
+        answer = httpx.request("DELETE", f"{mlflow}/registered-models/delete", json={"name": model})
+        assert answer.status_code == 403
+        return str(answer.json()["message"])
+
+    delete()
+    terminal.run("approvals", "refuse", model, "--reason", "it is needed", who="ravi")
+    command = delete().rpartition("headrace approvals ")[2].split()
+    assert command == ["request", model, "--target", "deleted"]
+    assert f"{model} is to be deleted" in terminal.run("approvals", *command, who="dana")
+
+
 def test_a_link_decides_without_a_login(terminal: Terminal) -> None:
     model = governed(terminal, approvals=1)
     terminal.run("approvals", "request", f"{model}@1", who="dana")

@@ -208,6 +208,34 @@ def test_an_import_is_held_to_the_policies_too(office: Office, clock: ManualCloc
     assert (here.versions[0].stage, here.aliases[0].alias) == (Stage.NONE, "best")
 
 
+def test_files_that_come_late_do_not_come_in_where_a_version_was_approved_without_them(
+    office: Office, clock: ManualClock
+) -> None:
+    now = clock.now()
+    bare = ImportVersion(number=1, created_at=now, updated_at=now)
+    model = ImportModel(name="taken", created_at=now, updated_at=now, versions=(bare,))
+    office.act("adm", lambda tx: take_model(tx, model))
+    office.policy(model="taken", approvals=1)
+
+    def move(stage: Stage) -> Any:
+        return lambda tx: stages.transition(tx, "taken", 1, stage, "because")
+
+    office.refused("cy", move(Stage.PRODUCTION))
+    office.decide("bo")
+    office.act("cy", move(Stage.PRODUCTION))
+    file = ModelFile(path="MLmodel", digest="sha256:" + "f" * 64, size_bytes=1)
+    filled = msgspec.structs.replace(model, versions=(msgspec.structs.replace(bare, files=(file,)),))
+    here = office.act("adm", lambda tx: take_model(tx, filled))
+    assert [line.partition(":")[0] for line in here.refused] == ["files of version 1"]
+    assert here.versions[0].files == ()
+    office.refused("cy", move(Stage.NONE))
+    office.decide("bo")
+    office.act("cy", move(Stage.NONE))
+    here = office.act("adm", lambda tx: take_model(tx, filled))
+    assert (here.refused, here.versions[0].files) == ((), (file,))
+    assert isinstance(office.refused("cy", move(Stage.PRODUCTION)), ApprovalNeeded)
+
+
 def test_evidence_is_asked_for_by_gate_and_age(office: Office, clock: ManualClock) -> None:
     office.policy(evidence=(RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="stable")))
     refused = office.refused("cy", office.to(Stage.PRODUCTION))

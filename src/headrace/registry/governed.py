@@ -185,6 +185,21 @@ def require_description(tx: Tx, model: str, number: int, details: dict[str, Any]
     return _require(tx, change, demand)
 
 
+def require_files(tx: Tx, version: Version) -> None:
+    """Refuse files to a version that came without them and was let in somewhere since: nobody has seen these.
+
+    Raises:
+        PolicyRefused: a policy governs a stage or an alias that it has.
+    """
+    demand = rules.demand(_governing(tx, version.model, version.number, past=False))
+    if demand.approvals or demand.evidence:
+        raise PolicyRefused(
+            f"it stands without files where the policy {', '.join(demand.governed_by)} asks for more than files",
+            where=f"version/{version.model}/{version.number}",
+            fix="Move it out of there, take its files in, and move it back.",
+        )
+
+
 def demand_of_stage(tx: Tx, version: Version, stage: Stage, grounds: Grounds = CALLER) -> Demand:
     """What a move asks for: all of the stage that is entered; of the one that is left, no evidence.
 
