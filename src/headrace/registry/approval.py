@@ -211,7 +211,11 @@ class ApprovalLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a link: it opens once."""
+    """What is kept of a link: it opens once.
+
+    Attributes:
+        event_seq: the event that issued it; what happens to its people's roles later comes after it.
+    """
 
     id: str
     approval_id: str
@@ -219,6 +223,7 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
     issued_by: str
     issued_at: datetime
     expires_at: datetime
+    event_seq: int = 0
     used_at: datetime | None = None
 
 

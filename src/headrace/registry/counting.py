@@ -70,7 +70,12 @@ def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, terms: Term
         return f"{name} is disabled" if person.disabled else f"{name} has not got the role {role}"
     if (approval.four_eyes or terms.four_eyes) and (person.is_local or name in approval.excluded):
         return f"{name} is no second pair of eyes"
-    for event in events.of_subject(tx, f"principal/{name}", after=decision.event_seq):
+    return lost_since(tx, name, role, decision.event_seq)
+
+
+def lost_since(tx: Tx, name: str, role: str, seq: int) -> str:
+    """What somebody who has a role lost after an event, even if it was given back since; empty for nothing."""
+    for event in events.of_subject(tx, f"principal/{name}", after=seq):
         if event.type in _LOSSES and lost(event, name, role):
             return loss_of(event, name, role)
     return ""

@@ -169,6 +169,7 @@ approval_links = sa.Table(
     sa.Column("issued_by", sa.String(256), nullable=False),
     sa.Column("issued_at", Instant, nullable=False),
     sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("event_seq", sa.BigInteger, nullable=False),
     sa.Column("used_at", Instant, nullable=True),
 )
 

@@ -409,6 +409,7 @@ def upgrade() -> None:
         sa.Column("issued_by", sa.String(length=256), nullable=False),
         sa.Column("issued_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_links")),
     )
