@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from tests.serving import models
 from tests.serving.conftest import BUSINESS, Bench, EveryKeyIsItsFeatures, Exchange, Scope, route
 
 from headrace.serving import gateway
-from headrace.serving.nouns import Arm, Purpose
+from headrace.serving.nouns import Arm, Purpose, Signal
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -37,7 +38,7 @@ def test_an_entity_is_looked_up_answered_counted_and_logged(bench: Bench, run: R
         assert answer.body["versions"] == [1, 1]
         (counts,) = bench.counters.totals()
         assert (counts.release_id, counts.step, counts.version) == ("rel_1", 0, 1)
-        assert (counts.requests, counts.units, counts.faults) == (2, 2, 0)
+        assert (counts.requests, len(counts.named or ()), counts.faults) == (2, 2, 0)
         first, second = bench.logged()
         assert [first.prediction_id, second.prediction_id] == answer.body["prediction_ids"]
         assert first.entity == {"customer_id": 3}
@@ -233,7 +234,9 @@ def test_one_version_answers_all_rows_of_a_request_that_names_no_entities(bench:
         for unit in ("ana", "ben", "cem"):
             answers = [await bench.post(PATH, {"dataframe_records": [ROW]}, x_unit=unit) for _ in range(5)]
             assert len({answer.body["versions"][0] for answer in answers}) == 1
-        assert sum(counts.units for counts in bench.counters.totals()) == 43
+        totals = bench.counters.totals()
+        assert sum(counts.units for counts in totals) == 40
+        assert sum(len(counts.named or ()) for counts in totals) == 3
 
     run(scenario())
 
@@ -264,6 +267,52 @@ def test_units_keep_their_arm_and_each_row_has_its_own(bench: Bench, run: Run) -
     run(scenario())
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # that of the overflow
+def test_an_answer_that_is_not_finite_counts_as_invalid_too(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(5, models.regression_model(), lookup=False), challenger=5))
+        huge = {"purchases": 1.7e308, "spend": 1.7e308}
+        assert (await bench.post(PATH, {"dataframe_records": [ROW, huge]})).status == 500
+        (counts,) = bench.counters.totals()
+        assert (counts.requests, counts.faults, counts.invalid) == (2, 1, 1)
+        assert (counts.failed_units, counts.invalid_units, counts.slow_units) == (1, 1, 0)
+
+    run(scenario())
+
+
+def test_what_takes_longer_than_the_routes_limit_counts_as_slow_on_both_arms(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        two = bench.version(2, models.binary_model(flip=True), lookup=False)
+        for slow_us, slow in ((0, True), (60_000_000, False)):
+            wanted = route(one, two, champion=1, challenger=2, weight_percent=50, step=int(slow))
+            await bench.settle(msgspec.structs.replace(wanted, slow_us=slow_us))
+            for _ in range(20):
+                await bench.post(PATH, {"dataframe_records": [ROW]})
+        told = {
+            (counts.step, counts.version): (counts.units, counts.slow_units) for counts in bench.counters.totals()
+        }
+        assert len(told) == 4
+        for (step, _), (units, slow_units) in told.items():
+            assert slow_units == (units if step else 0)
+
+    run(scenario())
+
+
+def test_what_a_champion_answers_before_its_challenger_is_here_is_no_half_of_a_comparison(
+    bench: Bench, run: Run
+) -> None:
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        lost = msgspec.structs.replace(one, number=2, files=())
+        await bench.settle(route(one, lost, champion=1, challenger=2, weight_percent=50))
+        assert (await bench.post(PATH, {"dataframe_records": [ROW]})).status == 200
+        (counts,) = bench.counters.totals()
+        assert (counts.version, counts.requests, counts.release_id, counts.step) == (1, 1, None, None)
+
+    run(scenario())
+
+
 def test_a_fault_is_the_versions_named_and_counted(bench: Bench, run: Run) -> None:
     async def scenario() -> None:
         version = bench.version(5, models.raising_model(), lookup=False)
@@ -277,7 +326,8 @@ def test_a_fault_is_the_versions_named_and_counted(bench: Bench, run: Run) -> No
         assert "row 1" in answer.body["error"]["message"]
         assert "77.5" not in str(answer.body)
         (counts,) = bench.counters.totals()
-        assert (counts.requests, counts.faults, counts.units, counts.failed_units) == (4, 1, 2, 1)
+        assert (counts.requests, counts.faults, len(counts.named or ())) == (4, 1, 2)
+        assert [unit.signal for unit in counts.signalled] == [Signal.FAULTS]
         answered, faulted = bench.logged()
         assert (answered.fault, faulted.fault) == (None, "ValueError")
         assert faulted.output is None

@@ -174,4 +174,7 @@ def _rollout(declared: Canary, agreed: Canary) -> Canary:
         alpha=min(declared.alpha, agreed.alpha),
         minimum_time=longer.minimum_time,
         cooling=cooler.cooling,
+        invalid_tolerance=_least(declared.invalid_tolerance, agreed.invalid_tolerance),
+        fallback_tolerance=_least(declared.fallback_tolerance, agreed.fallback_tolerance),
+        slow_tolerance=_least(declared.slow_tolerance, agreed.slow_tolerance),
     )

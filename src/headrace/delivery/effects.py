@@ -70,6 +70,7 @@ def _roll_out(tx: Tx, release: Release) -> None:
             weight_percent=float(release.state.weight_percent),
             release_id=release.id,
             step=release.state.step,
+            slow_us=release.slow_us,
         ),
     )
 

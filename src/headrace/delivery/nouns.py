@@ -11,13 +11,28 @@ from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Evidence, FeatureUse, RegisterVersion
-from headrace.serving.nouns import Counts, ServedVersion
+from headrace.serving.nouns import Counts, ServedVersion, Signal
 
 # -- releases -----------------------------------------------------------------------------------------------
 
 
+class SignalEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sequential tests make of one signal: e-values, and what they must reach."""
+
+    verdict: str
+    """HOLD, ADVANCE or ROLL_BACK."""
+    reason: str
+    needed: float
+    """What `within_tolerance` must reach to go on."""
+    harm_needed: float
+    """What one of the other two must reach to go back."""
+    worse_than_champion: float
+    above_tolerance: float
+    within_tolerance: float
+
+
 class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the canary saw at one step, and what the sequential test makes of it.
+    """What the canary saw at one step, and what the sequential tests make of it.
 
     Counts are of distinct units, each with its first fault only.
     """
@@ -31,11 +46,9 @@ class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     """HOLD, ADVANCE or ROLL_BACK."""
     reason: str
-    needed: float
-    """What an e-value must reach."""
-    worse_than_champion: float
-    above_tolerance: float
-    within_tolerance: float
+    slow_us: int | None = None
+    """What takes longer is slow; None where latency is not judged."""
+    signals: dict[Signal, SignalEvidence] = {}
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +72,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_id: str | None = None
     opened_by: str
     opened_at: datetime
+    slow_us: int | None = None
+    """What takes longer at the present step counts as slow; None while nothing is known of the champion."""
     step_started_at: datetime | None = None
     """Wall time at which the present step, or the cooling, began."""
     updated_at: datetime

@@ -40,6 +40,10 @@ from headrace.project.policy import DeliveryPolicy
 from headrace.registry import governed, models, stages, versions
 from headrace.registry.lineage import version_subject
 from headrace.registry.nouns import Stage
+from headrace.serving import reports
+
+SLOW_QUANTILE = 0.95
+"""What is slower than this part of the champion's answers counts as slow."""
 
 APPROVAL_EVENTS = ("registry.approval_granted", "registry.approval_refused")
 
@@ -194,6 +198,7 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
         release = msgspec.structs.replace(
             release,
             state=after,
+            slow_us=_slow_us(tx, release) if timed else release.slow_us,
             step_started_at=tx.now if timed else release.step_started_at,
             updated_at=tx.now,
             ended_at=tx.now if after.final else None,
@@ -208,6 +213,16 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
     if release.state.final and happened:
         pins.release(tx, _holder(release))
     return release
+
+
+def _slow_us(tx: Tx, release: Release) -> int | None:
+    """What counts as slow from now on; the limit of the step before while nothing newer is measured."""
+    if release.champion is None or release.policy.rollout.slow_tolerance is None:
+        return None
+    measured = reports.latency_quantile_us(
+        tx, release.model, release.champion, SLOW_QUANTILE, release_id=release.id
+    )
+    return release.slow_us if measured is None else measured
 
 
 def _holder(release: Release) -> str:

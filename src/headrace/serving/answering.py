@@ -17,12 +17,12 @@ from headrace.errors import ModelFault, NotFound, SchemaMismatch, Unavailable
 from headrace.kernel.ids import new_hex
 from headrace.serving.asking import Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
-from headrace.serving.counters import Breaker, Counted, Counters
+from headrace.serving.counters import Breaker, Counted, Counters, Seen
 from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
 from headrace.serving.inputs import Array, row_answers
 from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
 from headrace.serving.prediction_log import Era
-from headrace.serving.predictor import Predictor
+from headrace.serving.predictor import INVALID_OUTPUTS, Predictor
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
 
@@ -261,31 +261,37 @@ class Answering:
     def _record(self, question: Question, active: Active | None, answered: Answered, moment: Moment) -> None:
         """Count every row. Log the answers, or only the faults when nobody will get the answers."""
         refused = any(part.faults for part in answered.parts)
-        pinned = question.number is not None
-        release_id = None if pinned or active is None else active.route.release_id
-        step = None if pinned or active is None else active.route.step
+        # while a challenger is not here yet, what its champion answers is no half of a comparison
+        alone = question.number is not None or active is None or active.provisional
+        release_id = None if alone or active is None else active.route.release_id
+        step = None if alone or active is None else active.route.step
+        slow_us = None if alone or active is None else active.route.slow_us
         ids = answered.ids
         for part in answered.parts:
             counted = Counted(question.model, part.assignment.number, release_id, step)
-            self._count(part, counted, question.unit)
+            self._count(part, counted, question.unit, slow_us)
             if part.assignment.arm is Arm.CHALLENGER and part.size > len(part.unfit):
                 fault = bool(part.faults)
                 self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
 
-    def _count(self, part: Part, counted: Counted, unit: str | None) -> None:
-        latency_us = part.latency_us
+    def _count(self, part: Part, counted: Counted, unit: str | None, slow_us: int | None) -> None:
+        slow = slow_us is not None and part.latency_us > slow_us
         if part.entities is None:
             rows = part.size - len(part.unfit)
             if rows:
-                self._counters.count(counted, unit=unit, rows=rows, faults=len(part.faults), latency_us=latency_us)
+                invalid = sum(kind in INVALID_OUTPUTS for kind in part.faults.values())
+                seen = Seen(part.latency_us, rows, faults=len(part.faults), invalid=invalid, slow=slow)
+                self._counters.count(counted, unit=unit, seen=seen)
             return
         unfit = set(part.unfit)
         for place, value in enumerate(part.entities):
             if place not in unfit:
-                faults = int(place in part.faults)
-                self._counters.count(counted, unit=str(value), faults=faults, latency_us=latency_us)
+                kind = part.faults.get(place)
+                invalid = int(kind in INVALID_OUTPUTS)
+                seen = Seen(part.latency_us, faults=int(kind is not None), invalid=invalid, slow=slow)
+                self._counters.count(counted, unit=str(value), seen=seen)
 
     def _not_served(self, model: str) -> NotFound | Unavailable:
         if self._residency.wants(model):

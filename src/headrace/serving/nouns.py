@@ -29,6 +29,19 @@ class Purpose(StrEnum):
     """A check before production; monitoring leaves it out."""
 
 
+class Signal(StrEnum):
+    """What a rollout watches a version for."""
+
+    FAULTS = "faults"
+    """The version raised, or answered nonsense."""
+    INVALID_OUTPUTS = "invalid_outputs"
+    """It answered nonsense: not finite, or not one value a row."""
+    SLOW = "slow"
+    """It took longer than the route's limit, on the first request of a unit."""
+    FALLBACKS = "fallbacks"
+    """Something else answered in its place."""
+
+
 class ServedView(msgspec.Struct, frozen=True, kw_only=True):
     """A feature view as a version was trained on it, complete enough to compute its values without control."""
 
@@ -83,6 +96,8 @@ class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str | None = None
     step: int | None = None
     """The rollout step that requests count for."""
+    slow_us: int | None = None
+    """What takes longer counts as slow, on either arm; None counts nothing as slow."""
     resident: tuple[int, ...] = ()
     """Versions to keep loaded besides champion and challenger: a staged one, the way back."""
 
@@ -110,6 +125,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Constant within a release, so that units stay where they are while the weight rises."""
     release_id: str | None = None
     step: int | None = None
+    slow_us: int | None = None
+    """What takes longer counts as slow; here, so that every gateway counts the same."""
     versions: tuple[ServedVersion, ...]
     """Champion, challenger and every other resident version, each once."""
     sequence: int
@@ -189,8 +206,20 @@ class CallersSet(msgspec.Struct, frozen=True, kw_only=True, tag="callers_set", t
 StreamLine = Snapshot | RouteSet | RouteRemoved | Heartbeat | CallersSet
 
 
+class SignalledUnit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A unit that gave a signal in a step of a release."""
+
+    signal: Signal
+    unit: int
+    """Hash of its name, salted with the release."""
+
+
 class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one gateway has counted since its boot for one version in one step of one release."""
+    """What one gateway has counted since its boot for one version in one step of one release.
+
+    Numbers of units are of requests that named none, each of which is one of its own. Units with a name are told by
+    their hashes, so that one that met several gateways, or several lives of one, is counted once.
+    """
 
     model: str
     version: int
@@ -200,24 +229,55 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that the version was asked for; what the caller got wrong (4xx) is not among them."""
     faults: int
     """Rows on which the version raised or answered nonsense (5xx)."""
+    invalid: int = 0
+    """Those of them on which it answered nonsense."""
+    fallbacks: int = 0
+    """Rows that something else answered in its place."""
     units: int
-    """Distinct units; counted within a release only."""
+    """Units without a name; counted within a release only, as everything about units."""
     failed_units: int
-    """Distinct units that saw at least one fault."""
+    """Those that saw at least one fault."""
+    invalid_units: int = 0
+    slow_units: int = 0
+    fallback_units: int = 0
+    named: tuple[int, ...] | None = None
+    """The smallest hashes of the units with a name; None when they are the same as in the last report."""
+    signalled: tuple[SignalledUnit, ...] = ()
+    """Units with a name that gave a signal since the last report that was taken."""
     latency_us_sum: int
+    latency_counts: dict[int, int] = {}
+    """How many rows took how long, by bucket of `serving.latencies`."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """`VersionCounts` summed over gateways and their boots.
-
-    A unit that met several gateways counts once in each, since gateways do not share their units.
-    """
+    """`VersionCounts` summed over gateways and their boots; each unit counts once, whichever gateways it met."""
 
     requests: int = 0
     faults: int = 0
+    invalid: int = 0
+    fallbacks: int = 0
     units: int = 0
+    """Exact up to `serving.distinct.SAMPLE` units with a name, an estimate beyond."""
     failed_units: int = 0
+    invalid_units: int = 0
+    slow_units: int = 0
+    fallback_units: int = 0
+    again: dict[Signal, int] = {}
+    """Units among these that had given the same signal in an earlier step of the release."""
     latency_us_sum: int = 0
+
+    def signalled(self, signal: Signal) -> int:
+        """Units that gave a signal in this step."""
+        return int(getattr(self, SIGNALLED_UNITS[signal]))
+
+
+SIGNALLED_UNITS = {
+    Signal.FAULTS: "failed_units",
+    Signal.INVALID_OUTPUTS: "invalid_units",
+    Signal.SLOW: "slow_units",
+    Signal.FALLBACKS: "fallback_units",
+}
+"""Under what name the units of a signal are counted."""
 
 
 class LoadedVersion(msgspec.Struct, frozen=True, kw_only=True):

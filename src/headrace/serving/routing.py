@@ -42,6 +42,7 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
         salt=salt,
         release_id=change.release_id,
         step=change.step,
+        slow_us=change.slow_us,
         versions=_versions(tx, change, known),
         sequence=present.sequence if present else 0,
     )
@@ -146,6 +147,7 @@ def _store(tx: Tx, wanted: Route) -> Route:
             "weight_percent": route.weight_percent,
             "release_id": route.release_id,
             "step": route.step,
+            "slow_us": route.slow_us,
             "resident": [version.number for version in route.versions],
             "sequence": route.sequence,
         },

@@ -602,9 +602,16 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("requests", sa.BigInteger(), nullable=False),
         sa.Column("faults", sa.BigInteger(), nullable=False),
+        sa.Column("invalid", sa.BigInteger(), nullable=False),
+        sa.Column("fallbacks", sa.BigInteger(), nullable=False),
         sa.Column("units", sa.BigInteger(), nullable=False),
         sa.Column("failed_units", sa.BigInteger(), nullable=False),
+        sa.Column("invalid_units", sa.BigInteger(), nullable=False),
+        sa.Column("slow_units", sa.BigInteger(), nullable=False),
+        sa.Column("fallback_units", sa.BigInteger(), nullable=False),
         sa.Column("latency_us_sum", sa.BigInteger(), nullable=False),
+        sa.Column("named", sa.Text(), nullable=False),
+        sa.Column("latency_counts", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "workspace",
@@ -625,6 +632,18 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_serving_counters_version", "serving_counters", ["workspace", "model", "version"], unique=False
+    )
+    op.create_table(
+        "serving_signalled_units",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("signal", sa.String(length=32), nullable=False),
+        sa.Column("unit", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace", "release_id", "signal", "unit", "step", name=op.f("pk_serving_signalled_units")
+        ),
     )
     op.create_table(
         "serving_gateways",
@@ -657,6 +676,7 @@ def upgrade() -> None:
         sa.Column("salt", sa.String(length=256), nullable=False),
         sa.Column("release_id", sa.String(length=64), nullable=True),
         sa.Column("step", sa.Integer(), nullable=True),
+        sa.Column("slow_us", sa.BigInteger(), nullable=True),
         sa.Column("versions", sa.Text(), nullable=False),
         sa.Column("removed", sa.Boolean(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
@@ -1044,6 +1064,7 @@ def downgrade() -> None:
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")
+    op.drop_table("serving_signalled_units")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
     op.drop_table("schedules")
     op.drop_index("ix_registry_versions_updated", table_name="registry_versions")
