@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from tests.delivery.conftest import Traffic, declaration, declare
 
-from headrace.delivery import canary, releases, tables
+from headrace.delivery import canary, history, releases, tables
 from headrace.delivery.machine import Phase, ReportGates, ReportStaging
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
-from headrace.kernel import events
+from headrace.kernel import events, jobs
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.kernel.sqlite import SqliteDatabase
@@ -380,3 +380,61 @@ def test_a_release_that_cannot_be_read_holds_up_no_other(
     assert churn.read(lambda tx: releases.get(tx, release.id)).phase is Phase.ROLLED_BACK
     with pytest.raises(msgspec.ValidationError):  # and once nobody waits, it is told
         churn.read(canary.is_needed)
+
+
+def asked(database: SqliteDatabase) -> list[str]:
+    return [
+        event.subject
+        for event in database.read(lambda tx: events.after(tx, 0, limit=10_000))
+        if event.type == "delivery.release_asked"
+    ]
+
+
+def test_a_step_without_a_verdict_asks_a_person_once_and_goes_on_all_the_same(
+    churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    declare(churn, declaration(rollout=Canary([5, 100], ask_after="2h"), alerts=["ops"]))
+    complete(1)
+    release = release_to_traffic(2)
+    traffic.report(release, 1, units=1000)
+    traffic.report(release, 2, units=50)
+    clock.advance(timedelta(minutes=119))
+    assert not look(churn, release).state.asked
+    clock.advance(timedelta(minutes=1))
+    release = look(churn, release)
+    assert (release.phase, release.state.step, release.state.asked) == (Phase.ROLLING_OUT, 0, True)
+    assert release.reason.startswith("no verdict after 2h: the evidence on faults is not sufficient")
+    clock.advance(timedelta(days=3))
+    release = look(churn, release)
+    assert asked(churn) == [f"release/{release.id}"]
+    message = churn.read(lambda tx: jobs.by_key(tx, f"notify/release/{release.id}/asked/0/ops"))
+    assert message is not None
+    assert b"headrace release churn --do promote" in bytes(message.payload)
+    traffic.report(release, 1, units=20_000)
+    traffic.report(release, 2, units=1000)
+    release = look(churn, release)
+    assert (release.state.step, release.state.asked) == (1, False)
+    assert churn.read(lambda tx: history.of_release(tx, release.id)).agrees
+
+
+def test_who_was_asked_may_promote(
+    churn: SqliteDatabase, clock: ManualClock, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    clock.advance(timedelta(days=1))
+    assert look(churn, release).state.asked
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="the traffic is too thin to tell")
+    promoted = churn.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    assert (promoted.phase, promoted.state.asked) == (Phase.COOLING, False)
+
+
+def test_a_paused_step_asks_nobody(
+    churn: SqliteDatabase, clock: ManualClock, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    release = release_to_traffic(2)
+    pause = ReleaseCommand(command=ReleaseAction.PAUSE)
+    churn.write(lambda tx: releases.command(tx, release.id, pause), actor="op")
+    clock.advance(timedelta(days=9))
+    assert not look(churn, release).state.asked

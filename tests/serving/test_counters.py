@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.serving import counters as counters_module
-from headrace.serving.counters import FAULTS_TO_TRIP, Breaker, Counted, Counters, Seen
+from headrace.serving.counters import FAULTS_TO_TRIP, Breaker, Counted, Counters, Rates, Seen
 from headrace.serving.nouns import Signal, VersionCounts
 
 CHALLENGER = Counted("churn", 2, "rel_1", 0)
@@ -121,6 +121,23 @@ def test_the_limits_end_the_evidence_of_both_arms_at_once(monkeypatch: pytest.Mo
     first, second = counters.totals()
     assert (len(first.named or ()), len(second.named or ())) == (9, 1)
     assert (told(first), told(second)) == ({Signal.FAULTS: 4}, {})
+
+
+def test_rates_are_those_of_the_last_minute() -> None:
+    rates = Rates()
+    assert rates.look({"churn": 0}, 0.0) == {}
+    assert rates.look({"churn": 30}, 3.0) == {}
+    assert rates.look({"churn": 50}, 5.0) == {"churn": 10.0}
+    for second in range(6, 600):
+        rates.look({"churn": 50}, float(second))
+    assert rates.look({"churn": 50 + 120, "other": 60}, 600.0) == pytest.approx({"churn": 2.0, "other": 1.0})
+
+
+def test_every_visit_of_a_unit_is_traffic() -> None:
+    counters = Counters()
+    for unit in ("ana", "ana", None):
+        count(counters, unit, rows=5)
+    assert counters.visits == {"churn": 3}
 
 
 def observe(breaker: Breaker, faults: list[bool], *, control_away: bool) -> bool:

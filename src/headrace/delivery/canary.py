@@ -12,12 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.delivery import releases, tables
-from headrace.delivery.machine import Advance, Command, EndCooling, Phase, Retreat
+from headrace.delivery.foresight import rules_of
+from headrace.delivery.machine import Advance, Ask, Command, EndCooling, Phase, Retreat
 from headrace.delivery.nouns import Release, SignalEvidence, StepEvidence
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
-from headrace.statistics.rollouts import ReleaseJudgement, Rule
+from headrace.statistics.rollouts import ReleaseJudgement
 from headrace.statistics.rollouts import judge_release as judge_release_by
 from headrace.statistics.sequential import Exposure, Judgement, Verdict
 
@@ -88,6 +89,8 @@ def _asked_for(release: Release, judgement: ReleaseJudgement, elapsed: timedelta
         return EndCooling() if elapsed >= rollout.cooling_duration else None
     if judgement.verdict is Verdict.ADVANCE and elapsed >= rollout.minimum_time_duration:
         return Advance(step=release.state.step or 0, reason=judgement.reason)
+    if judgement.verdict is Verdict.HOLD and not release.state.asked and elapsed >= rollout.ask_after_duration:
+        return Ask(step=release.state.step or 0, reason=f"no verdict after {rollout.ask_after}: {judgement.reason}")
     return None
 
 
@@ -105,22 +108,6 @@ class _Seen(NamedTuple):
 def judge_release(tx: Tx, release: Release) -> ReleaseJudgement:
     """The sequential tests on everything that the release has seen so far."""
     return _judged(tx, release).judgement
-
-
-def rules_of(release: Release) -> list[Rule]:
-    """What a release may be judged by; latency is not while nothing is known of the champion's."""
-    rollout = release.policy.rollout
-    found = [Rule(signal=Signal.FAULTS, what="faults", tolerance=rollout.tolerance)]
-    if rollout.invalid_tolerance is not None:
-        found.append(
-            Rule(signal=Signal.INVALID_OUTPUTS, what="invalid outputs", tolerance=rollout.invalid_tolerance)
-        )
-    if rollout.fallback_tolerance is not None:
-        found.append(Rule(signal=Signal.FALLBACKS, what="fallbacks", tolerance=rollout.fallback_tolerance))
-    if rollout.slow_tolerance is not None and release.champion is not None:
-        slow = Rule(signal=Signal.SLOW, what="slow answers", tolerance=None, ratio_tolerance=rollout.slow_tolerance)
-        found.append(slow)
-    return found
 
 
 def _judged(tx: Tx, release: Release) -> _Seen:

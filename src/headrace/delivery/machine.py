@@ -62,6 +62,8 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a request for approval is waited for: before the traffic, or again when it was lost in between."""
     step: int | None = None
     """Index into the plan's steps; one past the last while cooling."""
+    asked: bool = False
+    """Whether a person was asked what shall become of the present step, since the evidence does not tell."""
     reason: str = ""
     """Why it is where it is, for people."""
 
@@ -120,6 +122,13 @@ class ExpireApproval(Command, frozen=True, tag="expire_approval"):
 
 class Advance(Command, frozen=True, tag="advance"):
     """The evidence on this step suffices to go on."""
+
+    step: int
+    reason: str = ""
+
+
+class Ask(Command, frozen=True, tag="ask"):
+    """The evidence on this step has not sufficed for long: a person shall decide, or wait."""
 
     step: int
     reason: str = ""
@@ -204,6 +213,10 @@ class StepStarted(Happening, frozen=True, tag="release_step_started"):
     step: int
 
 
+class Asked(Happening, frozen=True, tag="release_asked"):
+    """The evidence tells neither way; a person was asked, and the step goes on."""
+
+
 class Promoted(Happening, frozen=True, tag="release_promoted"):
     """The version is in production; the one before stays loaded while it cools."""
 
@@ -247,6 +260,7 @@ Happened = (
     | ApprovalLapsed
     | ApprovalLost
     | StepStarted
+    | Asked
     | Promoted
     | Completed
     | Blocked
@@ -289,17 +303,22 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
         case ApprovalLost():
             return msgspec.structs.replace(state, approval_open=True, paused=True)
         case StepStarted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step)
+            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False)
         case Promoted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.COOLING, step=step, paused=False, approval_open=False)
-        case Paused():
-            return msgspec.structs.replace(state, paused=True)
+            return msgspec.structs.replace(
+                state, phase=Phase.COOLING, step=step, paused=False, approval_open=False, asked=False
+            )
+        case Paused() | Asked():
+            asked = state.asked or isinstance(event, Asked)
+            return msgspec.structs.replace(state, paused=state.paused or isinstance(event, Paused), asked=asked)
         case Resumed():
             waiting = state.phase is Phase.AWAITING_APPROVAL
             attempt = state.attempt + (waiting and not state.approval_open)
             return msgspec.structs.replace(state, paused=False, approval_open=waiting, attempt=attempt)
         case _:
-            return msgspec.structs.replace(state, phase=_ENDS[type(event)], paused=False, approval_open=False)
+            return msgspec.structs.replace(
+                state, phase=_ENDS[type(event)], paused=False, approval_open=False, asked=False
+            )
 
 
 def replay(events: Events) -> ReleaseState | None:
@@ -328,7 +347,7 @@ def decide(state: ReleaseState | None, command: Command) -> list[Happening]:
             return _follow(state, _report(state, command))
         case AnswerApproval() | ExpireApproval():
             return _follow(state, _answer(state, command))
-        case Advance() | Retreat() | EndCooling():
+        case Advance() | Ask() | Retreat() | EndCooling():
             return _judged(state, command)
         case Pause() | Resume():
             return _follow(state, _hold(state, command))
@@ -361,7 +380,7 @@ def _answer(state: ReleaseState, command: AnswerApproval | ExpireApproval) -> li
     return [Approved(reason=command.reason) if command.granted else Refused(reason=command.reason)]
 
 
-def _judged(state: ReleaseState, command: Advance | Retreat | EndCooling) -> list[Happening]:
+def _judged(state: ReleaseState, command: Advance | Ask | Retreat | EndCooling) -> list[Happening]:
     if isinstance(command, Retreat):
         return [RolledBack(reason=command.reason)] if state.phase in WITH_TRAFFIC else []
     if state.paused:
@@ -370,6 +389,8 @@ def _judged(state: ReleaseState, command: Advance | Retreat | EndCooling) -> lis
         return [Completed(reason="it stayed healthy while cooling")] if state.phase is Phase.COOLING else []
     if state.phase is not Phase.ROLLING_OUT or command.step != state.step:
         return []
+    if isinstance(command, Ask):
+        return [] if state.asked else [Asked(reason=command.reason)]
     after = command.step + 1
     if after < len(state.plan.steps):
         return [StepStarted(step=after, reason=command.reason)]

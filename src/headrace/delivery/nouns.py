@@ -51,6 +51,33 @@ class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
     signals: dict[Signal, SignalEvidence] = {}
 
 
+class Detectable(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step is expected to show of one signal."""
+
+    to_go_on_units: int
+    """Units of both arms until a version without the signal may go on."""
+    rate: float | None
+    """The smallest rate of the signal that is found by the time the step may end; None if none is."""
+    rate_until_asked: float | None = None
+    """The same by the time a person is asked; None if none is, or the traffic is unknown."""
+    always_units: int | None
+    """Units of both arms until a version that gives the signal every time is taken back; None for never."""
+
+
+class Foresight(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step can show and how soon, told before it begins."""
+
+    step: int
+    weight_percent: int
+    units_per_s: float
+    """Units of both arms a second, as measured when this was told; 0 where nothing was."""
+    to_go_on_units: int
+    """Units of both arms until a version without any signal may go on."""
+    to_go_on_s: float | None
+    """The same in seconds, at that traffic and no sooner than the shortest stay."""
+    signals: dict[Signal, Detectable]
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A version on its way into production."""
 
@@ -69,6 +96,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     declared: DeliveryPolicy | None = None
     """As the project declared it when the release was opened; what binds the release after it."""
     canary: tuple[StepEvidence, ...] = ()
+    foresight: tuple[Foresight, ...] = ()
+    """What each step can show: the present one as it was told when it began, the later ones as told then."""
     pipeline_id: str | None = None
     opened_by: str
     opened_at: datetime

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from headrace.delivery import clearance, effects, policies, tables
+from headrace.delivery import clearance, effects, foresight, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     Abort,
@@ -17,6 +17,7 @@ from headrace.delivery.machine import (
     Command,
     Happening,
     Open,
+    Opened,
     Pause,
     Phase,
     Promote,
@@ -203,6 +204,8 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
             updated_at=tx.now,
             ended_at=tx.now if after.final else None,
         )
+        if timed or isinstance(happening, Opened):
+            release = msgspec.structs.replace(release, foresight=foresight.foresee(tx, release))
         event = events.append(
             tx, f"delivery.{_kind(happening)}", f"release/{release.id}", _facts(release, happening)
         )

@@ -4,7 +4,8 @@ Counts are cumulative since the gateway's boot, so a report that is lost or sent
 counted once, since one broken unit that retries is one piece of evidence and not a hundred.
 """
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ UNIT_LIMIT = 1_000_000
 """Distinct units remembered in a step, of both arms together; later ones do not count on either."""
 SIGNAL_LIMIT = 2_000
 """Units of both arms together that are told by name for a signal in a step; a verdict needs a few hundred."""
+
+RATE_EVERY_S, RATE_OVER_S = 5.0, 60.0
 
 FAULTS_TO_TRIP = 5
 
@@ -117,6 +120,8 @@ class Counters:
         self._totals: dict[Counted, _Totals] = {}
         self._units: Counter[tuple[object, ...]] = Counter()
         self._signals: Counter[tuple[object, ...]] = Counter()
+        self.visits: Counter[str] = Counter()
+        """How often units asked each model; what the caller got wrong is left out."""
         self.revision = 0
         """Rises with every count."""
 
@@ -134,6 +139,7 @@ class Counters:
         self.revision += 1
         totals.revision = self.revision
         totals.add(seen)
+        self.visits[counted.model] += 1
         if counted.release_id is None or totals.units is None:
             return
         if unit is None:
@@ -192,6 +198,29 @@ def _told(counted: Counted, totals: _Totals, since: int) -> VersionCounts:
         latency_us_sum=totals.latency_us_sum,
         latency_counts=dict(totals.latency_counts),
     )
+
+
+class Rates:
+    """How many units a second ask for each model, over about the last minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, dict[str, int]]] = deque()
+
+    def look(self, visits: Mapping[str, int], now_s: float) -> dict[str, float]:
+        """Take note of the counters, and tell the rates since a minute ago, or since they began.
+
+        Args:
+            visits: how often units asked each model, cumulative.
+            now_s: monotonic seconds.
+        """
+        if not self._seen or now_s - self._seen[-1][0] >= RATE_EVERY_S:
+            self._seen.append((now_s, dict(visits)))
+        while len(self._seen) > 1 and now_s - self._seen[1][0] >= RATE_OVER_S:
+            self._seen.popleft()
+        began_s, before = self._seen[0]
+        if now_s - began_s < RATE_EVERY_S:
+            return {}
+        return {model: (count - before.get(model, 0)) / (now_s - began_s) for model, count in visits.items()}
 
 
 class Breaker:

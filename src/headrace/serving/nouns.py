@@ -319,6 +319,8 @@ class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions that the full log queue did not take."""
     loaded: tuple[LoadedVersion, ...] = ()
     trips: tuple[Trip, ...] = ()
+    units_per_s: dict[str, float] = {}
+    """How many units a second asked for each model in the last minute."""
     counts: tuple[VersionCounts, ...] = ()
     """Cumulative; a version whose counts have not changed since the last report may be left out."""
 
@@ -336,6 +338,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     predictions_dropped: int
     loaded: tuple[LoadedVersion, ...]
     trips: tuple[Trip, ...]
+    units_per_s: dict[str, float] = {}
 
     def holds(self, model: str, number: int) -> bool:
         """Whether the version is loaded there."""

@@ -1,6 +1,7 @@
 """A gateway process: everything of the serving room that runs beside control, put together and taken down."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +18,7 @@ from headrace.kernel.settings import Settings, http_address
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
-from headrace.serving.counters import Breaker, Counters
+from headrace.serving.counters import Breaker, Counters, Rates
 from headrace.serving.doors import Door
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
@@ -93,6 +94,7 @@ class GatewayProcess:
         loader = open_loader(home, open_blob_store(home, settings.blobs))
         self._residency = Residency(partial(load_predictor, loader), self._loaders, changed=self._changed)
         self._counters = Counters()
+        self._rates = Rates()
         self._breaker = Breaker()
         self._follower = RouteFollower(
             self._stream_transport,
@@ -228,6 +230,7 @@ class GatewayProcess:
             predictions_dropped=self._log.dropped,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
+            units_per_s=self._rates.look(self._counters.visits, time.monotonic()),
             counts=self._counters.totals(since),
         )
 

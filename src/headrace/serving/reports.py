@@ -77,6 +77,11 @@ def counts_of_version(tx: Tx, model: str, version: int) -> Counts:
     return tables.sum_version(tx, model, version)
 
 
+def units_per_s(tx: Tx, model: str) -> float:
+    """How many units a second ask all gateways for a model, as measured in the last minute."""
+    return sum(gateway.units_per_s.get(model, 0.0) for gateway in gateways(tx, alive_only=True))
+
+
 def gateways(tx: Tx, *, alive_only: bool = False) -> Sequence[Gateway]:
     """Every gateway that ever reported, by name; or those that reported in the last seconds."""
     since = tx.now - timedelta(seconds=ALIVE_S) if alive_only else None

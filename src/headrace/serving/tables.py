@@ -73,6 +73,7 @@ gateways = sa.Table(
     sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
     sa.Column("loaded", Document, nullable=False),
     sa.Column("trips", Document, nullable=False),
+    sa.Column("units_per_s", Document, nullable=False),
 )
 
 allowances = sa.Table(
@@ -236,6 +237,7 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
         "predictions_dropped": report.predictions_dropped,
         "loaded": report.loaded,
         "trips": report.trips,
+        "units_per_s": report.units_per_s,
     }
     upsert = insert(tx, gateways).values(workspace=tx.workspace, name=report.gateway, **values)
     tx.execute(upsert.on_conflict_do_update(index_elements=["workspace", "name"], set_=values))
@@ -444,4 +446,5 @@ def _gateway(row: sa.Row[Any]) -> Gateway:
         predictions_dropped=row.predictions_dropped,
         loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
         trips=msgspec.convert(row.trips, tuple[Trip, ...]),
+        units_per_s=row.units_per_s,
     )

@@ -6,10 +6,20 @@ each of them must be within its tolerance, so there nothing is shared. See `sequ
 This module imports the standard library alone, because the control process uses it and stays small.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.statistics.sequential import Exposure, Judgement, Verdict, judge
+from headrace.statistics.sequential import (
+    CHAMPION_FLOOR,
+    Exposure,
+    Judgement,
+    Verdict,
+    clean_requests_needed,
+    judge,
+    requests_to_detect,
+    requests_to_exceed,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +83,77 @@ def judge_release(
         if reasons:
             return ReleaseJudgement(verdict=wanted, reason="; ".join(reasons), signals=found)
     return ReleaseJudgement(verdict=Verdict.HOLD, reason="nothing is judged", signals=found)
+
+
+def units_to_detect(
+    rule: Rule, rate: float, champion_rate: float, *, share: float, alpha: float, tests: int, has_champion: bool
+) -> float:
+    """About how many units of both arms pass before a challenger that gives a signal at this rate is taken back.
+
+    Args:
+        rule: how it is judged.
+        rate: of the challenger's units, in (0, 1].
+        champion_rate: of the champion's units.
+        share: of the units that the challenger answers, in (0, 1].
+        alpha: of the release.
+        tests: how many signals share it.
+        has_champion: false for a first version.
+
+    Returns:
+        The number of units; infinity when it would not be seen.
+    """
+    relative = has_champion and share < 1.0
+    part = alpha / tests / (2.0 if has_champion and rule.tolerance is not None else 1.0)
+    if not relative:
+        if rule.tolerance is None:
+            return math.inf
+        return requests_to_exceed(rate, tolerance=rule.tolerance, alpha=part) / share
+    needed = requests_to_detect(rate, champion_rate, share=share, alpha=part, ratio_tolerance=rule.ratio_tolerance)
+    if rule.tolerance is None:
+        floor = (1.0 + rule.ratio_tolerance) * CHAMPION_FLOOR
+        needed = max(needed, requests_to_exceed(rate, tolerance=floor, alpha=part) / share)
+    return needed
+
+
+def rate_to_detect(
+    rule: Rule,
+    units: float,
+    champion_rate: float,
+    *,
+    share: float,
+    alpha: float,
+    tests: int,
+    has_champion: bool,
+) -> float | None:
+    """The smallest rate of a challenger that so many units of both arms are expected to show; None if none is.
+
+    Returns:
+        The rate in (0, 1], to three digits.
+    """
+
+    def is_seen(rate: float) -> bool:
+        needed = units_to_detect(
+            rule, rate, champion_rate, share=share, alpha=alpha, tests=tests, has_champion=has_champion
+        )
+        return needed <= units
+
+    if not is_seen(1.0):
+        return None
+    low, high = math.log(1e-9), 0.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if is_seen(math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def units_to_go_on(rule: Rule, *, share: float, alpha: float) -> float:
+    """About how many units of both arms pass before a challenger without the signal may go on."""
+    if rule.tolerance is None:
+        if share >= 1.0:
+            return 0.0
+        # at the champion's own rate: the growth of the alternative of half the tolerated rate
+        floor = (1.0 + rule.ratio_tolerance) * CHAMPION_FLOOR
+        half = floor / 2.0
+        growth = half * math.log(half / floor) + (1.0 - half) * math.log((1.0 - half) / (1.0 - floor))
+        return (math.log(1.0 / alpha) + math.log(300.0)) / growth / share
+    return clean_requests_needed(tolerance=rule.tolerance, alpha=alpha) / share

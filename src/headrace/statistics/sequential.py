@@ -34,6 +34,10 @@ CALM_GRID = (0.75, 0.5, 0.25, 0.1)
 """Which parts of the tolerated ratio the alternatives of `calm_e_value` are; each has the same weight."""
 
 
+CHAMPION_FLOOR = 0.05
+"""What the champion's rate is taken for at least where there is no absolute tolerance: slow beyond its p95."""
+
+
 class Verdict(StrEnum):
     """What the evidence allows: to wait, to go on, or to go back."""
 
@@ -194,7 +198,7 @@ def judge(
     alpha: float,
     ratio_tolerance: float = 0.0,
     has_champion: bool = True,
-    champion_floor: float = 0.05,
+    champion_floor: float = CHAMPION_FLOOR,
     tests: int = 1,
     what: str = "faults",
 ) -> Judgement:
@@ -291,6 +295,19 @@ def requests_to_detect(
         return math.inf
     faults = max(1.0, (math.log(1.0 / alpha) + math.log(len(RATIO_GRID))) / growth)
     return faults / faults_for_each_request
+
+
+def requests_to_exceed(rate: float, *, tolerance: float, alpha: float) -> float:
+    """About how many requests of the challenger pass before `excess_e_value` reaches 1/alpha; see the one above."""
+    odds = tolerance / (1.0 - tolerance)
+    growth = -math.inf
+    for multiple in ODDS_GRID:
+        alternative = odds * multiple / (1.0 + odds * multiple)
+        clean = (1.0 - rate) * math.log((1.0 - alternative) / (1.0 - tolerance))
+        growth = max(growth, rate * math.log(alternative / tolerance) + clean)
+    if growth <= 0.0:
+        return math.inf
+    return max(1.0, (math.log(1.0 / alpha) + math.log(len(ODDS_GRID))) / growth)
 
 
 def detectable_rate(

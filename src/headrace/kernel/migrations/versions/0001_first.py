@@ -658,6 +658,7 @@ def upgrade() -> None:
         sa.Column("predictions_dropped", sa.BigInteger(), nullable=False),
         sa.Column("loaded", sa.Text(), nullable=False),
         sa.Column("trips", sa.Text(), nullable=False),
+        sa.Column("units_per_s", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "name", name=op.f("pk_serving_gateways")),
     )
     op.create_table(
