@@ -1,17 +1,16 @@
 """What the steps of a release can show and how soon, told before they begin from the traffic that is measured.
 
-The figures are expectations: half of the time it takes longer. They assume that each unit comes once; where the
+In nine of ten cases what is there is found within the figures. They assume that each unit comes once; where the
 same units come again and again, there are fewer of them, and it takes longer.
 """
 
 import math
-from functools import partial
 
 from headrace.delivery.nouns import Detectable, Foresight, Release
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
-from headrace.statistics.rollouts import Rule, rate_to_detect, units_to_detect, units_to_go_on
+from headrace.statistics.rollouts import Rule, Setting, rate_to_detect, units_to_detect, units_to_go_on
 from headrace.statistics.sequential import CHAMPION_FLOOR
 
 
@@ -46,21 +45,24 @@ def foresee(tx: Tx, release: Release) -> tuple[Foresight, ...]:
 def _foresee(release: Release, step: int, units_per_s: float, champion: Counts) -> Foresight:
     rollout = release.policy.rollout
     weight = release.state.plan.steps[step]
-    share = weight / 100
     rules = rules_of(release)
-    needed = {rule.signal: units_to_go_on(rule, share=share, alpha=rollout.alpha) for rule in rules}
+    setting = Setting(
+        share=weight / 100,
+        alpha=rollout.alpha,
+        tests=len(rules),
+        has_champion=release.champion is not None,
+    )
+    needed = {rule.signal: units_to_go_on(rule, setting) for rule in rules}
     to_go_on = max(needed.values())
     asked = rollout.ask_after_duration.total_seconds() * units_per_s
-    judged = {"share": share, "alpha": rollout.alpha, "tests": len(rules)}
-    find = partial(rate_to_detect, **judged, has_champion=release.champion is not None)
     signals = {}
     for rule in rules:
         rate = _rate(champion, Signal(rule.signal))
-        always = units_to_detect(rule, 1.0, rate, **judged, has_champion=release.champion is not None)
+        always = units_to_detect(rule, 1.0, rate, setting)
         signals[Signal(rule.signal)] = Detectable(
             to_go_on_units=math.ceil(needed[rule.signal]),
-            rate=find(rule, to_go_on, rate),
-            rate_until_asked=find(rule, asked, rate) if asked else None,
+            rate=rate_to_detect(rule, to_go_on, rate, setting),
+            rate_until_asked=rate_to_detect(rule, asked, rate, setting) if asked else None,
             always_units=None if math.isinf(always) else math.ceil(always),
         )
     shortest_s = rollout.minimum_time_duration.total_seconds()

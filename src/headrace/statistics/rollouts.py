@@ -15,11 +15,17 @@ from headrace.statistics.sequential import (
     Exposure,
     Judgement,
     Verdict,
+    calm_requests,
     clean_requests_needed,
     judge,
     requests_to_detect,
     requests_to_exceed,
 )
+
+FOUND_IN = 0.9
+"""What is foretold holds in nine of ten cases."""
+FOUND_IN_EACH = 0.95
+"""Where two tests must both find it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,23 @@ class Rule:
     what: str
     tolerance: float | None
     ratio_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How the traffic of a step is split, and what its release is judged by.
+
+    Attributes:
+        share: of the units that the challenger answers, in (0, 1].
+        alpha: of the release.
+        tests: how many signals share it.
+        has_champion: false for a first version.
+    """
+
+    share: float
+    alpha: float
+    tests: int
+    has_champion: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,57 +108,50 @@ def judge_release(
     return ReleaseJudgement(verdict=Verdict.HOLD, reason="nothing is judged", signals=found)
 
 
-def units_to_detect(
-    rule: Rule, rate: float, champion_rate: float, *, share: float, alpha: float, tests: int, has_champion: bool
-) -> float:
-    """About how many units of both arms pass before a challenger that gives a signal at this rate is taken back.
+def units_to_detect(rule: Rule, rate: float, champion_rate: float, setting: Setting) -> float:
+    """How many units of both arms pass, in nine of ten cases, before a challenger is taken back for a signal.
 
     Args:
         rule: how it is judged.
-        rate: of the challenger's units, in (0, 1].
+        rate: of the challenger's units that give the signal, in (0, 1].
         champion_rate: of the champion's units.
-        share: of the units that the challenger answers, in (0, 1].
-        alpha: of the release.
-        tests: how many signals share it.
-        has_champion: false for a first version.
+        setting: of the step.
 
     Returns:
         The number of units; infinity when it would not be seen.
     """
-    relative = has_champion and share < 1.0
-    part = alpha / tests / (2.0 if has_champion and rule.tolerance is not None else 1.0)
-    if not relative:
+    share = setting.share
+    halved = setting.has_champion and rule.tolerance is not None
+    part = setting.alpha / setting.tests / (2.0 if halved else 1.0)
+    if not setting.has_champion or share >= 1.0:
         if rule.tolerance is None:
             return math.inf
-        return requests_to_exceed(rate, tolerance=rule.tolerance, alpha=part) / share
-    needed = requests_to_detect(rate, champion_rate, share=share, alpha=part, ratio_tolerance=rule.ratio_tolerance)
+        return requests_to_exceed(rate, tolerance=rule.tolerance, alpha=part, found_in=FOUND_IN) / share
+    found_in = FOUND_IN_EACH if rule.tolerance is None else FOUND_IN
+    needed = requests_to_detect(
+        rate,
+        champion_rate,
+        share=share,
+        alpha=part,
+        ratio_tolerance=rule.ratio_tolerance,
+        found_in=found_in,
+    )
     if rule.tolerance is None:
         floor = (1.0 + rule.ratio_tolerance) * CHAMPION_FLOOR
-        needed = max(needed, requests_to_exceed(rate, tolerance=floor, alpha=part) / share)
+        exceed = requests_to_exceed(rate, tolerance=floor, alpha=part, found_in=found_in)
+        needed = max(needed, exceed / share)
     return needed
 
 
-def rate_to_detect(
-    rule: Rule,
-    units: float,
-    champion_rate: float,
-    *,
-    share: float,
-    alpha: float,
-    tests: int,
-    has_champion: bool,
-) -> float | None:
-    """The smallest rate of a challenger that so many units of both arms are expected to show; None if none is.
+def rate_to_detect(rule: Rule, units: float, champion_rate: float, setting: Setting) -> float | None:
+    """The smallest rate of a challenger that so many units of both arms show in nine of ten cases.
 
     Returns:
-        The rate in (0, 1], to three digits.
+        The rate in (0, 1], to three digits; None when even a version that always gives the signal is not seen.
     """
 
     def is_seen(rate: float) -> bool:
-        needed = units_to_detect(
-            rule, rate, champion_rate, share=share, alpha=alpha, tests=tests, has_champion=has_champion
-        )
-        return needed <= units
+        return units_to_detect(rule, rate, champion_rate, setting) <= units
 
     if not is_seen(1.0):
         return None
@@ -146,14 +162,16 @@ def rate_to_detect(
     return math.exp(high)
 
 
-def units_to_go_on(rule: Rule, *, share: float, alpha: float) -> float:
-    """About how many units of both arms pass before a challenger without the signal may go on."""
-    if rule.tolerance is None:
-        if share >= 1.0:
-            return 0.0
-        # at the champion's own rate: the growth of the alternative of half the tolerated rate
-        floor = (1.0 + rule.ratio_tolerance) * CHAMPION_FLOOR
-        half = floor / 2.0
-        growth = half * math.log(half / floor) + (1.0 - half) * math.log((1.0 - half) / (1.0 - floor))
-        return (math.log(1.0 / alpha) + math.log(300.0)) / growth / share
-    return clean_requests_needed(tolerance=rule.tolerance, alpha=alpha) / share
+def units_to_go_on(rule: Rule, setting: Setting) -> float:
+    """About how many units of both arms pass before a challenger without the signal may go on.
+
+    Of what is compared with the champion alone, one that gives it as often as the champion.
+    """
+    share, alpha = setting.share, setting.alpha
+    if rule.tolerance is not None:
+        return clean_requests_needed(tolerance=rule.tolerance, alpha=alpha) / share
+    if not setting.has_champion or share >= 1.0:
+        return 0.0
+    # once the champion has shown enough of it, the comparison is the quicker of the two ways
+    floor = (1.0 + rule.ratio_tolerance) * CHAMPION_FLOOR
+    return calm_requests(CHAMPION_FLOOR, share=share, alpha=alpha / 2.0, tolerated=floor / CHAMPION_FLOOR)

@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
 RATIO_GRID = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
 """How many times the tolerated ratio the alternatives of `ratio_e_value` are; each has the same weight."""
@@ -272,11 +273,20 @@ def requests_to_detect(
     share: float,
     alpha: float,
     ratio_tolerance: float = 0.0,
+    found_in: float = 0.5,
 ) -> float:
     """About how many requests in all, of both arms, pass before `ratio_e_value` reaches 1/alpha.
 
-    Wald's approximation with the best alternative of the grid: (log(1/alpha) + log(grid size)) over the
-    growth for each fault, over the rate of faults.
+    Wald's approximation with the best alternative of the grid: (log(1/alpha) + log(grid size)) over the growth for
+    each request.
+
+    Args:
+        challenger_rate: its rate of faults.
+        champion_rate: its rate of faults.
+        share: of the requests that the challenger answers.
+        alpha: error rate of the test.
+        ratio_tolerance: tolerated excess over the champion's rate, as a part of it.
+        found_in: the part of all cases in which so many requests suffice, by the normal approximation.
 
     Returns:
         The number of requests; infinity when no alternative of the grid grows.
@@ -284,30 +294,70 @@ def requests_to_detect(
     faults_for_each_request = share * challenger_rate + (1.0 - share) * champion_rate
     if faults_for_each_request <= 0.0 or not 0.0 < share < 1.0:
         return math.inf
-    truth = share * challenger_rate / faults_for_each_request
     tolerated = 1.0 + ratio_tolerance
     null = _arm_probability(share, tolerated)
-    growth = max(
-        truth * math.log(alternative / null) + (1.0 - truth) * math.log((1.0 - alternative) / (1.0 - null))
-        for alternative in (_arm_probability(share, tolerated * multiple) for multiple in RATIO_GRID)
-    )
-    if growth <= 0.0:
-        return math.inf
-    faults = max(1.0, (math.log(1.0 / alpha) + math.log(len(RATIO_GRID))) / growth)
-    return faults / faults_for_each_request
+    found = math.inf
+    for multiple in RATIO_GRID:
+        alternative = _arm_probability(share, tolerated * multiple)
+        steps = (
+            (share * challenger_rate, math.log(alternative / null)),
+            ((1.0 - share) * champion_rate, math.log((1.0 - alternative) / (1.0 - null))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(RATIO_GRID) / alpha), found_in))
+    # one fault at least has to come, however much it says
+    return max(found, 1.0 / faults_for_each_request)
 
 
-def requests_to_exceed(rate: float, *, tolerance: float, alpha: float) -> float:
+def calm_requests(rate: float, *, share: float, alpha: float, tolerated: float) -> float:
+    """About how many requests of both arms pass before `calm_e_value` reaches 1/alpha when the rates are equal.
+
+    Args:
+        rate: of both arms.
+        share: of the requests that the challenger answers.
+        alpha: error rate of the test.
+        tolerated: how many times the champion's rate the challenger's may be.
+    """
+    null = _arm_probability(share, tolerated)
+    found = math.inf
+    for part in CALM_GRID:
+        alternative = _arm_probability(share, tolerated * part)
+        steps = (
+            (share * rate, math.log(alternative / null)),
+            ((1.0 - share) * rate, math.log((1.0 - alternative) / (1.0 - null))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(CALM_GRID) / alpha), 0.5))
+    return found
+
+
+def requests_to_exceed(rate: float, *, tolerance: float, alpha: float, found_in: float = 0.5) -> float:
     """About how many requests of the challenger pass before `excess_e_value` reaches 1/alpha; see the one above."""
     odds = tolerance / (1.0 - tolerance)
-    growth = -math.inf
+    found = math.inf
     for multiple in ODDS_GRID:
         alternative = odds * multiple / (1.0 + odds * multiple)
-        clean = (1.0 - rate) * math.log((1.0 - alternative) / (1.0 - tolerance))
-        growth = max(growth, rate * math.log(alternative / tolerance) + clean)
-    if growth <= 0.0:
+        steps = (
+            (rate, math.log(alternative / tolerance)),
+            (1.0 - rate, math.log((1.0 - alternative) / (1.0 - tolerance))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(ODDS_GRID) / alpha), found_in))
+    return max(1.0, found)
+
+
+def _steps_needed(steps: Sequence[tuple[float, float]], bound: float, found_in: float) -> float:
+    """How many requests a sum of log ratios needs to pass a bound in a part of all cases.
+
+    Args:
+        steps: probability and size of what one request may add.
+        bound: to be passed.
+        found_in: the part of the cases; one half gives bound over mean.
+    """
+    mean = sum(probability * size for probability, size in steps)
+    if mean <= 0.0:
         return math.inf
-    return max(1.0, (math.log(1.0 / alpha) + math.log(len(ODDS_GRID))) / growth)
+    variance = max(0.0, sum(probability * size * size for probability, size in steps) - mean * mean)
+    spread = NormalDist().inv_cdf(found_in) * math.sqrt(variance)
+    root = (spread + math.sqrt(spread * spread + 4.0 * mean * bound)) / (2.0 * mean)
+    return root * root
 
 
 def detectable_rate(
