@@ -9,7 +9,7 @@ from rich.console import Console
 
 from headrace.cli.releases import lasting, show_release
 from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
-from headrace.delivery.nouns import Detectable, Foresight, Release, SignalEvidence, StepEvidence
+from headrace.delivery.nouns import Comparison, Detectable, Foresight, Release, SignalEvidence, StepEvidence
 from headrace.project.policy import DeliveryPolicy
 from headrace.serving.nouns import Counts, Signal
 
@@ -75,7 +75,7 @@ RELEASE = Release(
 def shown(release: Release) -> str:
     screen = Console(file=StringIO(), width=160, no_color=True)
     show_release(screen, release)
-    return screen.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    return screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_all_of_it_is_there() -> None:
@@ -98,3 +98,19 @@ def test_a_release_that_is_over_asks_nothing() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
 def test_durations(seconds: float, said: str) -> None:
     assert lasting(seconds) == said
+
+
+def test_a_shadow_shows_how_its_answers_differ() -> None:
+    state = msgspec.structs.replace(
+        RELEASE.state, plan=msgspec.structs.replace(RELEASE.state.plan, steps=(0, 5, 100)), step=0
+    )
+    seen = msgspec.structs.replace(
+        RELEASE.canary[0],
+        weight_percent=0,
+        comparison=Comparison(
+            units=1200, flips=0.0123, flips_low=0.01, flips_high=0.02, difference=0.004, difference_high=0.005
+        ),
+    )
+    said = shown(msgspec.structs.replace(RELEASE, state=state, canary=(seen,)))
+    for part in ("rolling out as a shadow", "1,200 units compared", "1.23% decided otherwise", "0.004 apart"):
+        assert part in said

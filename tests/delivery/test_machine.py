@@ -10,6 +10,7 @@ from headrace.delivery.machine import (
     AnswerApproval,
     ApprovalLost,
     Ask,
+    Asked,
     Command,
     EndCooling,
     Events,
@@ -249,3 +250,19 @@ def test_commands_that_make_no_sense_are_refused(
 def test_nothing_happens_to_a_release_that_was_not_opened() -> None:
     with pytest.raises(Conflict, match="opened"):
         decide(None, Pause())
+
+
+def test_a_step_that_was_asked_about_may_still_be_made_to_wait_once() -> None:
+    """Being asked because nothing could be told is no leave to go on once it can."""
+    plan = ReleasePlan(gates=False, staging=False, approval=False, steps=(0, 5, 100))
+    state, _ = run(None, Open(plan=plan))
+    state, events = run(state, Ask(step=0))
+    assert ([type(event) for event in events], state.paused) == ([Asked], False)
+    assert run(state, Ask(step=0)) == (state, [])
+    state, events = run(state, Ask(step=0, wait=True))
+    assert (len(events), state.paused, state.waited) == (1, True, True)
+    assert run(state, Advance(step=0)) == (state, [])
+    state, _ = run(state, Resume())
+    assert run(state, Ask(step=0, wait=True)) == (state, [])
+    state, _ = run(state, Advance(step=0))
+    assert (state.step, state.asked, state.waited) == (1, False, False)

@@ -38,6 +38,7 @@ from headrace.serving.predictor import load_predictor
 from headrace.serving.residency import Residency
 from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.serving.segments import CLOSED, read_segment, segments
+from headrace.serving.shadowing import Shadowing
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)
@@ -121,6 +122,7 @@ class Bench:
         self.counters = Counters()
         self.breaker = Breaker()
         self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)
+        self.shadowing = Shadowing(self.counters, self.loaders)
         answering = Answering(
             residency=self.residency,
             features=EveryKeyIsItsFeatures(),
@@ -129,6 +131,7 @@ class Bench:
             log=self.log,
             moment=self._moment,
             asking=Asking(self.loaders),
+            shadowing=self.shadowing,
         )
         self.gateway = Gateway(
             [

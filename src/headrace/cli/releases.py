@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from headrace.delivery.nouns import Detectable, Release, StepEvidence
+    from headrace.delivery.nouns import Comparison, Detectable, Release, StepEvidence
 
 NAMES = {
     "faults": "faults",
@@ -21,6 +21,7 @@ def show_release(screen: "Console", release: "Release") -> None:
 
     phase = release.phase.replace("_", " ")
     weight = f" at {release.state.weight_percent} %" if release.phase == "rolling_out" else ""
+    weight = " as a shadow" if release.in_shadow else weight
     paused = ", paused" if release.state.paused else ""
     screen.print(f"[bold]{plain(release.model)}@{release.number}[/]  {release.id}: {phase}{weight}{paused}")
     if release.reason:
@@ -49,7 +50,7 @@ def _show_foresight(screen: "Console", release: "Release") -> None:
     )  # fmt: skip
     for step in release.foresight:
         first = (
-            f"{step.weight_percent} %",
+            f"{step.weight_percent} %" if step.weight_percent else "shadow",
             f"{step.to_go_on_units:,} units",
             "" if step.to_go_on_s is None else lasting(step.to_go_on_s),
         )
@@ -67,7 +68,11 @@ def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> N
     from headrace.cli.screen import plain, table
 
     limit = "" if seen.slow_us is None else f", slow is beyond {seen.slow_us / 1000:,.2f} ms"
-    where = f"{seen.weight_percent} %" if seen.step < len(release.state.plan.steps) else "cooling"
+    where = (
+        (f"{seen.weight_percent} %" if seen.weight_percent else "shadow")
+        if seen.step < len(release.state.plan.steps)
+        else "cooling"
+    )
     shown = table(
         "signal", f">@{release.number}", ">champion", ">e-value of harm", ">needed", ">of none", ">needed",
         "verdict",
@@ -86,7 +91,21 @@ def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> N
             found.verdict.replace("_", " ").lower(),
         )
     screen.print(shown)
+    if seen.comparison is not None:
+        screen.print(f"  {_comparison(seen.comparison)}", highlight=False)
     screen.print(f"  {plain(seen.verdict.replace('_', ' ').lower())}: {plain(seen.reason)}", style="dim")
+
+
+def _comparison(found: "Comparison") -> str:
+    said = (
+        f"{found.units:,} units compared: {found.flips:.2%} decided otherwise "
+        f"({found.flips_low:.2%} to {found.flips_high:.2%})"
+    )
+    if found.difference is None:
+        return said
+    high = "" if found.difference_high is None else f" (at most {found.difference_high:.4g})"
+    related = "" if found.correlation is None else f", correlation {found.correlation:.4f}"
+    return f"{said}; {found.difference:.4g} apart on average{high}{related}"
 
 
 def lasting(seconds: float) -> str:

@@ -25,6 +25,7 @@ from headrace.project.gates import (
 from headrace.project.metrics import HIGHER_IS_BETTER
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
+from headrace.project.shadow import Shadow
 
 
 def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> DeliveryPolicy:
@@ -41,6 +42,7 @@ def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> Deliver
         gates=_gates(declared.gates, agreed.gates),
         staging=declared.staging or agreed.staging,
         approval=_approval(declared.approval, agreed.approval),
+        shadow=_shadow(declared.shadow, agreed.shadow),
         rollout=_rollout(declared.rollout, agreed.rollout),
         holdout_uses=min(declared.holdout_uses, agreed.holdout_uses),
     )
@@ -161,6 +163,19 @@ def _stricter_minimum(declared: "Fair | Slices", agreed: "Fair | Slices", small:
 
 def _stricter_small(declared: Small, agreed: Small) -> Small:
     return "left_out" if declared == agreed == "left_out" else "inconclusive"
+
+
+def _shadow(declared: Shadow | None, agreed: Shadow | None) -> Shadow | None:
+    if declared is None or agreed is None:
+        return declared or agreed
+    return structs.replace(
+        declared,
+        percent=max(declared.percent, agreed.percent),
+        units=max(declared.units, agreed.units),
+        flips=_least(declared.flips, agreed.flips),
+        difference=_least(declared.difference, agreed.difference),
+        then="canary" if declared.then == agreed.then == "canary" else "person",
+    )
 
 
 def _rollout(declared: Canary, agreed: Canary) -> Canary:

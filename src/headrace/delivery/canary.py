@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import releases, tables
+from headrace.delivery import releases, shadow, tables
 from headrace.delivery.foresight import rules_of
-from headrace.delivery.machine import Advance, Ask, Command, EndCooling, Phase, Retreat
-from headrace.delivery.nouns import Release, SignalEvidence, StepEvidence
+from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling, Phase, Retreat
+from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
@@ -88,6 +88,8 @@ def _asked_for(release: Release, judgement: ReleaseJudgement, elapsed: timedelta
     if release.phase is Phase.COOLING:
         return EndCooling() if elapsed >= rollout.cooling_duration else None
     if judgement.verdict is Verdict.ADVANCE and elapsed >= rollout.minimum_time_duration:
+        if release.in_shadow and shadow.waits(release):
+            return Ask(step=release.state.step or 0, reason=f"{judgement.reason}; resume to go on", wait=True)
         return Advance(step=release.state.step or 0, reason=judgement.reason)
     if judgement.verdict is Verdict.HOLD and not release.state.asked and elapsed >= rollout.ask_after_duration:
         return Ask(step=release.state.step or 0, reason=f"no verdict after {rollout.ask_after}: {judgement.reason}")
@@ -99,6 +101,7 @@ class _Seen(NamedTuple):
 
     counts: dict[tuple[int, int], Counts]
     judgement: ReleaseJudgement
+    comparison: Comparison | None = None
 
     def at(self, step: int, number: int | None) -> Counts:
         """Counts of a version in a step."""
@@ -114,7 +117,8 @@ def _judged(tx: Tx, release: Release) -> _Seen:
     counts = reports.counts_of_release(tx, release.id)
     seen = _Seen(counts, ReleaseJudgement(verdict=Verdict.HOLD, reason="", signals={}))
     rules = rules_of(release)
-    judged = [rule for rule in rules if rule.signal != Signal.SLOW or release.slow_us is not None]
+    slow_is_judged = release.slow_us is not None and not release.in_shadow
+    judged = [rule for rule in rules if rule.signal != Signal.SLOW or slow_is_judged]
     judgement = judge_release_by(
         {rule.signal: _exposures(release, seen, Signal(rule.signal)) for rule in judged},
         judged,
@@ -122,18 +126,27 @@ def _judged(tx: Tx, release: Release) -> _Seen:
         tests=len(rules),
         has_champion=release.champion is not None,
     )
-    return _Seen(counts, judgement)
+    seen = _Seen(counts, judgement)
+    if not release.in_shadow:
+        return seen
+    compared = seen.at(release.state.step or 0, release.number).compared
+    comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
+    return _Seen(counts, shadow.judged(release, judgement, comparison), comparison)
 
 
 def _exposures(release: Release, seen: _Seen, signal: Signal) -> list[Exposure]:
-    return [_exposure(release, seen, signal, step) for step in range((release.state.step or 0) + 1)]
+    steps = range((release.state.step or 0) + 1)
+    if signal is Signal.SLOW:  # a shadow is timed on a thread of its own: not what anybody would wait for
+        steps = range(int(release.state.plan.steps[0] == SHADOW), len(steps))
+    return [_exposure(release, seen, signal, step) for step in steps]
 
 
 def _exposure(release: Release, seen: _Seen, signal: Signal, step: int) -> Exposure:
     challenger, champion = seen.at(step, release.number), seen.at(step, release.champion)
     alone = release.champion is None or step >= len(release.state.plan.steps)
+    share = 1.0 if alone else release.state.plan.steps[step] / 100
     return Exposure(
-        share=1.0 if alone else release.state.plan.steps[step] / 100,
+        share=share or shadow.SHARE,
         challenger_requests=challenger.units,
         challenger_faults=challenger.signalled(signal) - challenger.again.get(signal, 0),
         challenger_again=challenger.again.get(signal, 0),
@@ -157,6 +170,7 @@ def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
         reason=seen.judgement.reason,
         slow_us=release.slow_us,
         signals={Signal(name): _kept(found) for name, found in seen.judgement.signals.items()},
+        comparison=seen.comparison,
     )
     known = next((one for one in release.canary if one.step == step), None)
     if known is not None and msgspec.structs.replace(evidence, judged_at=known.judged_at) == known:

@@ -76,6 +76,19 @@ def _ask(tx: Tx, release: Release) -> None:
 
 
 def _roll_out(tx: Tx, release: Release) -> None:
+    if release.in_shadow:
+        routing.set_route(
+            tx,
+            RouteChange(
+                model=release.model,
+                champion=release.champion,
+                shadow=release.number,
+                shadow_percent=float(release.policy.shadow.percent if release.policy.shadow else 0),
+                release_id=release.id,
+                step=release.state.step,
+            ),
+        )
+        return
     routing.set_route(
         tx,
         RouteChange(

@@ -6,7 +6,9 @@ same units come again and again, there are fewer of them, and it takes longer.
 
 import math
 
+from headrace.delivery.machine import SHADOW
 from headrace.delivery.nouns import Detectable, Foresight, Release
+from headrace.delivery.shadow import SHARE
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
@@ -46,14 +48,22 @@ def _foresee(release: Release, step: int, units_per_s: float, champion: Counts) 
     rollout = release.policy.rollout
     weight = release.state.plan.steps[step]
     rules = rules_of(release)
+    shadow = weight == SHADOW
     setting = Setting(
-        share=weight / 100,
+        share=SHARE if shadow else weight / 100,
         alpha=rollout.alpha,
         tests=len(rules),
         has_champion=release.champion is not None,
     )
     needed = {rule.signal: units_to_go_on(rule, setting) for rule in rules}
+    if shadow:  # each unit counts on both, and latency is not judged
+        needed = {signal: units / 2 for signal, units in needed.items() if signal != Signal.SLOW}
+        rules = [rule for rule in rules if rule.signal in needed]
     to_go_on = max(needed.values())
+    if shadow and release.policy.shadow:
+        to_go_on = max(to_go_on, release.policy.shadow.units)
+        units_per_s *= release.policy.shadow.percent / 100
+    seen = 2 if shadow else 1
     asked = rollout.ask_after_duration.total_seconds() * units_per_s
     signals = {}
     for rule in rules:
@@ -61,9 +71,9 @@ def _foresee(release: Release, step: int, units_per_s: float, champion: Counts) 
         always = units_to_detect(rule, 1.0, rate, setting)
         signals[Signal(rule.signal)] = Detectable(
             to_go_on_units=math.ceil(needed[rule.signal]),
-            rate=rate_to_detect(rule, to_go_on, rate, setting),
-            rate_until_asked=rate_to_detect(rule, asked, rate, setting) if asked else None,
-            always_units=None if math.isinf(always) else math.ceil(always),
+            rate=rate_to_detect(rule, seen * to_go_on, rate, setting),
+            rate_until_asked=rate_to_detect(rule, seen * asked, rate, setting) if asked else None,
+            always_units=None if math.isinf(always) else math.ceil(always / seen),
         )
     shortest_s = rollout.minimum_time_duration.total_seconds()
     return Foresight(

@@ -35,6 +35,9 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+SHADOW = 0
+"""The weight of a step in which the version answers copies of the requests, and nobody."""
+
 FINAL = frozenset({Phase.COMPLETED, Phase.BLOCKED, Phase.REFUSED, Phase.ABORTED, Phase.ROLLED_BACK})
 BEFORE_TRAFFIC = frozenset({Phase.GATING, Phase.STAGING, Phase.AWAITING_APPROVAL, Phase.READY})
 WITH_TRAFFIC = frozenset({Phase.ROLLING_OUT, Phase.COOLING})
@@ -47,7 +50,7 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
     staging: bool
     approval: bool
     steps: tuple[int, ...]
-    """Percent of the traffic at each step; the last one is 100."""
+    """Percent of the traffic at each step; the last is 100, and `SHADOW` is a step on copies of the requests."""
 
 
 class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,8 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
     """Index into the plan's steps; one past the last while cooling."""
     asked: bool = False
     """Whether a person was asked what shall become of the present step, since the evidence does not tell."""
+    waited: bool = False
+    """Whether the present step was made to wait for a person."""
     reason: str = ""
     """Why it is where it is, for people."""
 
@@ -132,6 +137,8 @@ class Ask(Command, frozen=True, tag="ask"):
 
     step: int
     reason: str = ""
+    wait: bool = False
+    """Whether nothing goes on until somebody resumes the release."""
 
 
 class Retreat(Command, frozen=True, tag="retreat"):
@@ -214,7 +221,9 @@ class StepStarted(Happening, frozen=True, tag="release_step_started"):
 
 
 class Asked(Happening, frozen=True, tag="release_asked"):
-    """The evidence tells neither way; a person was asked, and the step goes on."""
+    """A person was asked what shall become of a step; it goes on unless it waits."""
+
+    wait: bool = False
 
 
 class Promoted(Happening, frozen=True, tag="release_promoted"):
@@ -303,21 +312,23 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
         case ApprovalLost():
             return msgspec.structs.replace(state, approval_open=True, paused=True)
         case StepStarted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False)
+            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False, waited=False)
         case Promoted(step=step):
             return msgspec.structs.replace(
-                state, phase=Phase.COOLING, step=step, paused=False, approval_open=False, asked=False
+                state, phase=Phase.COOLING, step=step, paused=False, approval_open=False, asked=False, waited=False
             )
         case Paused() | Asked():
             asked = state.asked or isinstance(event, Asked)
-            return msgspec.structs.replace(state, paused=state.paused or isinstance(event, Paused), asked=asked)
+            waits = isinstance(event, Paused) or event.wait
+            waited = state.waited or (isinstance(event, Asked) and event.wait)
+            return msgspec.structs.replace(state, paused=state.paused or waits, asked=asked, waited=waited)
         case Resumed():
             waiting = state.phase is Phase.AWAITING_APPROVAL
             attempt = state.attempt + (waiting and not state.approval_open)
             return msgspec.structs.replace(state, paused=False, approval_open=waiting, attempt=attempt)
         case _:
             return msgspec.structs.replace(
-                state, phase=_ENDS[type(event)], paused=False, approval_open=False, asked=False
+                state, phase=_ENDS[type(event)], paused=False, approval_open=False, asked=False, waited=False
             )
 
 
@@ -390,7 +401,8 @@ def _judged(state: ReleaseState, command: Advance | Ask | Retreat | EndCooling) 
     if state.phase is not Phase.ROLLING_OUT or command.step != state.step:
         return []
     if isinstance(command, Ask):
-        return [] if state.asked else [Asked(reason=command.reason)]
+        known = state.waited if command.wait else state.asked
+        return [] if known else [Asked(reason=command.reason, wait=command.wait)]
     after = command.step + 1
     if after < len(state.plan.steps):
         return [StepStarted(step=after, reason=command.reason)]

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.delivery.machine import Happened, Phase, ReleaseState
+from headrace.delivery.machine import SHADOW, Happened, Phase, ReleaseState
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
@@ -31,6 +31,26 @@ class SignalEvidence(msgspec.Struct, frozen=True, kw_only=True):
     within_tolerance: float
 
 
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answers of a shadow differ from the champion's, on the same requests.
+
+    Intervals hold at every time at once, with 1 - alpha of the release: that of the flips exactly, that of the
+    difference for large numbers.
+    """
+
+    units: int
+    flips: float
+    """Share of the units that are decided otherwise."""
+    flips_low: float
+    flips_high: float
+    difference: float | None = None
+    """Mean absolute difference of the numbers; None where the answers are none."""
+    difference_low: float | None = None
+    difference_high: float | None = None
+    correlation: float | None = None
+    """Of the numbers; None where one of the two is constant."""
+
+
 class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the canary saw at one step, and what the sequential tests make of it.
 
@@ -49,6 +69,8 @@ class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
     slow_us: int | None = None
     """What takes longer is slow; None where latency is not judged."""
     signals: dict[Signal, SignalEvidence] = {}
+    comparison: Comparison | None = None
+    """Of the answers, in a step on copies of the requests."""
 
 
 class Detectable(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +134,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def phase(self) -> Phase:
         """Where it stands."""
         return self.state.phase
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether the version answers copies of the requests now, and nobody."""
+        state = self.state
+        return state.phase is Phase.ROLLING_OUT and state.weight_percent == SHADOW
 
     @property
     def reason(self) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from headrace.delivery import clearance, effects, foresight, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
+    SHADOW,
     Abort,
     AnswerApproval,
     Command,
@@ -117,7 +118,7 @@ def plan_of(policy: DeliveryPolicy, *, first: bool) -> ReleasePlan:
         gates=bool(policy.gates),
         staging=policy.staging is not None,
         approval=policy.approval is not None,
-        steps=(100,) if first else tuple(policy.rollout.steps),
+        steps=(100,) if first else ((SHADOW,) if policy.shadow else ()) + tuple(policy.rollout.steps),
     )
 
 

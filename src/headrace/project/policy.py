@@ -10,6 +10,7 @@ from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor,
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.search import Search
+from headrace.project.shadow import Shadow
 from headrace.project.staging import Replay
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -23,6 +24,7 @@ OPTIONS: dict[str, type] = {
     "search": Search,
     "staging": Replay,
     "approval": Approval,
+    "shadow": Shadow,
     "rollout": Canary,
     "retrain": Retrain,
 }
@@ -38,6 +40,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         gates: what a version must prove.
         staging: what is tried through the serving path; None tries nothing.
         approval: who must agree; None asks nobody.
+        shadow: what is tried on copies of the requests first; None tries nothing.
         rollout: how the traffic moves.
         monitors: what is watched in production.
         retrain: which alarms start a new training; None starts none.
@@ -51,6 +54,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     gates: Sequence[Gate] = ()
     staging: Replay | None = None
     approval: Approval | None = None
+    shadow: Shadow | None = None
     rollout: Canary = Canary(declared_at="default")
     monitors: Sequence[Monitor] = ()
     retrain: Retrain | None = None

@@ -25,6 +25,7 @@ from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import INVALID_OUTPUTS, Predictor
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
+from headrace.serving.shadowing import Note, Shadowing, shadow_part
 
 
 class Question(msgspec.Struct, kw_only=True):
@@ -122,6 +123,7 @@ class Answering:
         log: takes every prediction.
         moment: tells the clocks.
         asking: asks the versions.
+        shadowing: takes copies of the requests for versions that are tried; None where there are none.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Answering:
         log: Log,
         moment: Callable[[], Moment],
         asking: Asking,
+        shadowing: Shadowing | None = None,
     ) -> None:
         self._residency = residency
         self._features = features
@@ -142,6 +145,7 @@ class Answering:
         self._log = log
         self._moment = moment
         self._asking = asking
+        self._shadowing = shadowing
 
     async def answer(self, question: Question) -> Answered:
         """The answers, and with them a line of log and a count for each row.
@@ -267,6 +271,12 @@ class Answering:
         step = None if alone or active is None else active.route.step
         slow_us = None if alone or active is None else active.route.slow_us
         ids = answered.ids
+        if (
+            active is not None
+            and active.route.shadow is not None
+            and not (not alone and self._shadow(question, active, answered, moment))
+        ):
+            release_id = step = None  # what has no copy is no half of a comparison either
         for part in answered.parts:
             counted = Counted(question.model, part.assignment.number, release_id, step)
             self._count(part, counted, question.unit, slow_us)
@@ -275,6 +285,48 @@ class Answering:
                 self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
+
+    def _shadow(self, question: Question, active: Active, answered: Answered, moment: Moment) -> bool:
+        """Leave a copy of a request for the version that is tried; whether there is one."""
+        route, part = active.route, answered.parts[0]
+        predictor = None if route.shadow is None else active.predictors.get(route.shadow)
+        if self._shadowing is None or predictor is None or question.purpose is not Purpose.LIVE:
+            return False
+        entities = part.entities
+        unit = question.unit if entities is None else str(entities[0])
+        if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows):
+            return False
+        number = predictor.version.number
+        counted = Counted(route.model, number, route.release_id, route.step)
+        ids = [f"{each}.shadow" for each in answered.ids]
+
+        def prepare(predictor: Predictor) -> Part:
+            asked = question.read(predictor)
+            rows = asked.rows
+            if isinstance(rows, Entities):
+                rows = self._look_up(predictor, rows.key, rows.values, moment)
+            mine = shadow_part(predictor, number, rows, route.shadow_percent)
+            mine.params, mine.entities = asked.params, entities
+            return mine
+
+        def keep(mine: Part) -> None:
+            era = self._log.begin()
+            copied = msgspec.structs.replace(question, purpose=Purpose.SHADOW)
+            self._log.append(_logged(copied, mine, counted, ids, self._moment(), silent=False))
+            self._log.end(era)
+
+        note = Note(
+            counted=counted,
+            predictor=predictor,
+            rows=answered.rows,
+            unit=question.unit,
+            entities=entities,
+            prepare=prepare,
+            answers=None if part.faults else answered.answers,
+            keep=keep,
+        )
+        self._shadowing.put(note)
+        return True
 
     def _count(self, part: Part, counted: Counted, unit: str | None, slow_us: int | None) -> None:
         slow = slow_us is not None and part.latency_us > slow_us

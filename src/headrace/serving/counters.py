@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from headrace.serving import latencies
 from headrace.serving.distinct import Smallest, unit_hash
-from headrace.serving.nouns import SIGNALLED_UNITS, Signal, SignalledUnit, Trip, VersionCounts
+from headrace.serving.nouns import SIGNALLED_UNITS, Compared, Signal, SignalledUnit, Trip, VersionCounts
 
 UNIT_LIMIT = 1_000_000
 """Distinct units remembered in a step, of both arms together; later ones do not count on either."""
@@ -68,6 +68,7 @@ class Seen(NamedTuple):
 class _Totals:
     __slots__ = (
         "anonymous",
+        "compared",
         "fallbacks",
         "faults",
         "invalid",
@@ -97,6 +98,7 @@ class _Totals:
         self.named_revision = 0
         self.anonymous = 0  # units without a name
         self.signalled_anonymous: Counter[Signal] = Counter()
+        self.compared: Compared | None = None
         self.revision = 0
 
     def add(self, seen: Seen) -> None:
@@ -125,13 +127,16 @@ class Counters:
         self.revision = 0
         """Rises with every count."""
 
-    def count(self, counted: Counted, *, unit: str | None, seen: Seen) -> None:
+    def count(self, counted: Counted, *, unit: str | None, seen: Seen) -> bool:
         """Count what one unit asked of a version.
 
         Args:
             counted: the version, and the release's step that it answered in.
             unit: what sticks to a version; None when the request had none and is a unit of its own.
             seen: what its request showed.
+
+        Returns:
+            Whether it is the first that counts of its unit in this step; never outside of a release.
         """
         totals = self._totals.get(counted)
         if totals is None:
@@ -141,21 +146,26 @@ class Counters:
         totals.add(seen)
         self.visits[counted.model] += 1
         if counted.release_id is None or totals.units is None:
-            return
+            return False
         if unit is None:
             totals.anonymous += 1
             totals.signalled_anonymous.update(seen.signals(first=True))
-        else:
-            self._count_named(counted, totals, unit_hash(counted.release_id, unit), seen)
+            return True
+        return self._count_named(counted, totals, unit_hash(counted.release_id, unit), seen)
 
-    def _count_named(self, counted: Counted, totals: _Totals, unit: int, seen: Seen) -> None:
+    def compare(self, counted: Counted, compared: Compared) -> None:
+        """Take note of how a shadow's answers to a request that was counted differ from the champion's."""
+        totals = self._totals[counted]
+        totals.compared = compared if totals.compared is None else totals.compared.plus(compared)
+
+    def _count_named(self, counted: Counted, totals: _Totals, unit: int, seen: Seen) -> bool:
         """The limits are for both arms together: one that went on alone would look worse than the other."""
         units = totals.units or set()
         first = unit not in units
         step = (counted.model, counted.release_id, counted.step)
         if first:
             if self._units[step] >= UNIT_LIMIT:
-                return
+                return False
             self._units[step] += 1
             units.add(unit)
             totals.units = units
@@ -167,6 +177,7 @@ class Counters:
                 self._signals[limited] += 1
                 totals.signalled.add((signal, unit))
                 totals.told.append((self.revision, SignalledUnit(signal=signal, unit=unit)))
+        return first
 
     def forget_units(self, model: str, *, but_of: str | None) -> None:
         """Let go of the units of a model's former releases; their numbers stay."""
@@ -197,6 +208,7 @@ def _told(counted: Counted, totals: _Totals, since: int) -> VersionCounts:
         signalled=tuple(unit for revision, unit in totals.told if revision > since),
         latency_us_sum=totals.latency_us_sum,
         latency_counts=dict(totals.latency_counts),
+        compared=totals.compared,
     )
 
 

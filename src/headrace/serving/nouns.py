@@ -19,6 +19,8 @@ class Arm(StrEnum):
     CHALLENGER = "challenger"
     PINNED = "pinned"
     """The caller named the version; such requests bypass the rollout and are no evidence for it."""
+    SHADOW = "shadow"
+    """It answered a copy of a request, for nobody."""
 
 
 class Purpose(StrEnum):
@@ -27,6 +29,8 @@ class Purpose(StrEnum):
     LIVE = "live"
     STAGING = "staging"
     """A check before production; monitoring leaves it out."""
+    SHADOW = "shadow"
+    """A copy of a request, answered for nobody; monitoring leaves it out."""
 
 
 class Signal(StrEnum):
@@ -98,6 +102,10 @@ class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
     """The rollout step that requests count for."""
     slow_us: int | None = None
     """What takes longer counts as slow, on either arm; None counts nothing as slow."""
+    shadow: int | None = None
+    """The version that answers copies of the requests, for nobody; one that is resident."""
+    shadow_percent: float = 0.0
+    """Share of the units whose requests are copied, 0 to 100."""
     resident: tuple[int, ...] = ()
     """Versions to keep loaded besides champion and challenger: a staged one, the way back."""
 
@@ -127,6 +135,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     slow_us: int | None = None
     """What takes longer counts as slow; here, so that every gateway counts the same."""
+    shadow: int | None = None
+    """The version that answers copies of the requests, for nobody."""
+    shadow_percent: float = 0.0
     versions: tuple[ServedVersion, ...]
     """Champion, challenger and every other resident version, each once."""
     sequence: int
@@ -214,6 +225,31 @@ class SignalledUnit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Hash of its name, salted with the release."""
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over pairs of answers of a shadow and of the champion to the same row, the first row of each unit.
+
+    A unit that met several gateways is compared once by each.
+    """
+
+    units: int = 0
+    flipped: int = 0
+    """Those that are decided otherwise: another class, or on the other side of one half."""
+    numbers: int = 0
+    """Those that both answered with one number; the sums are of these."""
+    shadow_sum: float = 0.0
+    champion_sum: float = 0.0
+    shadow_squares: float = 0.0
+    champion_squares: float = 0.0
+    products: float = 0.0
+    distance_sum: float = 0.0
+    """Of absolute differences."""
+    distance_squares: float = 0.0
+
+    def plus(self, other: "Compared") -> "Compared":
+        """Both together."""
+        return Compared(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
 class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What one gateway has counted since its boot for one version in one step of one release.
 
@@ -247,6 +283,8 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     latency_us_sum: int
     latency_counts: dict[int, int] = {}
     """How many rows took how long, by bucket of `serving.latencies`."""
+    compared: Compared | None = None
+    """A shadow's answers beside the champion's."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +300,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     invalid_units: int = 0
     slow_units: int = 0
     fallback_units: int = 0
+    compared: Compared | None = None
     again: dict[Signal, int] = {}
     """Units among these that had given the same signal in an earlier step of the release."""
     latency_us_sum: int = 0
@@ -317,6 +356,8 @@ class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions with an earlier business time are all in closed segments."""
     predictions_dropped: int = 0
     """Predictions that the full log queue did not take."""
+    shadows_dropped: int = 0
+    """Requests that were not copied because the shadow's queue was full."""
     loaded: tuple[LoadedVersion, ...] = ()
     trips: tuple[Trip, ...] = ()
     units_per_s: dict[str, float] = {}
@@ -336,6 +377,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     applied_sequence: int
     logged_until: datetime | None
     predictions_dropped: int
+    shadows_dropped: int = 0
     loaded: tuple[LoadedVersion, ...]
     trips: tuple[Trip, ...]
     units_per_s: dict[str, float] = {}

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -42,11 +43,13 @@ from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.shadowing import Shadowing
 from headrace.version import VERSION
 
 log = structlog.get_logger()
 
 STREAM_TIMEOUT_S = 5.0
+SHADOW_PATIENCE_S = 2.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
 
@@ -103,6 +106,8 @@ class GatewayProcess:
             wall=clock.now,
         )
         self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
+        self._shadows = ThreadPoolExecutor(1, "shadow", initializer=prepare_thread)
+        self._shadowing = Shadowing(self._counters, self._shadows)
         answering = Answering(
             residency=self._residency,
             features=features,
@@ -111,6 +116,7 @@ class GatewayProcess:
             log=self._log,
             moment=self._moment,
             asking=Asking(self._predictors),
+            shadowing=self._shadowing,
         )
         self._gateway = Gateway(
             [Invocations(answering), *(make(answering, self._ready) for make in doors)],
@@ -146,10 +152,13 @@ class GatewayProcess:
             reporting.cancel()
             self._follower.stop()
             self._residency.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)
             await reporter.send()
             self._loaders.shutdown(wait=False, cancel_futures=True)
             self._predictors.shutdown()
+            self._shadows.shutdown(wait=False, cancel_futures=True)
             self._stream_transport.close()
             self._report_transport.close()
 
@@ -228,6 +237,7 @@ class GatewayProcess:
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,
+            shadows_dropped=self._shadowing.dropped,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
             units_per_s=self._rates.look(self._counters.visits, time.monotonic()),

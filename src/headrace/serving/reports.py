@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import reduce
 
 import msgspec
 
@@ -9,7 +10,7 @@ from headrace.kernel.database import Tx
 from headrace.serving import tables
 from headrace.serving.distinct import distinct
 from headrace.serving.latencies import quantile_us
-from headrace.serving.nouns import SIGNALLED_UNITS, Counts, Gateway, GatewayReport
+from headrace.serving.nouns import SIGNALLED_UNITS, Compared, Counts, Gateway, GatewayReport
 
 MEASURED_ROWS = 200
 """Fewer latencies tell no 95th percentile."""
@@ -50,8 +51,10 @@ def _added(rows: Sequence[tables.CounterRow], signalled: Sequence[tables.Signall
     numbers["units"] += distinct(row.named for row in rows)
     for each in signalled:
         numbers[SIGNALLED_UNITS[each.signal]] += each.units
+    told = [row.compared for row in rows if row.compared is not None]
+    compared = reduce(Compared.plus, told) if told else None
     again = {each.signal: each.again for each in signalled if each.again}
-    return msgspec.structs.replace(msgspec.convert(numbers, Counts), again=again)
+    return msgspec.structs.replace(msgspec.convert(numbers, Counts), again=again, compared=compared)
 
 
 def latency_quantile_us(tx: Tx, model: str, version: int, quantile: float, *, release_id: str) -> int | None:

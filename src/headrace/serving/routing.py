@@ -43,6 +43,8 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
         release_id=change.release_id,
         step=change.step,
         slow_us=change.slow_us,
+        shadow=change.shadow,
+        shadow_percent=change.shadow_percent,
         versions=_versions(tx, change, known),
         sequence=present.sequence if present else 0,
     )
@@ -125,10 +127,12 @@ def _check(change: RouteChange) -> None:
         raise InvalidInput("a weight is a percentage from 0 to 100", where=f"{where}.weight_percent")
     if change.challenger is not None and change.challenger == change.champion:
         raise InvalidInput("a version cannot challenge itself", where=f"{where}.challenger")
+    if change.shadow is not None and change.shadow in {change.champion, change.challenger}:
+        raise InvalidInput("a version cannot be its own shadow", where=f"{where}.shadow")
 
 
 def _versions(tx: Tx, change: RouteChange, known: dict[int, ServedVersion]) -> tuple[ServedVersion, ...]:
-    numbers = dict.fromkeys((change.champion, change.challenger, *change.resident))
+    numbers = dict.fromkeys((change.champion, change.challenger, change.shadow, *change.resident))
     return tuple(
         known.get(number) or served.describe(tx, change.model, number) for number in numbers if number is not None
     )
@@ -148,6 +152,7 @@ def _store(tx: Tx, wanted: Route) -> Route:
             "release_id": route.release_id,
             "step": route.step,
             "slow_us": route.slow_us,
+            "shadow": route.shadow,
             "resident": [version.number for version in route.versions],
             "sequence": route.sequence,
         },

@@ -14,6 +14,7 @@ from headrace.kernel.tables import principals, tokens
 from headrace.serving.nouns import (
     SIGNALLED_UNITS,
     Caller,
+    Compared,
     Counts,
     Gateway,
     GatewayReport,
@@ -52,6 +53,8 @@ routes = sa.Table(
     sa.Column("release_id", sa.String(64), nullable=True),
     sa.Column("step", sa.Integer, nullable=True),
     sa.Column("slow_us", sa.BigInteger, nullable=True),
+    sa.Column("shadow", sa.Integer, nullable=True),
+    sa.Column("shadow_percent", sa.Float, nullable=False),
     sa.Column("versions", Document, nullable=False),
     sa.Column("removed", sa.Boolean, nullable=False),  # kept, so that the stream can tell of it
     sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -71,6 +74,7 @@ gateways = sa.Table(
     sa.Column("applied_sequence", sa.BigInteger, nullable=False),
     sa.Column("logged_until", Instant, nullable=True),
     sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
+    sa.Column("shadows_dropped", sa.BigInteger, nullable=False),
     sa.Column("loaded", Document, nullable=False),
     sa.Column("trips", Document, nullable=False),
     sa.Column("units_per_s", Document, nullable=False),
@@ -124,6 +128,7 @@ counters = sa.Table(
     sa.Column("latency_us_sum", sa.BigInteger, nullable=False),
     sa.Column("named", Document, nullable=False),
     sa.Column("latency_counts", Document, nullable=False),
+    sa.Column("compared", Document, nullable=True),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Index("ix_serving_counters_release", "workspace", "release_id", "step", "version"),
     sa.Index("ix_serving_counters_version", "workspace", "model", "version"),
@@ -183,6 +188,8 @@ def put_route(tx: Tx, route: Route, *, removed: bool = False) -> None:
         "release_id": route.release_id,
         "step": route.step,
         "slow_us": route.slow_us,
+        "shadow": route.shadow,
+        "shadow_percent": route.shadow_percent,
         "versions": route.versions,
         "removed": removed,
         "sequence": route.sequence,
@@ -235,6 +242,7 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
         "applied_sequence": report.applied_sequence,
         "logged_until": report.logged_until,
         "predictions_dropped": report.predictions_dropped,
+        "shadows_dropped": report.shadows_dropped,
         "loaded": report.loaded,
         "trips": report.trips,
         "units_per_s": report.units_per_s,
@@ -247,7 +255,7 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
 def put_counts(tx: Tx, gateway: str, boot: str, counts: VersionCounts) -> None:
     """Store cumulative counts; an older report never takes back what a newer one has said."""
     values: dict[str, Any] = {name: getattr(counts, name) for name in COUNTED}
-    values |= {"latency_counts": counts.latency_counts, "updated_at": tx.now}
+    values |= {"latency_counts": counts.latency_counts, "compared": counts.compared, "updated_at": tx.now}
     if counts.named is not None:
         values["named"] = counts.named
     statement = insert(tx, counters).values(
@@ -331,6 +339,7 @@ class CounterRow(NamedTuple):
     counts: Counts
     """Without the units that have a name."""
     named: tuple[int, ...]
+    compared: Compared | None
 
 
 def counter_rows(tx: Tx, release_id: str) -> list[CounterRow]:
@@ -342,6 +351,7 @@ def counter_rows(tx: Tx, release_id: str) -> list[CounterRow]:
             row.version,
             _counts(row),
             msgspec.convert(row.named, tuple[int, ...]),
+            msgspec.convert(row.compared, Compared | None),
         )
         for row in tx.execute(statement)
     ]
@@ -429,6 +439,8 @@ def _route(row: sa.Row[Any]) -> Route:
         release_id=row.release_id,
         step=row.step,
         slow_us=row.slow_us,
+        shadow=row.shadow,
+        shadow_percent=row.shadow_percent,
         versions=msgspec.convert(row.versions, tuple[ServedVersion, ...]),
         sequence=row.sequence,
     )
@@ -444,6 +456,7 @@ def _gateway(row: sa.Row[Any]) -> Gateway:
         applied_sequence=row.applied_sequence,
         logged_until=row.logged_until,
         predictions_dropped=row.predictions_dropped,
+        shadows_dropped=row.shadows_dropped,
         loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
         trips=msgspec.convert(row.trips, tuple[Trip, ...]),
         units_per_s=row.units_per_s,
