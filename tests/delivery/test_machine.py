@@ -257,12 +257,15 @@ def test_a_step_that_was_asked_about_may_still_be_made_to_wait_once() -> None:
     plan = ReleasePlan(gates=False, staging=False, approval=False, steps=(0, 5, 100))
     state, _ = run(None, Open(plan=plan))
     state, events = run(state, Ask(step=0))
+    assert state is not None
     assert ([type(event) for event in events], state.paused) == ([Asked], False)
     assert run(state, Ask(step=0)) == (state, [])
     state, events = run(state, Ask(step=0, wait=True))
+    assert state is not None
     assert (len(events), state.paused, state.waited) == (1, True, True)
     assert run(state, Advance(step=0)) == (state, [])
     state, _ = run(state, Resume())
     assert run(state, Ask(step=0, wait=True)) == (state, [])
     state, _ = run(state, Advance(step=0))
+    assert state is not None
     assert (state.step, state.asked, state.waited) == (1, False, False)

@@ -91,6 +91,7 @@ GET /api/v1/models/{name}/history
 GET /api/v1/models/{name}/rollback
 GET /api/v1/models/{name}/versions/{number}
 GET /api/v1/models/{name}/versions/{number}/evidence
+GET /api/v1/models/{name}/versions/{number}/loading
 GET /api/v1/monitoring/windows
 GET /api/v1/pipelines
 GET /api/v1/pipelines/{pipeline_id}
@@ -117,6 +118,7 @@ GET /approvals/{approval_id}
 GET /get-artifact
 GET /model-versions/get-artifact
 GET /runs/{run_id}
+GET /metrics
 GET POST mlflow/experiments/search
 GET POST mlflow/registered-models/get-latest-versions
 GET mlflow-artifacts/artifacts
@@ -156,6 +158,7 @@ POST /api/v1/features/refresh
 POST /api/v1/models
 POST /api/v1/models/{name}/versions
 PATCH /api/v1/models/{name}/versions/{number}
+POST /api/v1/models/{name}/versions/{number}/loading/preparation
 POST /api/v1/plan
 POST /api/v1/releases
 POST /api/v1/runs
@@ -200,6 +203,11 @@ POST mlflow/runs/outputs
 POST mlflow/runs/restore
 POST mlflow/runs/set-tag
 POST mlflow/runs/update
+"""
+
+APPROVER = """
+POST /api/v1/models/{name}/versions/{number}/loading/allowance
+POST /api/v1/models/{name}/versions/{number}/loading/refusal
 """
 
 OPERATOR = """
@@ -269,6 +277,7 @@ MAY = {
     EVERYBODY: {"nobody", "none", *ROLES},
     ANY_ROLE: set(ROLES),
     DEVELOPER: {"developer", "admin", "system"},
+    APPROVER: {"approver", "admin"},
     OPERATOR: {"operator", "admin"},
     ADMIN: {"admin"},
     SYSTEM: {"system"},

@@ -205,3 +205,12 @@ def test_a_latency_is_told_from_this_release_if_enough_was_measured_and_else_fro
     within = quantile(database, "rel_1")
     assert within is not None
     assert 3000 <= within < 3300
+
+
+def test_fallbacks_of_a_version_that_is_not_even_asked_are_told(database: Database) -> None:
+    told = msgspec.structs.replace(counted(5), fallbacks=1, fallback_units=1)
+    record(database, report(told))
+    record(database, report(msgspec.structs.replace(told, fallbacks=3, fallback_units=3)))
+    record(database, report(told))
+    found = counts(database)
+    assert (found.requests, found.fallbacks, found.fallback_units) == (5, 3, 3)

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
     Attributes:
         latency_us: microseconds from the decoded request to the answer.
-        rows: how many rows the unit asked for.
+        rows: how many rows the version was asked for; none where something else was asked in its place.
         faults: on how many of them the version failed.
         invalid: on how many of these it answered nonsense.
         fallbacks: how many of the rows something else answered in its place.
@@ -107,7 +107,8 @@ class _Totals:
         self.invalid += seen.invalid
         self.fallbacks += seen.fallbacks
         self.latency_us_sum += seen.latency_us * seen.rows
-        self.latency_counts[latencies.bucket(seen.latency_us)] += seen.rows
+        if seen.rows:
+            self.latency_counts[latencies.bucket(seen.latency_us)] += seen.rows
 
     def forget_units(self) -> None:
         if self.units is None:

@@ -45,6 +45,8 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
         slow_us=change.slow_us,
         shadow=change.shadow,
         shadow_percent=change.shadow_percent,
+        previous=change.previous,
+        default=change.default,
         versions=_versions(tx, change, known),
         sequence=present.sequence if present else 0,
     )
@@ -132,7 +134,8 @@ def _check(change: RouteChange) -> None:
 
 
 def _versions(tx: Tx, change: RouteChange, known: dict[int, ServedVersion]) -> tuple[ServedVersion, ...]:
-    numbers = dict.fromkeys((change.champion, change.challenger, change.shadow, *change.resident))
+    named = (change.champion, change.challenger, change.shadow, change.previous, *change.resident)
+    numbers = dict.fromkeys(named)
     return tuple(
         known.get(number) or served.describe(tx, change.model, number) for number in numbers if number is not None
     )
@@ -153,6 +156,8 @@ def _store(tx: Tx, wanted: Route) -> Route:
             "step": route.step,
             "slow_us": route.slow_us,
             "shadow": route.shadow,
+            "previous": route.previous,
+            "default": route.default,
             "resident": [version.number for version in route.versions],
             "sequence": route.sequence,
         },

@@ -68,13 +68,13 @@ class Shadowing:
         self.dropped = 0
         """Requests that were not copied because the queue was full."""
 
-    def takes(self, route: Route, unit: str, rows: int) -> bool:
-        """Whether a request is to be copied; what has no room is counted here."""
+    def takes(self, route: Route, unit: str, rows: int, *, large: bool = False) -> bool:
+        """Whether a request is to be copied; what has no room, or is too large, is counted as dropped."""
         if route.shadow is None:
             return False
         if bucket(f"{route.salt}/shadow", route.model, unit) >= challenger_buckets(route.shadow_percent):
             return False
-        if self._rows + rows > self._capacity:
+        if large or self._rows + rows > self._capacity:
             self.dropped += 1
             return False
         return True

@@ -55,6 +55,8 @@ routes = sa.Table(
     sa.Column("slow_us", sa.BigInteger, nullable=True),
     sa.Column("shadow", sa.Integer, nullable=True),
     sa.Column("shadow_percent", sa.Float, nullable=False),
+    sa.Column("previous", sa.Integer, nullable=True),
+    sa.Column("default", sa.Float, nullable=True),
     sa.Column("versions", Document, nullable=False),
     sa.Column("removed", sa.Boolean, nullable=False),  # kept, so that the stream can tell of it
     sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -75,6 +77,7 @@ gateways = sa.Table(
     sa.Column("logged_until", Instant, nullable=True),
     sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
     sa.Column("shadows_dropped", sa.BigInteger, nullable=False),
+    sa.Column("predictions_lost", sa.BigInteger, nullable=False),
     sa.Column("loaded", Document, nullable=False),
     sa.Column("trips", Document, nullable=False),
     sa.Column("units_per_s", Document, nullable=False),
@@ -190,6 +193,8 @@ def put_route(tx: Tx, route: Route, *, removed: bool = False) -> None:
         "slow_us": route.slow_us,
         "shadow": route.shadow,
         "shadow_percent": route.shadow_percent,
+        "previous": route.previous,
+        "default": route.default,
         "versions": route.versions,
         "removed": removed,
         "sequence": route.sequence,
@@ -243,6 +248,7 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
         "logged_until": report.logged_until,
         "predictions_dropped": report.predictions_dropped,
         "shadows_dropped": report.shadows_dropped,
+        "predictions_lost": report.predictions_lost,
         "loaded": report.loaded,
         "trips": report.trips,
         "units_per_s": report.units_per_s,
@@ -272,7 +278,7 @@ def put_counts(tx: Tx, gateway: str, boot: str, counts: VersionCounts) -> None:
         statement.on_conflict_do_update(
             index_elements=["workspace", "gateway", "boot", "release_id", "step", "model", "version"],
             set_=values,
-            where=counters.c.requests < counts.requests,
+            where=counters.c.requests + counters.c.fallbacks < counts.requests + counts.fallbacks,
         )
     )
 
@@ -441,6 +447,8 @@ def _route(row: sa.Row[Any]) -> Route:
         slow_us=row.slow_us,
         shadow=row.shadow,
         shadow_percent=row.shadow_percent,
+        previous=row.previous,
+        default=row.default,
         versions=msgspec.convert(row.versions, tuple[ServedVersion, ...]),
         sequence=row.sequence,
     )
@@ -457,6 +465,7 @@ def _gateway(row: sa.Row[Any]) -> Gateway:
         logged_until=row.logged_until,
         predictions_dropped=row.predictions_dropped,
         shadows_dropped=row.shadows_dropped,
+        predictions_lost=row.predictions_lost,
         loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
         trips=msgspec.convert(row.trips, tuple[Trip, ...]),
         units_per_s=row.units_per_s,
