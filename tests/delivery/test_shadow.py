@@ -123,7 +123,8 @@ def test_requests_that_both_fail_on_take_nothing_back(
     release = look(churn, release)
     assert release.phase is Phase.ROLLING_OUT
     counts = release.canary[0]
-    assert counts.champion.failed_units + counts.challenger.failed_units >= 300
+    assert (counts.champion.failed_units, counts.challenger.failed_units) == (300, 300)
+    assert counts.signals[Signal.FAULTS].worse_than_champion < 1
 
 
 @pytest.mark.parametrize(

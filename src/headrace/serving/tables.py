@@ -145,7 +145,7 @@ signalled_units = sa.Table(
     sa.Column("signal", sa.String(32), primary_key=True),
     sa.Column("unit", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),  # a shadow fails beside its champion
 )
 # a unit that meets several gateways, or comes again in a later step, is one piece of evidence
 

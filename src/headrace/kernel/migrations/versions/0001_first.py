@@ -641,9 +641,15 @@ def upgrade() -> None:
         sa.Column("signal", sa.String(length=32), nullable=False),
         sa.Column("unit", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint(
-            "workspace", "release_id", "signal", "unit", "step", name=op.f("pk_serving_signalled_units")
+            "workspace",
+            "release_id",
+            "signal",
+            "unit",
+            "step",
+            "version",
+            name=op.f("pk_serving_signalled_units"),
         ),
     )
     op.create_table(
