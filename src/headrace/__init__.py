@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.project.checks import stable_distribution as stable_distribution
     from headrace.project.column import column as column
     from headrace.project.entity import Entity as Entity
+    from headrace.project.fallback import Fallback as Fallback
     from headrace.project.feature import age_of_first as age_of_first
     from headrace.project.feature import age_of_last as age_of_last
     from headrace.project.feature import count as count
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from headrace.project.search import integers as integers
     from headrace.project.search import log_uniform as log_uniform
     from headrace.project.search import uniform as uniform
+    from headrace.project.shadow import Shadow as Shadow
     from headrace.project.source import Source as Source
     from headrace.project.staging import replay as replay
     from headrace.project.training_set import TrainingSet as TrainingSet
@@ -61,12 +63,14 @@ _HOMES = {
     "Approval": "project.approval",
     "Canary": "project.rollout",
     "Entity": "project.entity",
+    "Fallback": "project.fallback",
     "FeatureView": "project.feature_view",
     "Fitted": "project.fitted",
     "Label": "project.label",
     "Params": "project.params",
     "Retrain": "project.retrain",
     "Search": "project.search",
+    "Shadow": "project.shadow",
     "Source": "project.source",
     "TrainingSet": "project.training_set",
     "age_of_first": "project.feature",

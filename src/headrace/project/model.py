@@ -9,6 +9,7 @@ from headrace.errors import ProjectError
 from headrace.project.approval import Approval
 from headrace.project.checks import Check
 from headrace.project.declaration import Declaration, callers_line
+from headrace.project.fallback import Fallback
 from headrace.project.feature_view import FeatureView
 from headrace.project.fitted import Fitted
 from headrace.project.gates import Gate, columns_of
@@ -19,6 +20,7 @@ from headrace.project.policy import DeliveryPolicy
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.search import ParameterValue, Search
+from headrace.project.shadow import Shadow
 from headrace.project.staging import Replay
 from headrace.project.training_set import TrainingSet
 
@@ -141,7 +143,9 @@ class Model:
         gates: Sequence[Gate] = (),
         staging: Replay | None = None,
         approval: Approval | None = None,
+        shadow: Shadow | None = None,
         rollout: Canary | None = None,
+        fallback: Fallback | None = None,
         monitors: Sequence[Monitor] = (),
         retrain: Retrain | None = None,
         alerts: Sequence[str] = (),
@@ -161,7 +165,9 @@ class Model:
             gates=gates,
             staging=staging,
             approval=approval,
+            shadow=shadow,
             rollout=rollout or Canary(declared_at="default"),
+            fallback=fallback or Fallback(declared_at="default"),
             monitors=monitors,
             retrain=retrain,
             alerts=alerts,

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from headrace.project.approval import Approval
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.declaration import Declaration
+from headrace.project.fallback import Fallback
 from headrace.project.gates import GATES, Gate
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.search import Search
+from headrace.project.shadow import Shadow
 from headrace.project.staging import Replay
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -29,7 +31,9 @@ OPTIONS: dict[str, type] = {
     "search": Search,
     "staging": Replay,
     "approval": Approval,
+    "shadow": Shadow,
     "rollout": Canary,
+    "fallback": Fallback,
     "retrain": Retrain,
 }
 """What each single setting may be, when it is not None."""
@@ -44,7 +48,9 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         gates: what a version must prove.
         staging: what is tried through the serving path; None tries nothing.
         approval: who must agree; None asks nobody.
+        shadow: what is tried on copies of the requests first; None tries nothing.
         rollout: how the traffic moves.
+        fallback: what answers when the version in production cannot.
         monitors: what is watched in production.
         retrain: which alarms start a new training; None starts none.
         alerts: names of channels in the platform's settings; addresses are secrets and stay there.
@@ -57,7 +63,9 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     gates: Sequence[Gate] = ()
     staging: Replay | None = None
     approval: Approval | None = None
+    shadow: Shadow | None = None
     rollout: Canary = Canary(declared_at="default")
+    fallback: Fallback = Fallback(declared_at="default")
     monitors: Sequence[Monitor] = ()
     retrain: Retrain | None = None
     alerts: Sequence[str] = ()
@@ -72,6 +80,8 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
                 self._refuse(f"{field} must be a hr.{kind.__name__}", fix=f"It is a {type(value).__name__}.")
         if self.rollout is None:
             self._refuse("a model needs a rollout", fix="Leave rollout out to get the default, hr.Canary().")
+        if self.fallback is None:
+            self._refuse("a model needs a fallback", fix="Leave fallback out to get the default, hr.Fallback().")
         self._check_alerts()
         self._check_number("holdout_uses", at_least=1, whole=True, fix="Use a number of releases: holdout_uses=10.")
         watched = {monitor.__struct_config__.tag for monitor in self.monitors}

@@ -1,8 +1,10 @@
 """A gateway process: everything of the serving room that runs beside control, put together and taken down."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +19,16 @@ from headrace.kernel.settings import Settings, http_address
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
-from headrace.serving.counters import Breaker, Counters
+from headrace.serving.circuits import Circuits
+from headrace.serving.counters import Breaker, Counters, Rates
 from headrace.serving.doors import Door
+from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
+from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
 from headrace.serving.loading import open_loader
+from headrace.serving.measures import Measures
 from headrace.serving.nouns import (
     Caller,
     GatewayReport,
@@ -41,11 +47,14 @@ from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.shadowing import Shadowing
+from headrace.serving.tracing import open_tracing
 from headrace.version import VERSION
 
 log = structlog.get_logger()
 
 STREAM_TIMEOUT_S = 5.0
+SHADOW_PATIENCE_S = 2.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
 
@@ -88,12 +97,16 @@ class GatewayProcess:
             settings.url, token, timeout_s=STREAM_TIMEOUT_S, patience_s=REPORT_PATIENCE_S
         )
         self._loaders = ThreadPoolExecutor(1, "loader", initializer=prepare_thread)
-        self._predictors = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
         home = settings.home
         loader = open_loader(home, open_blob_store(home, settings.blobs))
         self._residency = Residency(partial(load_predictor, loader), self._loaders, changed=self._changed)
         self._counters = Counters()
+        self._rates = Rates()
         self._breaker = Breaker()
+        self._circuits = Circuits()
+        self._measures = Measures()
+        self._asking = Asking(prepare_thread)
+        self._intake = Intake(requests=settings.requests_limit)
         self._follower = RouteFollower(
             self._stream_transport,
             _folder(home, name) / "routes.json",
@@ -101,6 +114,8 @@ class GatewayProcess:
             wall=clock.now,
         )
         self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
+        self._shadows = ThreadPoolExecutor(1, "shadow", initializer=prepare_thread)
+        self._shadowing = Shadowing(self._counters, self._shadows)
         answering = Answering(
             residency=self._residency,
             features=features,
@@ -108,8 +123,13 @@ class GatewayProcess:
             breaker=self._breaker,
             log=self._log,
             moment=self._moment,
-            asking=Asking(self._predictors),
+            asking=self._asking,
+            shadowing=self._shadowing,
+            circuits=self._circuits,
+            measures=self._measures,
+            timeout_s=settings.request_timeout_s,
         )
+        self._tracing = open_tracing(settings, gateway=name)
         self._gateway = Gateway(
             [Invocations(answering), *(make(answering, self._ready) for make in doors)],
             ready=self._ready,
@@ -117,6 +137,9 @@ class GatewayProcess:
             admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
+            intake=self._intake,
+            metrics=Exposition(self._measures, self._state),
+            tracing=None if self._tracing is None else self._tracing.begin,
         )
         self._told_callers: tuple[Caller, ...] | None = None
         self._callers: dict[str, Caller] = {}
@@ -139,15 +162,20 @@ class GatewayProcess:
                 host=self._settings.host,
                 port=self._port,
                 began=lambda: log.info("gateway is listening", port=self._port),
+                drain_s=self._settings.drain_s,
             )
         finally:
             reporting.cancel()
             self._follower.stop()
             self._residency.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)
             await reporter.send()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             self._loaders.shutdown(wait=False, cancel_futures=True)
-            self._predictors.shutdown()
+            self._shadows.shutdown(wait=False, cancel_futures=True)
             self._stream_transport.close()
             self._report_transport.close()
 
@@ -177,6 +205,7 @@ class GatewayProcess:
         """A route that control has set anew closes the breaker and ends former releases; the same one does not."""
         if self._residency.wanted_sequence(route.model) != route.sequence:
             self._breaker.close(route.model)
+            self._circuits.forget(route.model)
             self._counters.forget_units(route.model, but_of=route.release_id)
 
     def _changed(self) -> None:
@@ -222,12 +251,15 @@ class GatewayProcess:
             gateway=self._name,
             boot=self._boot,
             booted_at=self._booted_at,
-            url=http_address(self._settings.host, self._port),
+            url=self._settings.gateway_url or http_address(self._settings.host, self._port),
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,
+            predictions_lost=self._log.lost,
+            shadows_dropped=self._shadowing.dropped,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
+            units_per_s=self._rates.look(self._counters.visits, time.monotonic()),
             counts=self._counters.totals(since),
         )
 
@@ -237,6 +269,10 @@ class GatewayProcess:
             control_away=self._follower.control_away(),
             business_now=self._follower.business_time().now,
             routes=tuple(active.route.summary() for active in self._residency.all_active()),
+            switched_off=tuple(f"{each.model}/{each.version}" for each in self._circuits.open()),
+            rows_waiting=self._asking.rows_waiting,
+            requests=self._intake.requests,
+            turned_away=self._intake.turned_away,
             report=self._report(),
         )
 
