@@ -71,7 +71,9 @@ def test_refusing(terminal: Terminal) -> None:
     assert "say why" in terminal.run("approvals", "refuse", model, who="ravi", fails=True)
     terminal.run("approvals", "refuse", model, "--reason", "not now", who="ravi")
     assert "no approval of" in terminal.run("approvals", "show", model, who="dana", fails=True)
-    assert f"no request of {model} waits for a decision" in terminal.run("approvals", "list", "--model", model, who="dana")
+    assert f"no request of {model} waits for a decision" in terminal.run(
+        "approvals", "list", "--model", model, who="dana"
+    )
 
 
 def test_what_was_refused_of_a_whole_model_is_asked_again_as_the_refusal_says(terminal: Terminal) -> None:
