@@ -17,7 +17,7 @@ from headrace.delivery.machine import (
 from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand, RollbackRequest
 from headrace.errors import Conflict, LeaseLost, NotFound
 from headrace.kernel import events, jobs
-from headrace.kernel.access import Principal, Role
+from headrace.kernel.access import Role, create_principal
 from headrace.kernel.events import Event
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.fallback import Fallback
@@ -72,7 +72,7 @@ def test_each_phase_leaves_its_effects(churn: SqliteDatabase) -> None:
     assert (request.release_id, request.requested_by) == (release.id, "cy")
     assert set(request.excluded) == {"ana", "cy"}
 
-    bo = Principal(id="bo", name="bo", roles=(Role.APPROVER,))
+    bo = churn.write(lambda tx: create_principal(tx, "bo", [Role.APPROVER]), actor="local")
     churn.write(lambda tx: approvals.decide(tx, request.id, Decision(grant=True, reason="good"), bo), actor="bo")
     decided = churn.read(lambda tx: events.of_subject(tx, f"approval/{request.id}"))[-1]
     churn.write(lambda tx: releases.on_approval_decided(tx, decided), actor="bo")
