@@ -11,8 +11,20 @@ GATEWAY_PATIENCE_S = 30.0
 LOOK_EVERY_S = 0.05
 
 
+def show_last(platform: "Platform", model: str) -> None:
+    """A model's last release: where it stands, what its steps show, and on what evidence."""
+    from headrace.cli.releases import show_release
+    from headrace.cli.screen import console
+    from headrace.errors import NotFound
+
+    found = platform.releases(model)
+    if not found:
+        raise NotFound(f"{model} has no release", where=model, fix=f"Open one: headrace release {model}@1")
+    show_release(console(), found[0])
+
+
 def release(
-    version: Annotated[str, typer.Argument(help="MODEL@N to open a release; MODEL to act on the open one.")],
+    version: Annotated[str, typer.Argument(help="MODEL@N to open a release; MODEL to see it, or act on it.")],
     action: Annotated[
         str | None, typer.Option("--do", help="pause, resume, abort, promote or roll_back the open release.")
     ] = None,
@@ -21,7 +33,7 @@ def release(
         bool, typer.Option("--history", help="Tell what happened to the last release, from its events alone.")
     ] = False,
 ) -> None:
-    """Open a release of a version, or act on the open one."""
+    """Open a release of a version, see the last one of a model, or act on the open one."""
     from headrace.cli.screen import console, plain
     from headrace.delivery.nouns import ReleaseAction
     from headrace.errors import InvalidInput, NotFound
@@ -34,6 +46,9 @@ def release(
         _tell(platform, model)
         return
     if action is None:
+        if number == "" and "@" not in version:
+            show_last(platform, model)
+            return
         if not number.isdigit():
             raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
         opened = platform.open_release(model, int(number))

@@ -18,6 +18,8 @@ INLINE_LIMIT_S = 0.000_3
 """A prediction that takes longer is handed to a thread, where those that wait are answered together."""
 INLINE_ROWS = 64
 WARM_UP_CALLS = 5
+INVALID_OUTPUTS = frozenset({"WrongShape", "NotFinite", "WrongType"})
+"""Kinds of fault where the model answered, and what it answered is nonsense."""
 _SAMPLES: dict[str, Any] = {"string": "", "binary": b"", "datetime": np.datetime64(0, "us")}
 
 

@@ -621,9 +621,17 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("requests", sa.BigInteger(), nullable=False),
         sa.Column("faults", sa.BigInteger(), nullable=False),
+        sa.Column("invalid", sa.BigInteger(), nullable=False),
+        sa.Column("fallbacks", sa.BigInteger(), nullable=False),
         sa.Column("units", sa.BigInteger(), nullable=False),
         sa.Column("failed_units", sa.BigInteger(), nullable=False),
+        sa.Column("invalid_units", sa.BigInteger(), nullable=False),
+        sa.Column("slow_units", sa.BigInteger(), nullable=False),
+        sa.Column("fallback_units", sa.BigInteger(), nullable=False),
         sa.Column("latency_us_sum", sa.BigInteger(), nullable=False),
+        sa.Column("named", sa.Text(), nullable=False),
+        sa.Column("latency_counts", sa.Text(), nullable=False),
+        sa.Column("compared", sa.Text(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "workspace",
@@ -646,6 +654,24 @@ def upgrade() -> None:
         "ix_serving_counters_version", "serving_counters", ["workspace", "model", "version"], unique=False
     )
     op.create_table(
+        "serving_signalled_units",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("signal", sa.String(length=32), nullable=False),
+        sa.Column("unit", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace",
+            "release_id",
+            "signal",
+            "unit",
+            "step",
+            "version",
+            name=op.f("pk_serving_signalled_units"),
+        ),
+    )
+    op.create_table(
         "serving_gateways",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=128), nullable=False),
@@ -656,9 +682,11 @@ def upgrade() -> None:
         sa.Column("applied_sequence", sa.BigInteger(), nullable=False),
         sa.Column("logged_until", sa.BigInteger(), nullable=True),
         sa.Column("predictions_dropped", sa.BigInteger(), nullable=False),
+        sa.Column("shadows_dropped", sa.BigInteger(), nullable=False),
         sa.Column("predictions_lost", sa.BigInteger(), nullable=False),
         sa.Column("loaded", sa.Text(), nullable=False),
         sa.Column("trips", sa.Text(), nullable=False),
+        sa.Column("units_per_s", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "name", name=op.f("pk_serving_gateways")),
     )
     op.create_table(
@@ -677,6 +705,9 @@ def upgrade() -> None:
         sa.Column("salt", sa.String(length=256), nullable=False),
         sa.Column("release_id", sa.String(length=64), nullable=True),
         sa.Column("step", sa.Integer(), nullable=True),
+        sa.Column("slow_us", sa.BigInteger(), nullable=True),
+        sa.Column("shadow", sa.Integer(), nullable=True),
+        sa.Column("shadow_percent", sa.Float(), nullable=False),
         sa.Column("previous", sa.Integer(), nullable=True),
         sa.Column("default", sa.Float(), nullable=True),
         sa.Column("versions", sa.Text(), nullable=False),
@@ -1066,6 +1097,7 @@ def downgrade() -> None:
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")
+    op.drop_table("serving_signalled_units")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
     op.drop_table("schedules")
     op.drop_index("ix_registry_versions_updated", table_name="registry_versions")
