@@ -144,29 +144,31 @@ def _complete(tx: Tx, release: Release) -> None:
 
 
 def _give_up(tx: Tx, release: Release) -> None:
-    """Leave things as they were before the release."""
+    """Leave things as they were before the release: what it has not moved itself is not for it to move back."""
     over = f"the release is {release.phase.value}"
     approvals.withdraw(tx, release.id, over)
     if release.phase is not Phase.ROLLED_BACK:  # then they are done long since, and every millisecond counts
         for kind in (GATES, STAGING):
             jobs.cancel(tx, _key(kind.name, release), over)
-    grounds = clearance.going_back(release)
-    back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
-    if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
-        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+    _restore(tx, release)
     if release.champion is None:
         routing.remove(tx, release.model)
+    else:
+        routing.set_route(tx, _beside(tx, release))
+
+
+def _restore(tx: Tx, release: Release) -> None:
+    """Put the stages back. What came into production by another door meanwhile was allowed there, and stays."""
+    grounds = clearance.going_back(release)
+    stage = versions.get(tx, release.model, release.number).stage
+    back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
+    by_another_door = stage is Stage.PRODUCTION and not release.state.promoted
+    if not by_another_door and (stage is not Stage.NONE or back is Stage.ARCHIVED):
+        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+    if release.champion is None or not release.state.promoted or stages.production(tx, release.model) is not None:
         return
-    stages.transition(
-        tx,
-        release.model,
-        release.champion,
-        Stage.PRODUCTION,
-        f"release {release.id} is {release.phase.value}",
-        archive_existing=True,
-        grounds=grounds,
-    )
-    routing.set_route(tx, _beside(tx, release))
+    because = f"release {release.id} is {release.phase.value}"
+    stages.transition(tx, release.model, release.champion, Stage.PRODUCTION, because, grounds=grounds)
 
 
 def _beside(tx: Tx, release: Release, *, resident: tuple[int, ...] = ()) -> RouteChange:

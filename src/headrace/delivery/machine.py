@@ -78,6 +78,11 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
         return self.phase in FINAL
 
     @property
+    def promoted(self) -> bool:
+        """Whether the release has moved its version into production, be it for a time."""
+        return self.step is not None and self.step >= len(self.plan.steps)
+
+    @property
     def weight_percent(self) -> int:
         """Percent of the traffic that the version is meant to get."""
         if self.phase is Phase.ROLLING_OUT and self.step is not None:

@@ -39,9 +39,9 @@ from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import governed, models, stages, versions
+from headrace.registry import approvals, governed, models, stages, versions
 from headrace.registry.lineage import version_subject
-from headrace.registry.nouns import Stage
+from headrace.registry.nouns import ApprovalStatus, Stage
 from headrace.serving import reports
 
 SLOW_QUANTILE = 0.95
@@ -183,11 +183,15 @@ def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: 
 
 
 def on_approval_decided(tx: Tx, event: Event) -> None:
-    """Take the answer to a release's request for approval."""
+    """Take the answer to a release's request for approval; a grant that fell before it was heard of is none."""
     release_id = event.payload.get("release_id")
     if not release_id or not event.payload.get("complete", True):
         return
     granted = event.type == "registry.approval_granted"
+    if granted:
+        approval = approvals.get(tx, str(event.payload["approval_id"]))
+        if approval.status is not ApprovalStatus.GRANTED or approval.granted < approval.needed:
+            return
     reason = str(event.payload.get("reason", ""))
     execute(tx, release_id, AnswerApproval(granted=granted, reason=reason))
 

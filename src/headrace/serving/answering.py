@@ -3,8 +3,8 @@
 A request is one unit, and one version answers all of it, unless it names entities, each of which is a unit. When a
 version fails on any row another takes over, see `falling_back`, or the whole answer is an error, since half an
 answer is none; every row still counts for its version, as a fault only where the version failed. A version is not
-to blame for failing on a null where its signature promises none: that is the caller's error, or anybody could have
-a release taken back by sending nulls or unknown entities.
+to blame for failing on a null where its signature promises none, or on infinity: that is the caller's error, or
+anybody could have a release taken back by sending nulls or unknown entities.
 """
 
 import asyncio
@@ -239,6 +239,8 @@ class Answering:
         route = None if active is None or question.number is not None else active.route
         problems = []
         for place, part in enumerate(answered.parts):
+            if self._attempts.at_once(part):
+                continue
             tried = Tried(question, moment, active, route, deadline_s, may_blame=question.timeout_s is None)
             answered.parts[place], failed, problem = await self._attempts.make(part, tried)
             answered.failed += failed
@@ -513,17 +515,17 @@ def _fault(parts: Sequence[Part]) -> ModelFault:
 def _require_fit(parts: Sequence[Part]) -> None:
     for part in parts:
         for index in part.unfit:
-            column = part.predictor.null_in(part.inputs, index)
+            column, what = part.predictor.unfit_in(part.inputs, index)
             if part.entities is None:
                 raise SchemaMismatch(
-                    "the model cannot take null here",
+                    f"the model cannot take {what} here",
                     where=f"dataframe_records[{index}].{column}"[:NAME_LENGTH],
-                    fix="Send a number; the model was trained without nulls in this column.",
+                    fix="Send a finite number; the model was trained without others in this column.",
                 )
             key = part.predictor.version.entity_key
             place = index if part.places is None else part.places[index]
             raise SchemaMismatch(
-                f"feature {column} of this entity is null, which the model cannot take",
+                f"feature {column} of this entity is {what}, which the model cannot take",
                 where=f"entities.{key}[{place}]",
                 fix="Nothing is known of the entity yet; train on rows with nulls if the model should answer.",
             )

@@ -128,6 +128,8 @@ class RouteInForce(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str | None
     step: int | None
     sequence: int
+    previous: int | None = None
+    default: float | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +171,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             release_id=self.release_id,
             step=self.step,
             sequence=self.sequence,
+            previous=self.previous,
+            default=self.default,
         )
 
 

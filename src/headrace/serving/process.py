@@ -251,7 +251,7 @@ class GatewayProcess:
             gateway=self._name,
             boot=self._boot,
             booted_at=self._booted_at,
-            url=http_address(self._settings.host, self._port),
+            url=self._settings.gateway_url or http_address(self._settings.host, self._port),
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,

@@ -59,6 +59,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_delivery_pipelines_model", "delivery_pipelines", ["workspace", "model", "requested_at"], unique=False
     )
+    op.create_index(
+        "ix_delivery_pipelines_version", "delivery_pipelines", ["workspace", "model", "number"], unique=False
+    )
     op.create_table(
         "delivery_projects",
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -81,7 +84,9 @@ def upgrade() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_delivery_releases")),
     )
-    op.create_index("ix_delivery_releases_is_open", "delivery_releases", ["workspace", "is_open"], unique=False)
+    op.create_index(
+        "ix_delivery_releases_is_open", "delivery_releases", ["is_open", "workspace", "model"], unique=False
+    )
     op.create_index(
         "ix_delivery_releases_model", "delivery_releases", ["workspace", "model", "opened_at"], unique=False
     )
@@ -376,9 +381,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_decisions")),
     )
     op.create_index(
+        "ix_registry_approval_decisions_approval",
+        "registry_approval_decisions",
+        ["workspace", "approval_id", "id"],
+        unique=False,
+    )
+    op.create_index(
         "ix_registry_approval_decisions_principal",
         "registry_approval_decisions",
-        ["workspace", "principal"],
+        ["workspace", "principal", "id"],
         unique=False,
     )
     op.create_index(
@@ -398,6 +409,7 @@ def upgrade() -> None:
         sa.Column("issued_by", sa.String(length=256), nullable=False),
         sa.Column("issued_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_links")),
     )
@@ -418,6 +430,9 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_registry_approvals_model", "registry_approvals", ["workspace", "model", "number"], unique=False
+    )
+    op.create_index(
+        "ix_registry_approvals_release", "registry_approvals", ["workspace", "release_id"], unique=False
     )
     op.create_index("ix_registry_approvals_status", "registry_approvals", ["status", "due_at"], unique=False)
     op.create_index(
@@ -446,11 +461,15 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_evidence")),
     )
     op.create_index(
-        "ix_registry_evidence_version", "registry_evidence", ["workspace", "model", "number", "id"], unique=False
+        "ix_registry_evidence_version",
+        "registry_evidence",
+        ["workspace", "model", "number", "event_seq"],
+        unique=False,
     )
     op.create_table(
         "registry_models",
@@ -1106,6 +1125,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
     )
     op.drop_index("ix_registry_approvals_status", table_name="registry_approvals")
+    op.drop_index("ix_registry_approvals_release", table_name="registry_approvals")
     op.drop_index("ix_registry_approvals_model", table_name="registry_approvals")
     op.drop_table("registry_approvals")
     op.drop_table("registry_approval_links")
@@ -1116,6 +1136,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("revoked_at IS NULL"),
     )
     op.drop_index("ix_registry_approval_decisions_principal", table_name="registry_approval_decisions")
+    op.drop_index("ix_registry_approval_decisions_approval", table_name="registry_approval_decisions")
     op.drop_table("registry_approval_decisions")
     op.drop_table("registry_aliases")
     op.drop_table("principals")
@@ -1161,6 +1182,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_releases_is_open", table_name="delivery_releases")
     op.drop_table("delivery_releases")
     op.drop_table("delivery_projects")
+    op.drop_index("ix_delivery_pipelines_version", table_name="delivery_pipelines")
     op.drop_index("ix_delivery_pipelines_model", table_name="delivery_pipelines")
     op.drop_table("delivery_pipelines")
     op.drop_table("delivery_model_projects")
