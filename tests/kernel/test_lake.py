@@ -214,3 +214,12 @@ for n in range(8):
     shared = [n for n in stored if n >= 100]
     assert shared == sorted(set(shared))  # each sequence once, whoever came first
     assert shared[-1] == 107
+
+
+def test_tables_are_listed_by_the_names_that_they_were_given(lake: Lake) -> None:
+    names = ["plain", "with.dot", "Größe 2", "a/b", "a", "100%"]
+    for name in names:
+        lake.append(f"predictions/{name}", pa.table({"x": [1]}), operation="o")
+    lake.append("other/plain", pa.table({"x": [1]}), operation="o")
+    assert lake.tables("predictions") == sorted(names)
+    assert lake.tables("nothing") == []

@@ -111,6 +111,12 @@ class Lake:
         """Whether the table has been made."""
         return bool(DeltaTable.is_deltatable(str(self._path(table))))
 
+    def tables(self, folder: str) -> list[str]:
+        """Names of the tables below a folder, without its name, in their order."""
+        below = self._path(folder)
+        found = (log.parent.relative_to(below) for log in below.glob("**/_delta_log") if log.parent != below)
+        return sorted("/".join(_plain(segment) for segment in path.parts) for path in found)
+
     def snapshot(self, table: str, version: int | None = None) -> Snapshot:
         """A version of the table, the newest one by default.
 
@@ -224,6 +230,14 @@ def _escaped(segment: str) -> str:
     # dot.
     return "".join(
         sign if _PLAIN.fullmatch(sign) else "".join(f".{byte:02x}" for byte in sign.encode()) for sign in segment
+    )
+
+
+def _plain(segment: str) -> str:
+    """The opposite of `_escaped`."""
+    parts = re.split(r"((?:\.[0-9a-f]{2})+)", segment)
+    return "".join(
+        bytes.fromhex(part.replace(".", "")).decode() if part.startswith(".") else part for part in parts
     )
 
 

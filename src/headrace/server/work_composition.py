@@ -15,6 +15,8 @@ from headrace.monitoring.observe import run_window
 from headrace.registry.jobs import READ_FILES
 from headrace.registry.reading import run_reading
 from headrace.serving.compaction import run_compaction
+from headrace.serving.feedback import JOIN
+from headrace.serving.feedback_join import run_join
 from headrace.serving.jobs import COMPACT
 from headrace.serving.preparation import run_preparation
 from headrace.serving.preparing import PREPARE
@@ -28,6 +30,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (GATES, gates.run),
     (STAGING, staging.run),
     (COMPACT, run_compaction),
+    (JOIN, run_join),
     (PREPARE, run_preparation),
     (WINDOW, run_window),
     (NOTIFY, run_notification),

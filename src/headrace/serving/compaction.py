@@ -21,6 +21,7 @@ from headrace.serving.nouns import Compaction, CompactRequest, Gateway, Predicti
 from headrace.serving.segments import CLOSED, OPEN, folder_name, read_segment, segment_number, segments
 
 FEATURE_PREFIX = "feature."
+PREDICTIONS = "predictions"
 LOCK_PATIENCE_S = 120.0
 LOG_PATIENCE_S = 20.0
 """Longer than a gateway keeps a segment open; what is still open then belongs to a gateway that has died."""
@@ -50,7 +51,7 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 def predictions_table(model: str) -> str:
     """The lake table that holds a model's predictions."""
-    return f"predictions/{model}"
+    return f"{PREDICTIONS}/{model}"
 
 
 def compact(ctx: WorkContext, model: str, until: datetime | None = None) -> int:

@@ -24,6 +24,8 @@ class Incoming(NamedTuple):
     headers: Headers
     body: bytes
     query: str
+    caller: str = ""
+    """Whose request it is."""
 
 
 class Response(NamedTuple):

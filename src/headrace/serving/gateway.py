@@ -64,7 +64,7 @@ class Gateway:
         open_doors: the wire formats, asked in their order.
         ready: whether requests can be answered.
         state: what `/api/v1/gateway` shows.
-        admit: takes a bearer token (None: the request has none) and raises `NotAuthenticated` to refuse it.
+        admit: takes a bearer token (None: the request has none) and tells whose it is; it may raise.
         hosts: names that a request may call this gateway by; None for any. A gateway bound to loopback knows its
             names, so that a web page cannot reach it through a name of its own.
         version: the platform's version.
@@ -76,7 +76,7 @@ class Gateway:
         *,
         ready: Callable[[], bool],
         state: Callable[[], msgspec.Struct],
-        admit: Callable[[str | None], None],
+        admit: Callable[[str | None], str],
         hosts: frozenset[str] | None,
         version: str,
     ) -> None:
@@ -103,9 +103,9 @@ class Gateway:
                 handler = door.find(scope.method, scope.path)
                 if handler is not None:
                     refuse = door.problem
-                    self._admit(_token(headers))
+                    caller = self._admit(_token(headers))
                     body = b"" if scope.method in _NO_BODY else await _body(headers, exchange)
-                    response = await handler(Incoming(headers, body, scope.query_string))
+                    response = await handler(Incoming(headers, body, scope.query_string, caller))
                     break
             else:
                 response = self._answer(scope)

@@ -19,6 +19,9 @@ from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Door
+from headrace.serving.feedback_door import FeedbackDoor
+from headrace.serving.feedback_journal import FeedbackJournal
+from headrace.serving.feedback_nouns import Submitted, Taken
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
@@ -48,6 +51,8 @@ log = structlog.get_logger()
 STREAM_TIMEOUT_S = 5.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
+
+FEEDBACK_PATH = "/api/v1/feedback/journal"
 
 DoorMaker = Callable[[Answering, Callable[[], bool]], Door]
 """Makes a door of what answers and of what tells whether the gateway is ready."""
@@ -101,6 +106,7 @@ class GatewayProcess:
             wall=clock.now,
         )
         self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
+        self._journal = FeedbackJournal(home / "feedback", name, self._bring)
         answering = Answering(
             residency=self._residency,
             features=features,
@@ -111,7 +117,11 @@ class GatewayProcess:
             asking=Asking(self._predictors),
         )
         self._gateway = Gateway(
-            [Invocations(answering), *(make(answering, self._ready) for make in doors)],
+            [
+                Invocations(answering),
+                FeedbackDoor(self._journal, self._moment),
+                *(make(answering, self._ready) for make in doors),
+            ],
             ready=self._ready,
             state=self._state,
             admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
@@ -128,6 +138,7 @@ class GatewayProcess:
         prepare_thread()
         self._loop = asyncio.get_running_loop()
         self._log.start()
+        self._journal.start()
         known = self._follower.start()
         if known is not None:
             self._residency.replace(known.routes, known.sequence)
@@ -145,6 +156,7 @@ class GatewayProcess:
             self._follower.stop()
             self._residency.close()
             await asyncio.to_thread(self._log.close)
+            await asyncio.to_thread(self._journal.close)
             await reporter.send()
             self._loaders.shutdown(wait=False, cancel_futures=True)
             self._predictors.shutdown()
@@ -216,6 +228,10 @@ class GatewayProcess:
             self._log.logged_until if replayed else None,  # without a replay it is news all the time
         )
         return News(self._counters.revision, state)
+
+    def _bring(self, items: Sequence[Submitted]) -> None:
+        """On the journal's thread: hand feedback to control."""
+        self._report_transport.call("POST", FEEDBACK_PATH, items, returns=Taken)
 
     def _report(self, since: int = 0) -> GatewayReport:
         return GatewayReport(
