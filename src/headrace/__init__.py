@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from headrace.sdk.connect import connect as connect
     from headrace.sdk.run import ActiveRun as ActiveRun
     from headrace.sdk.run import run as run
+    from headrace.sdk.telling import feedback as feedback
 
 __version__ = VERSION
 
@@ -81,6 +82,7 @@ _HOMES = {
     "count": "project.feature",
     "drift": "project.monitors",
     "fair": "project.gates",
+    "feedback": "sdk.telling",
     "integers": "project.search",
     "latency": "project.gates",
     "log_uniform": "project.search",

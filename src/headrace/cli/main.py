@@ -16,6 +16,7 @@ from headrace.cli import (
     demo,
     evidence,
     exporting,
+    feedback,
     importing,
     lineage,
     maintenance,
@@ -82,6 +83,7 @@ app.add_typer(models.app, name="models", rich_help_panel="Look")
 app.command("lineage", rich_help_panel="Govern")(lineage.lineage)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
+app.add_typer(feedback.app, name="feedback", rich_help_panel="Look")
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(policy.app, name="policy", rich_help_panel="Govern")

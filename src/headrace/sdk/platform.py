@@ -39,6 +39,7 @@ from headrace.registry.moves import History
 from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
 from headrace.sdk.approving import Approving, Policies
+from headrace.sdk.feedback import Feedbacks
 from headrace.sdk.lineage import Lineages
 from headrace.sdk.loading import Loading
 from headrace.sdk.predictions import Predictor
@@ -61,6 +62,7 @@ class Platform:
         runs: what was tracked.
         loading: how versions are loaded.
         lineage: what was made from what.
+        feedback: what became of predictions.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
     """
@@ -71,6 +73,7 @@ class Platform:
         self.runs = Runs(transport)
         self.loading = Loading(transport)
         self.lineage = Lineages(transport)
+        self.feedback = Feedbacks(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)
 

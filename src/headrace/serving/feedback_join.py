@@ -5,6 +5,7 @@ written to the lake table `feedback/<model>`, each piece once, where monitoring 
 predictions.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +47,25 @@ _READ = ("prediction_id", "version", "arm", "propensity", "release_id", "step", 
 def feedback_table(model: str) -> str:
     """The lake table that holds the feedback on a model's predictions."""
     return f"feedback/{model}"
+
+
+def read_effective(lake: Lake, model: str, names: Collection[str]) -> pa.Table:
+    """What counts of the feedback under these names, taken as one: prediction_id and number, a row a prediction."""
+    table = feedback_table(model)
+    empty = _SCHEMA.empty_table().select(["prediction_id", "number"])
+    if not lake.exists(table):
+        return empty
+    snapshot = lake.snapshot(table)
+    if not snapshot.files:
+        return empty
+    dataset = ds.dataset(list(snapshot.files), schema=snapshot.schema, format="parquet")
+    said = dataset.to_table(
+        columns=["prediction_id", "number", "at", "sequence"], filter=pc.field("name").isin(list(names))
+    )
+    ordered = said.sort_by([("at", "ascending"), ("sequence", "ascending")])
+    whatever = pc.ScalarAggregateOptions(skip_nulls=False)  # a text that corrects a number leaves none
+    last = ordered.group_by("prediction_id", use_threads=False).aggregate([("number", "last", whatever)])
+    return last.rename_columns({"number_last": "number"}).select(["prediction_id", "number"])
 
 
 def run_join(ctx: WorkContext, request: JoinRequest) -> Joined:

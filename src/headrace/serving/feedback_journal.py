@@ -1,8 +1,8 @@
 """A gateway's journal of feedback: on disk before the caller is answered, and brought to control when it is there.
 
-A thread writes what requests hand in, all that waits with one sync, to one open file. Another brings closed files to
-control, oldest first, and removes each when control has it. Control keeps nothing twice, so a delivery that died in
-between is repeated. The writer holds a lock on its open file: what has no such lock belongs to a gateway that is
+A thread writes what requests hand in, all that waits with one sync, to one open file. Another brings closed files
+to control, oldest first, and removes each when control has it. Control keeps nothing twice, so a delivery that died
+in between is repeated. The writer holds a lock on its open file: what has no such lock belongs to a gateway that is
 gone, and any other one brings it.
 """
 
