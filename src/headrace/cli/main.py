@@ -23,6 +23,7 @@ from headrace.cli import (
     models,
     overview,
     policy,
+    predictions,
     project,
     serve,
     tracking,
@@ -84,6 +85,7 @@ app.command("lineage", rich_help_panel="Govern")(lineage.lineage)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
 app.add_typer(feedback.app, name="feedback", rich_help_panel="Look")
+app.add_typer(predictions.app, name="predictions", rich_help_panel="Look")
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(policy.app, name="policy", rich_help_panel="Govern")

@@ -42,6 +42,7 @@ from headrace.sdk.approving import Approving, Policies
 from headrace.sdk.feedback import Feedbacks
 from headrace.sdk.lineage import Lineages
 from headrace.sdk.loading import Loading
+from headrace.sdk.prediction_log import PredictionLog
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.registering import Measured, register
 from headrace.sdk.runs import Runs
@@ -63,6 +64,7 @@ class Platform:
         loading: how versions are loaded.
         lineage: what was made from what.
         feedback: what became of predictions.
+        predictions: the prediction log.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
     """
@@ -74,6 +76,7 @@ class Platform:
         self.loading = Loading(transport)
         self.lineage = Lineages(transport)
         self.feedback = Feedbacks(transport)
+        self.predictions = PredictionLog(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)
 

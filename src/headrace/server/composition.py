@@ -22,7 +22,7 @@ from headrace.registry import routes as registry_routes
 from headrace.server import access_routes, approval_pages, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
-from headrace.serving import feedback, feedback_routes, loading_routes, preparing
+from headrace.serving import feedback, feedback_routes, loading_routes, preparing, query_routes, querying
 from headrace.serving import jobs as serving_jobs
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
@@ -48,6 +48,7 @@ DOORS = (
     serving_routes,
     loading_routes,
     feedback_routes,
+    query_routes,
     monitoring_routes,
     delivery_routes,
     governance_routes,
@@ -65,6 +66,7 @@ HANDLINGS: tuple[Handling, ...] = (
     *serving_jobs.HANDLINGS,
     *preparing.HANDLINGS,
     *feedback.HANDLINGS,
+    *querying.HANDLINGS,
     *windows.HANDLINGS,
     *settling.HANDLINGS,
 )

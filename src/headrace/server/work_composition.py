@@ -18,8 +18,10 @@ from headrace.serving.compaction import run_compaction
 from headrace.serving.feedback import JOIN
 from headrace.serving.feedback_join import run_join
 from headrace.serving.jobs import COMPACT
+from headrace.serving.prediction_sql import run_query
 from headrace.serving.preparation import run_preparation
 from headrace.serving.preparing import PREPARE
+from headrace.serving.querying import QUERY
 from headrace.tracking.jobs import REMOVE_FILES
 from headrace.tracking.removing import run_removal
 
@@ -31,6 +33,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (STAGING, staging.run),
     (COMPACT, run_compaction),
     (JOIN, run_join),
+    (QUERY, run_query),
     (PREPARE, run_preparation),
     (WINDOW, run_window),
     (NOTIFY, run_notification),

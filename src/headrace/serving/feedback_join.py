@@ -22,6 +22,7 @@ from headrace.serving.feedback_nouns import Found, Joined, JoinRequest, Predicti
 from headrace.serving.nouns import Arm, Purpose
 from headrace.serving.segments import CLOSED, models_logged, segments
 
+FEEDBACK = "feedback"
 OPERATION = "serving.feedback"
 RACES = 20
 _INSTANT = pa.timestamp("us", tz="UTC")
@@ -46,7 +47,7 @@ _READ = ("prediction_id", "version", "arm", "propensity", "release_id", "step", 
 
 def feedback_table(model: str) -> str:
     """The lake table that holds the feedback on a model's predictions."""
-    return f"feedback/{model}"
+    return f"{FEEDBACK}/{model}"
 
 
 def read_effective(lake: Lake, model: str, names: Collection[str]) -> pa.Table:

@@ -159,6 +159,15 @@ feedback = sa.Table(
     sa.Index("ix_serving_feedback_batch", "workspace", "batch"),
 )
 
+queries = sa.Table(
+    "serving_queries",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("job_id", sa.String(64), primary_key=True),
+    sa.Column("answer", Document, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+
 COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
 
 

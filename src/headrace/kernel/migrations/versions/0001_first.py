@@ -625,6 +625,14 @@ def upgrade() -> None:
     op.create_index("ix_serving_feedback_look", "serving_feedback", ["workspace", "look_at"], unique=False)
     op.create_index("ix_serving_feedback_batch", "serving_feedback", ["workspace", "batch"], unique=False)
     op.create_table(
+        "serving_queries",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "job_id", name=op.f("pk_serving_queries")),
+    )
+    op.create_table(
         "serving_preparations",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1090,6 +1098,7 @@ def downgrade() -> None:
     op.drop_index("ix_serving_feedback_digest", table_name="serving_feedback")
     op.drop_table("serving_feedback")
     op.drop_table("serving_feedback_sequence")
+    op.drop_table("serving_queries")
     op.drop_table("serving_preparations")
     op.drop_table("serving_allowances")
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
