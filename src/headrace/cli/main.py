@@ -25,6 +25,7 @@ from headrace.cli import (
     policy,
     predictions,
     project,
+    retention,
     serve,
     tracking,
     up,
@@ -91,6 +92,7 @@ app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(policy.app, name="policy", rich_help_panel="Govern")
 app.add_typer(approvals.app, name="approvals", rich_help_panel="Govern")
 app.add_typer(evidence.app, name="evidence", rich_help_panel="Delivery")
+app.add_typer(retention.app, name="retention", rich_help_panel="Govern")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
 app.add_typer(access.app, name="access", rich_help_panel="Govern")
 

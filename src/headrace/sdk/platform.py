@@ -45,6 +45,7 @@ from headrace.sdk.loading import Loading
 from headrace.sdk.prediction_log import PredictionLog
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.registering import Measured, register
+from headrace.sdk.retention import Retention
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
 from headrace.tracking.nouns import Collection, CollectRequest, Purge, PurgeRequest
@@ -65,6 +66,7 @@ class Platform:
         lineage: what was made from what.
         feedback: what became of predictions.
         predictions: the prediction log.
+        retention: how long that is kept.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
     """
@@ -77,6 +79,7 @@ class Platform:
         self.lineage = Lineages(transport)
         self.feedback = Feedbacks(transport)
         self.predictions = PredictionLog(transport)
+        self.retention = Retention(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)
 

@@ -67,6 +67,7 @@ PARAMETERS: Mapping[str, str] = {
     "commit": "A commit, or at least its first four digits.",
     "contains": "A part of the name; everything when it is empty.",
     "cursor": "Where the page before ended, as that page said; empty for the first page.",
+    "data_class": "`predictions`, `feedback` or `labels`.",
     "depth": "How many steps away.",
     "digest": "`sha256:` and 64 hexadecimal digits.",
     "direction": "`up` to what it was made from, `down` to what came of it.",

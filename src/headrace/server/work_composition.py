@@ -22,6 +22,8 @@ from headrace.serving.prediction_sql import run_query
 from headrace.serving.preparation import run_preparation
 from headrace.serving.preparing import PREPARE
 from headrace.serving.querying import QUERY
+from headrace.serving.removing import run_removal as run_row_removal
+from headrace.serving.retention import REMOVE
 from headrace.tracking.jobs import REMOVE_FILES
 from headrace.tracking.removing import run_removal
 
@@ -34,6 +36,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (COMPACT, run_compaction),
     (JOIN, run_join),
     (QUERY, run_query),
+    (REMOVE, run_row_removal),
     (PREPARE, run_preparation),
     (WINDOW, run_window),
     (NOTIFY, run_notification),

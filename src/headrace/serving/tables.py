@@ -168,6 +168,17 @@ queries = sa.Table(
     sa.Column("at", Instant, nullable=False),
 )
 
+retention = sa.Table(
+    "serving_retention",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("data_class", sa.String(32), primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),  # empty for all
+    sa.Column("keep", sa.String(32), nullable=False),
+    sa.Column("set_by", sa.String(256), nullable=False),
+    sa.Column("set_at", Instant, nullable=False),
+)
+
 COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
 
 

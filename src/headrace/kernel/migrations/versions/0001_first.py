@@ -633,6 +633,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "job_id", name=op.f("pk_serving_queries")),
     )
     op.create_table(
+        "serving_retention",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("data_class", sa.String(length=32), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("keep", sa.String(length=32), nullable=False),
+        sa.Column("set_by", sa.String(length=256), nullable=False),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "data_class", "model", name=op.f("pk_serving_retention")),
+    )
+    op.create_table(
         "serving_preparations",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1099,6 +1109,7 @@ def downgrade() -> None:
     op.drop_table("serving_feedback")
     op.drop_table("serving_feedback_sequence")
     op.drop_table("serving_queries")
+    op.drop_table("serving_retention")
     op.drop_table("serving_preparations")
     op.drop_table("serving_allowances")
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
