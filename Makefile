@@ -61,6 +61,7 @@ lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requiremen
 		--output-file requirements/peers/mlflow-2.9.txt
 	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/openinference.in \
 		--output-file requirements/peers/openinference.txt
+	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/serving.in --output-file requirements/peers/serving.txt
 
 clean: ## Remove the environments and the caches
 	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

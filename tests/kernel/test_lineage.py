@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.errors import InvalidInput
 from headrace.kernel import lineage, lineage_walks
 from headrace.kernel.database import Database, Tx
 from headrace.kernel.lineage import Link
@@ -288,3 +289,9 @@ def test_up_and_down_agree_with_a_plain_search(
             assert len(set(names)) == len(names)
 
     database.read(look, workspace=workspace)
+
+
+def test_a_name_with_nul_is_refused_and_leaves_nothing(database: Database) -> None:
+    with pytest.raises(InvalidInput, match="NUL"):
+        connect(database, Link("lake/a", "at version", "lake/a\x00@1"))
+    assert database.read(lambda tx: lineage.find(tx, "lake/a")) is None

@@ -195,7 +195,11 @@ def test_the_audit_trail_tells_who_moved_what_and_who_answered_for_it(shop: Shop
     register(shop, model)
     shop.platform.local.policies.set({"model": model, "stage": "Production", "approvals": 2})
     shop.refused_then_let_through("transition_model_version_stage", model, "1", "Production")
-    told = shop.platform.local.events(subject=f"version/{model}/1", limit=100)
+    told = [
+        event
+        for event in shop.platform.local.events(subject=f"version/{model}/1", limit=100)
+        if event.type.startswith("registry.")  # a worker prepares it meanwhile
+    ]
     assert [event.type for event in told] == [
         "registry.version_registered",
         "registry.change_refused",

@@ -91,6 +91,7 @@ GET /api/v1/models/{name}/history
 GET /api/v1/models/{name}/rollback
 GET /api/v1/models/{name}/versions/{number}
 GET /api/v1/models/{name}/versions/{number}/evidence
+GET /api/v1/models/{name}/versions/{number}/loading
 GET /api/v1/monitoring/windows
 GET /api/v1/pipelines
 GET /api/v1/pipelines/{pipeline_id}
@@ -156,6 +157,7 @@ POST /api/v1/features/refresh
 POST /api/v1/models
 POST /api/v1/models/{name}/versions
 PATCH /api/v1/models/{name}/versions/{number}
+POST /api/v1/models/{name}/versions/{number}/loading/preparation
 POST /api/v1/plan
 POST /api/v1/releases
 POST /api/v1/runs
@@ -200,6 +202,11 @@ POST mlflow/runs/outputs
 POST mlflow/runs/restore
 POST mlflow/runs/set-tag
 POST mlflow/runs/update
+"""
+
+APPROVER = """
+POST /api/v1/models/{name}/versions/{number}/loading/allowance
+POST /api/v1/models/{name}/versions/{number}/loading/refusal
 """
 
 OPERATOR = """
@@ -269,6 +276,7 @@ MAY = {
     EVERYBODY: {"nobody", "none", *ROLES},
     ANY_ROLE: set(ROLES),
     DEVELOPER: {"developer", "admin", "system"},
+    APPROVER: {"approver", "admin"},
     OPERATOR: {"operator", "admin"},
     ADMIN: {"admin"},
     SYSTEM: {"system"},

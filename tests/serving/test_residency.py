@@ -6,11 +6,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 from tests.serving import models
 from tests.serving.conftest import Bench, route, until
 
-from headrace.errors import InternalError, NotServed
-from headrace.serving.nouns import ServedVersion
+from headrace.errors import InternalError, NotServed, PolicyRefused
+from headrace.serving.nouns import Loading, ServedVersion
 from headrace.serving.predictor import Predictor, load_predictor
 from headrace.serving.residency import RETRY_S, Residency
 
@@ -205,5 +206,28 @@ def test_closing_stops_what_is_being_loaded(bench: Bench, run: Run) -> None:
         loader.gate.set()
         pool.shutdown()
         assert held.active("churn") is None
+
+    run(scenario())
+
+
+def test_a_version_that_may_not_be_loaded_any_more_answers_no_more(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = versions(bench, 1, 2)
+        allowed = [msgspec.structs.replace(version, loading=Loading(code=True)) for version in (one, two)]
+        loader = Loader(bench)
+        held = residency(bench, loader)
+        held.replace([route(*allowed, champion=1, challenger=2, weight_percent=50)], 1)
+        await settled(held)
+        loader.failures[2] = PolicyRefused("it runs code")
+        held.set(route(allowed[0], two, champion=1, challenger=2, weight_percent=50, sequence=2), 2)
+        await settled(held)
+        active = held.active("churn")
+        assert active is not None
+        assert (active.route.champion, active.route.challenger, set(active.predictors)) == (1, None, {1})
+        loader.failures[1] = PolicyRefused("it runs code")
+        held.set(route(one, champion=1, sequence=3), 3)
+        await settled(held)
+        assert held.active("churn") is None
+        assert {(each.number, each.error) for each in held.loaded()} == {(1, "it runs code")}
 
     run(scenario())

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from headrace.errors import InvalidInput
 from headrace.kernel.database import Tx
 from headrace.kernel.prepared import InsertMany, Prepared, Row
 from headrace.kernel.schema import from_microseconds, to_microseconds
@@ -218,7 +219,14 @@ def subject_of(row: Row) -> Subject:
 
 
 def _numbers(tx: Tx, subjects: set[str]) -> dict[str, int]:
-    """The numbers of subjects, which come into the graph now if they have none."""
+    """The numbers of subjects, which come into the graph now if they have none.
+
+    Raises:
+        InvalidInput: a name holds NUL, which ends a text where SQLite reads it from JSON.
+    """
+    unfit = next((name for name in sorted(subjects) if "\x00" in name), None)
+    if unfit is not None:
+        raise InvalidInput("a name holds no NUL", where=unfit.partition("/")[0], fix="Leave the sign out.")
     known = {name: found.number for name, found in find_all(tx, subjects).items()}
     missing = sorted(subjects - known.keys())
     if missing:

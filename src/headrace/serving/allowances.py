@@ -60,7 +60,7 @@ def allow(tx: Tx, model: str, number: int, asked: Allow) -> Allowance:
 
 
 def forbid(tx: Tx, model: str, number: int, asked: Forbid) -> None:
-    """Take back all that was allowed for a version; gateways let go of it.
+    """Take back all that was allowed for a version; gateways let go of it, and of the faster form made under it.
 
     Raises:
         NotFound: there is no such version, or nothing was allowed for it.
@@ -70,6 +70,7 @@ def forbid(tx: Tx, model: str, number: int, asked: Forbid) -> None:
     version = versions.get(tx, model, number)
     if not tables_loading.drop_allowance(tx, model, number):
         raise NotFound("nothing was allowed for this version", where=f"version/{model}/{number}")
+    preparing.forget(tx, model, number)
     events.append(
         tx, "serving.loading_forbidden", f"version/{model}/{number}",
         {"model": model, "number": number, "digest": version.digest, "reason": asked.reason.strip()},

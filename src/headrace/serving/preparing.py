@@ -67,6 +67,12 @@ def of_version(tx: Tx, model: str, number: int) -> VersionLoading:
     )
 
 
+def forget(tx: Tx, model: str, number: int) -> None:
+    """Forget what was prepared for a version, and let go of its files; a job that runs for it is ignored."""
+    tables_loading.drop_preparation(tx, model, number)
+    pins.release(tx, _holder(model, number))
+
+
 def settle(tx: Tx, job: Job, result: Prepared) -> None:
     """Keep what a worker found and made, and tell the gateways of a faster form."""
     request = msgspec.json.decode(job.payload, type=PrepareRequest)

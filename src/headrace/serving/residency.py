@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from headrace.errors import HeadraceError, NotServed, PermissionRefused
+from headrace.errors import HeadraceError, NotServed, PermissionRefused, PolicyRefused
 from headrace.serving.nouns import LoadedVersion, Route, ServedVersion
 from headrace.serving.predictor import Predictor
 
@@ -169,6 +169,8 @@ class Residency:
             final = isinstance(error, FINAL)
             reason = str(error) if isinstance(error, HeadraceError) else f"loading raised {type(error).__name__}"
             self._failed[key] = _Failure(reason, None if final else time.monotonic() + RETRY_S)
+            if isinstance(error, PolicyRefused):
+                self._let_go(version.model, version.number)
             log.warning("version could not be loaded", model=version.model, version=version.number, reason=reason)
         else:
             self._failed.pop(key, None)
@@ -176,6 +178,20 @@ class Residency:
         finally:
             del self._loading[key]
         self._apply(version.model)
+
+    def _let_go(self, model: str, number: int) -> None:
+        """Stop serving a version that may not be loaded any more, at the price of having no answer."""
+        self._ready = {key: ready for key, ready in self._ready.items() if key[:2] != (model, number)}
+        active = self._active.get(model)
+        if active is None or number not in active.predictors:
+            return
+        if active.route.champion == number:
+            del self._active[model]
+            return
+        predictors = {other: predictor for other, predictor in active.predictors.items() if other != number}
+        challenger = None if active.route.challenger == number else active.route.challenger
+        route = msgspec.structs.replace(active.route, challenger=challenger)
+        self._active[model] = Active(route, predictors, provisional=True)
 
     def _apply(self, model: str) -> None:
         """Put the wanted route in force if its versions are ready."""

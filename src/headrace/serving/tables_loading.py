@@ -44,6 +44,11 @@ def find_preparation(tx: Tx, model: str, number: int, digest: str) -> Preparatio
     return _find(tx, preparations, Preparation, model, number, digest)
 
 
+def drop_preparation(tx: Tx, model: str, number: int) -> None:
+    """Forget what was prepared for a version."""
+    tx.execute(sa.delete(preparations).where(_mine(tx, preparations, model, number)))
+
+
 def numbers(tx: Tx, model: str) -> list[int]:
     """The versions of a model that were to be prepared."""
     query = sa.select(preparations.c.number).where(_mine(tx, preparations, model, None))
