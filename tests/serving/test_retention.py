@@ -86,7 +86,7 @@ def test_old_feedback_goes_from_the_database_by_its_models_rule(database: Databa
     assert event["gone"] == [{"data_class": "feedback", "model": "churn", "rows": 1}]
 
 
-def test_an_erased_entity_is_recorded_without_its_value(database: Database) -> None:
+def test_an_erased_entity_is_recorded_without_its_value(database: Database, clock: ManualClock) -> None:
     take(database, said(1), said(2, of="prd_2"))
     database.write(lambda tx: retention.erase(tx, Erase(key="customer_id", value="Ana Q")), actor="root")
     asked = request(database, Removed(prediction_ids=("prd_1",)))
@@ -94,4 +94,6 @@ def test_an_erased_entity_is_recorded_without_its_value(database: Database) -> N
     assert kept(database) == []
     assert len(kept(database, "prd_2")) == 1
     assert "Ana" not in str(told(database, "serving.erasure_requested") + told(database, "serving.entity_erased"))
+    (files,) = [job for job in database.read(jobs.recent) if job.state == "queued"]
+    assert files.not_before == clock.now() + retention.FILES_AFTER
     assert told(database, "serving.entity_erased") == [{"gone": [], "feedback": 1}]
