@@ -26,6 +26,7 @@ from headrace.cli import (
     predictions,
     project,
     retention,
+    score,
     serve,
     tracking,
     up,
@@ -77,6 +78,7 @@ app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
 app.command("serve", rich_help_panel="Platform")(serve.serve)
+app.command("score", rich_help_panel="Platform")(score.score)
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
 app.command("sync", rich_help_panel="Tracking")(tracking.sync)

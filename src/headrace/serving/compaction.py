@@ -29,7 +29,7 @@ LOOK_S = 0.1
 ROWS_AT_ONCE = 100_000
 
 _INSTANT = pa.timestamp("us", tz="UTC")
-_COLUMNS: dict[str, pa.DataType] = {
+COLUMNS: dict[str, pa.DataType] = {
     "prediction_id": pa.string(),
     "business_at": _INSTANT,
     "at": _INSTANT,
@@ -82,7 +82,7 @@ def run_compaction(ctx: WorkContext, request: CompactRequest) -> Compaction:
 
 def to_table(records: list[PredictionRecord]) -> pa.Table:
     """Predictions as a table, a row each."""
-    columns: dict[str, list[object]] = {name: [] for name in _COLUMNS}
+    columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
     names = list(dict.fromkeys(name for record in records for name in record.names))
     texts = {name for record in records for name in record.texts}
     features: dict[str, list[Any]] = {name: [None] * len(records) for name in names}
@@ -101,7 +101,7 @@ def to_table(records: list[PredictionRecord]) -> pa.Table:
                     values.append(getattr(record, name))
         for name, value in zip(record.names, record.features, strict=True):
             features[name][place] = str(value) if name in texts and value is not None else value
-    arrays = {name: pa.array(values, type=_COLUMNS[name]) for name, values in columns.items()}
+    arrays = {name: pa.array(values, type=COLUMNS[name]) for name, values in columns.items()}
     for name, values in features.items():
         arrays[FEATURE_PREFIX + name] = pa.array(values, pa.string() if name in texts else pa.float64())
     return pa.table(arrays)

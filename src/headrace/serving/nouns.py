@@ -27,6 +27,8 @@ class Purpose(StrEnum):
     LIVE = "live"
     STAGING = "staging"
     """A check before production; monitoring leaves it out."""
+    BATCH = "batch"
+    """Rows of a file or table; monitoring leaves them out."""
 
 
 class ServedView(msgspec.Struct, frozen=True, kw_only=True):
