@@ -27,7 +27,7 @@ from headrace.sdk.scoring import score as score_model
 from headrace.serving.arrow_forms import from_arrow, values
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import row_values
-from headrace.serving.nouns import ServedVersion
+from headrace.serving.nouns import FieldPolicy, ServedVersion
 from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.serving.scoring import Scoring, score
@@ -45,7 +45,14 @@ def predictor(folder: Path, estimator: Any, **more: Any) -> Predictor:
 
 
 def manifest(**more: Any) -> Manifest:
-    fields = {"run_id": "prd_run", "model": "churn", "version": 1, "digest": "d", "input": {}, "settings": {}}
+    fields: dict[str, Any] = {
+        "run_id": "prd_run",
+        "model": "churn",
+        "version": 1,
+        "digest": "d",
+        "input": {},
+        "settings": {},
+    }
     return Manifest(**(fields | more))
 
 
@@ -220,7 +227,9 @@ def test_unknown_columns_are_refused_or_left_out(tmp_path: Path) -> None:
     pq.write_table(table, rows)
     model = predictor(tmp_path, models.binary_model())
     assert run_score(model, rows, tmp_path / "refused").rejected == 10
-    assert run_score(model, rows, tmp_path / "ignored", ignore=True).rejected == 0
+    lenient = msgspec.structs.replace(VERSION, fields=FieldPolicy(unknown="ignore"))
+    loaded = models.loaded(tmp_path / "model")
+    assert run_score(Predictor(lenient, loaded), rows, tmp_path / "ignored").rejected == 0
     assert answered(tmp_path / "ignored")[3] == pytest.approx(
         models.binary_model().predict_proba(models.features(10)[3:4])[0, 1]
     )

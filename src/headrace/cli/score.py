@@ -19,7 +19,10 @@ def score(
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for answers and rejected rows.")],
     format: Annotated[str | None, typer.Option(help="parquet or csv; as the input otherwise.")] = None,  # noqa: A002
     keep: Annotated[list[str] | None, typer.Option(help="A column to copy beside the answers; repeat it.")] = None,
-    unknown_fields: Annotated[str, typer.Option(help="refuse or ignore columns that the model lacks.")] = "refuse",
+    unknown_fields: Annotated[
+        str | None,
+        typer.Option(help="refuse or ignore columns that the model lacks; as its project says otherwise."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first row that has no answer.")] = False,
     part_rows: Annotated[int, typer.Option(min=1, help="Rows of one file, held in memory at once.")] = 100_000,
     table: Annotated[str | None, typer.Option(help="A table of the lake here that takes the answers too.")] = None,
@@ -35,7 +38,7 @@ def score(
     from headrace.errors import InvalidInput
     from headrace.sdk.scoring import score as score_rows
 
-    if unknown_fields not in {"refuse", "ignore"}:
+    if unknown_fields not in {None, "refuse", "ignore"}:
         raise InvalidInput("unknown fields are refused or ignored", where="--unknown-fields")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:

@@ -18,7 +18,7 @@ from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import FetchedModel, fetch_model
 from headrace.sdk.platform import Platform
 from headrace.serving.loading import load_alone, open_environments
-from headrace.serving.nouns import ServedVersion
+from headrace.serving.nouns import FieldPolicy, ServedVersion, fields_of
 from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.loaders import prepare_thread
@@ -35,7 +35,7 @@ def score(
     *,
     format: str | None = None,  # noqa: A002 - the word of the trade
     keep: tuple[str, ...] = (),
-    unknown_fields: str = "refuse",
+    unknown_fields: str | None = None,
     strict: bool = False,
     part_rows: int = PART_ROWS,
     table: str | None = None,
@@ -52,7 +52,7 @@ def score(
         format: `parquet` or `csv`; otherwise that of the rows.
         keep: columns that are copied beside the answers.
         unknown_fields: `refuse`: rows with columns that the model does not have are rejected; `ignore`: those
-            columns are left out.
+            columns are left out; otherwise as the model's project says.
         strict: whether the first row without an answer ends the run.
         part_rows: rows of one file, which are held in memory at once.
         table: a table of the lake on this machine that takes the answers too.
@@ -81,10 +81,13 @@ def score(
         logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
         # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
-        predictor = pool.submit(_load, fetched, settings, allow_pickle=allow_pickle).result()
+        declared = connected[0].model(fetched.name).model.declaration if fetched.digests and connected else None
+        fields = fields_of(declared or {})
+        if unknown_fields is not None:
+            fields = msgspec.convert({"unknown": unknown_fields, "missing": fields.missing}, FieldPolicy)
+        predictor = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle).result()
         scoring = Scoring(
             part_rows=part_rows,
-            ignore=unknown_fields == "ignore",
             keep=tuple(keep),
             reject=not strict,
             log=lake if logging else None,
@@ -101,7 +104,7 @@ def score(
                 "format": kind,
                 "part_rows": part_rows,
                 "keep": list(keep),
-                "unknown_fields": unknown_fields,
+                "fields": msgspec.to_builtins(fields),
                 "strict": strict,
                 "table": table,
             },
@@ -122,10 +125,11 @@ def score(
             raise
 
 
-def _load(fetched: FetchedModel, settings: Settings, *, allow_pickle: bool) -> Predictor:
+def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, allow_pickle: bool) -> Predictor:
     files = ModelFiles(fetched.directory, fetched.digests)
     loaded = load_alone(files, open_environments(settings.home), allow_code=allow_pickle)
-    return Predictor(ServedVersion(model=fetched.name, number=fetched.number, digest="", files=()), loaded)
+    version = ServedVersion(model=fetched.name, number=fetched.number, digest="", files=(), fields=fields)
+    return Predictor(version, loaded)
 
 
 def _is_here(settings: Settings, platform: Platform) -> bool:

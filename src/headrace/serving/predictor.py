@@ -46,7 +46,7 @@ class Predictor:
         self.names = model.signature.names
         self.texts = frozenset(column.name for column in model.signature.columns if column.type not in NUMBERS)
         """Columns that are not numbers."""
-        self.forms = Forms(model.signature)
+        self.forms = Forms(model.signature, version.fields)
         self._predict = model.predict
         self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
         self.runtime = model.runtime

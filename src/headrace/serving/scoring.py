@@ -34,7 +34,6 @@ class Scoring:
 
     Attributes:
         part_rows: rows of one file, which are held in memory at once.
-        ignore: whether columns that the model does not have are left out, and not a reason to reject.
         keep: columns that are copied beside the answers.
         reject: whether a row without an answer is put aside; else it ends the run.
         log: the lake of the platform whose prediction log takes the answers; None for none.
@@ -43,7 +42,6 @@ class Scoring:
     """
 
     part_rows: int = PART_ROWS
-    ignore: bool = False
     keep: tuple[str, ...] = ()
     reject: bool = True
     log: Lake | None = None
@@ -120,7 +118,8 @@ def _columns(predictor: Predictor, source: Source, scoring: Scoring) -> list[str
         if name in RESERVED:
             raise InvalidInput("a kept column would hide one of the answers", where=name)
     own = set(predictor.names)
-    return [name for name in source.names if name in own or not (scoring.ignore or name in scoring.keep)]
+    ignore = predictor.version.fields.unknown == "ignore"
+    return [name for name in source.names if name in own or not (ignore or name in scoring.keep)]
 
 
 def _answer(
