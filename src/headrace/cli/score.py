@@ -21,7 +21,7 @@ def score(
     keep: Annotated[list[str] | None, typer.Option(help="A column to copy beside the answers; repeat it.")] = None,
     unknown_fields: Annotated[
         str | None,
-        typer.Option(help="refuse or ignore columns that the model lacks; as its project says otherwise."),
+        typer.Option(help="refuse or ignore columns that the model lacks; else as its project says."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first row that has no answer.")] = False,
     part_rows: Annotated[int, typer.Option(min=1, help="Rows of one file, held in memory at once.")] = 100_000,

@@ -3,13 +3,15 @@
 import hashlib
 import tempfile
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from headrace.errors import Unavailable
+from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.clocks import SystemClock
 from headrace.kernel.ids import new_hex
 from headrace.kernel.lake import open_lake
@@ -81,10 +83,7 @@ def score(
         logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
         # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
-        declared = connected[0].model(fetched.name).model.declaration if fetched.digests and connected else None
-        fields = fields_of(declared or {})
-        if unknown_fields is not None:
-            fields = msgspec.convert({"unknown": unknown_fields, "missing": fields.missing}, FieldPolicy)
+        fields = _fields(fetched, connected, unknown_fields)
         predictor = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle).result()
         scoring = Scoring(
             part_rows=part_rows,
@@ -94,21 +93,8 @@ def score(
             table=table,
             tables=lake,
         )
-        wanted = Manifest(
-            run_id=f"prd_{new_hex()}",
-            model=fetched.name,
-            version=fetched.number,
-            digest=_digest(fetched),
-            input=source.identity,
-            settings={
-                "format": kind,
-                "part_rows": part_rows,
-                "keep": list(keep),
-                "fields": msgspec.to_builtins(fields),
-                "strict": strict,
-                "table": table,
-            },
-        )
+        told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
+        wanted = _manifest(fetched, source.identity, fields, **told_apart)
         folder = Folder(Path(output), kind)
         ended = threading.Event()
 
@@ -117,12 +103,38 @@ def score(
                 raise Unavailable("the run was ended")
             told(done, rejected, every)
 
+        now = SystemClock().now
+        work = pool.submit(score_rows, predictor, source, folder, wanted, scoring, now=now, told=heard)
         try:
-            now = SystemClock().now
-            return pool.submit(score_rows, predictor, source, folder, wanted, scoring, now=now, told=heard).result()
+            return work.result()
         except BaseException:  # Ctrl-C ends the wait, and has to end the work
             ended.set()
             raise
+
+
+def _fields(fetched: FetchedModel, connected: Sequence[Platform], unknown: str | None) -> FieldPolicy:
+    """What the model's project says of fields, and the caller of unknown ones."""
+    registered = fetched.digests is not None and connected
+    declared = connected[0].model(fetched.name).model.declaration if registered else None
+    fields = fields_of(declared or {})
+    if unknown is None:
+        return fields
+    try:
+        return msgspec.convert({"unknown": unknown, "missing": fields.missing}, FieldPolicy)
+    except msgspec.ValidationError:
+        raise InvalidInput("unknown fields are refused or ignored", where="unknown_fields") from None
+
+
+def _manifest(fetched: FetchedModel, identity: dict[str, Any], fields: FieldPolicy, **settings: Any) -> Manifest:
+    """What is to be scored with what."""
+    return Manifest(
+        run_id=f"prd_{new_hex()}",
+        model=fetched.name,
+        version=fetched.number,
+        digest=_digest(fetched),
+        input=identity,
+        settings={"fields": msgspec.to_builtins(fields), **settings},
+    )
 
 
 def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, allow_pickle: bool) -> Predictor:
