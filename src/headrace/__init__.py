@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.project.checks import stable_distribution as stable_distribution
     from headrace.project.column import column as column
     from headrace.project.entity import Entity as Entity
+    from headrace.project.fallback import Fallback as Fallback
     from headrace.project.feature import age_of_first as age_of_first
     from headrace.project.feature import age_of_last as age_of_last
     from headrace.project.feature import count as count
@@ -63,6 +64,7 @@ _HOMES = {
     "Approval": "project.approval",
     "Canary": "project.rollout",
     "Entity": "project.entity",
+    "Fallback": "project.fallback",
     "FeatureView": "project.feature_view",
     "Fitted": "project.fitted",
     "Label": "project.label",

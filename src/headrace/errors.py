@@ -19,6 +19,8 @@ HeadraceError
 ├── NotServed               501  a part of a foreign protocol that is not served
 │   └── MissingExtra        501  an optional dependency is not installed
 ├── Unavailable             503  try again later
+│   └── Overloaded          503  more is asked for than can be answered in time
+├── DeadlineExceeded        504  the time that the request had is over
 ├── InternalError           500  ours: a defect
 │   ├── ModelFault          500  the model raised or answered nonsense
 │   ├── UserCodeError       500  a user's function raised
@@ -187,10 +189,28 @@ class MissingExtra(NotServed):
 
 
 class Unavailable(HeadraceError):
-    """The platform cannot answer now; the same call may succeed later."""
+    """The platform cannot answer now; the same call may succeed later.
+
+    Attributes:
+        retry_after_s: how long a caller should wait before it asks again.
+    """
 
     code = "UNAVAILABLE"
     status = 503
+    retry_after_s: int = 1
+
+
+class Overloaded(Unavailable):
+    """More is asked for than can be answered in time; nothing was done for this request."""
+
+    code = "OVERLOADED"
+
+
+class DeadlineExceeded(HeadraceError):
+    """The time that the request had is over; whatever is still computed for it is thrown away."""
+
+    code = "DEADLINE_EXCEEDED"
+    status = 504
 
 
 class InternalError(HeadraceError):

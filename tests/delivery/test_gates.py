@@ -349,6 +349,7 @@ def gateway(url: str = "http://127.0.0.1:9", *, error: str | None = None) -> Gat
         applied_sequence=1,
         logged_until=None,
         predictions_dropped=0,
+        predictions_lost=0,
         loaded=(LoadedVersion(model="churn", number=2, error=error),),
         trips=(),
     )

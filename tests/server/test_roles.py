@@ -118,6 +118,7 @@ GET /approvals/{approval_id}
 GET /get-artifact
 GET /model-versions/get-artifact
 GET /runs/{run_id}
+GET /metrics
 GET POST mlflow/experiments/search
 GET POST mlflow/registered-models/get-latest-versions
 GET mlflow-artifacts/artifacts

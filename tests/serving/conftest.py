@@ -18,6 +18,7 @@ from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.protocols.openinference.door import OpenInference
 from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
+from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Headers
 from headrace.serving.forms import EntityValue
@@ -25,8 +26,12 @@ from headrace.serving.gateway import Gateway
 from headrace.serving.inputs import Array
 from headrace.serving.invocations import Invocations
 from headrace.serving.loading import open_loader
+from headrace.serving.measures import Measures
 from headrace.serving.nouns import (
     BusinessTime,
+    GatewayReport,
+    GatewayState,
+    LoadedVersion,
     PredictionRecord,
     Route,
     RouteInForce,
@@ -121,14 +126,18 @@ class Bench:
         self.counters = Counters()
         self.breaker = Breaker()
         self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)
-        answering = Answering(
+        self.circuits = Circuits()
+        self.measures = Measures()
+        answering = self.answering = Answering(
             residency=self.residency,
             features=EveryKeyIsItsFeatures(),
             counters=self.counters,
             breaker=self.breaker,
             log=self.log,
             moment=self._moment,
-            asking=Asking(self.loaders),
+            asking=Asking(prepare_thread),
+            circuits=self.circuits,
+            measures=self.measures,
         )
         self.gateway = Gateway(
             [
@@ -213,6 +222,8 @@ def route(
     sequence: int = 1,
     step: int | None = 0,
     model: str = "churn",
+    previous: int | None = None,
+    default: float | None = None,
 ) -> Route:
     return Route(
         model=model,
@@ -224,6 +235,8 @@ def route(
         step=step,
         versions=versions,
         sequence=sequence,
+        previous=previous,
+        default=default,
     )
 
 
@@ -245,3 +258,30 @@ def run() -> Callable[[Coroutine[Any, Any, None]], None]:
         asyncio.run(coroutine)
 
     return start
+
+
+@pytest.fixture
+def gateway_state() -> GatewayState:
+    """What a gateway says of itself."""
+    report = GatewayReport(
+        gateway="gateway-1",
+        boot="b",
+        booted_at=WALL,
+        url="http://127.0.0.1:1",
+        applied_sequence=7,
+        predictions_dropped=2,
+        predictions_lost=4,
+        loaded=(
+            LoadedVersion(model="churn", number=1, runtime="skops"),
+            LoadedVersion(model="churn", number=2, error="damaged"),
+        ),
+    )
+    return GatewayState(
+        ready=True,
+        control_away=False,
+        business_now=BUSINESS,
+        routes=(),
+        switched_off=("churn/2",),
+        turned_away=3,
+        report=report,
+    )

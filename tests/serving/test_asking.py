@@ -1,17 +1,20 @@
 """Who waits for a slow version is answered together, and nobody pays for another's rows."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import weakref
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
 
+from headrace.errors import DeadlineExceeded, Overloaded
 from headrace.serving import asking, predictor
 from headrace.serving.asking import Asking, Part, part_of
 from headrace.serving.assignment import Assignment
+from headrace.serving.effort import Effort
 from headrace.serving.inputs import Array
 from headrace.serving.loading import LoadedModel
 from headrace.serving.nouns import Arm, ServedVersion
@@ -43,12 +46,6 @@ class Slow:
 @pytest.fixture
 def slow() -> Slow:
     return Slow()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as made:
-        yield made
 
 
 @pytest.fixture
@@ -96,38 +93,32 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scenario)
 
 
-def test_who_asks_alone_waits_for_nobody(slow: Slow, version: Predictor, pool: ThreadPoolExecutor) -> None:
+def test_who_asks_alone_waits_for_nobody(slow: Slow, version: Predictor) -> None:
     asked = part(version, 1.0, 2.0)
-    run(Asking(pool).ask(asked))
+    run(Asking().ask(asked))
     assert answers(asked) == [2.0, 4.0]
     assert slow.calls == [[1.0, 2.0]]
 
 
-def test_those_who_wait_are_answered_by_one_call_each_with_its_own(
-    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
-) -> None:
+def test_those_who_wait_are_answered_by_one_call_each_with_its_own(slow: Slow, version: Predictor) -> None:
     first, second, third = part(version, 1.0), part(version, 2.0, 3.0), part(version, 4.0)
-    run(_discard(while_busy(slow, Asking(pool), first, second, third, meanwhile=nothing)))
+    run(_discard(while_busy(slow, Asking(), first, second, third, meanwhile=nothing)))
     assert [answers(each) for each in (first, second, third)] == [[2.0], [4.0, 6.0], [8.0]]
     assert slow.calls == [[1.0], [2.0, 3.0, 4.0]]
 
 
-def test_rows_that_a_version_fails_on_are_the_fault_of_their_own_request(
-    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
-) -> None:
+def test_rows_that_a_version_fails_on_are_the_fault_of_their_own_request(slow: Slow, version: Predictor) -> None:
     first, good, bad = part(version, 1.0), part(version, 2.0), part(version, 3.0, 13.0)
-    run(_discard(while_busy(slow, Asking(pool), first, good, bad, meanwhile=nothing)))
+    run(_discard(while_busy(slow, Asking(), first, good, bad, meanwhile=nothing)))
     assert (answers(good), good.faults) == ([4.0], {})
     assert (answers(bad), bad.faults) == (None, {1: "ValueError"})
 
 
-def test_a_caller_that_goes_away_leaves_the_others_their_answers(
-    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
-) -> None:
+def test_a_caller_that_goes_away_leaves_the_others_their_answers(slow: Slow, version: Predictor) -> None:
     first, gone, stays, later = (part(version, value) for value in (1.0, 2.0, 3.0, 4.0))
 
     async def scenario() -> None:
-        made = Asking(pool)
+        made = Asking()
         tasks = await while_busy(slow, made, first, gone, stays, meanwhile=lambda tasks: tasks[0].cancel())
         assert tasks[0].cancelled()
         await made.ask(later)  # the line is not stuck
@@ -136,32 +127,30 @@ def test_a_caller_that_goes_away_leaves_the_others_their_answers(
     assert (answers(stays), answers(later)) == ([6.0], [8.0])
 
 
-def test_requests_with_parameters_are_asked_each_for_itself(
-    slow: Slow, version: Predictor, pool: ThreadPoolExecutor
-) -> None:
+def test_requests_with_parameters_are_asked_each_for_itself(slow: Slow, version: Predictor) -> None:
     first, plain, tripled = part(version, 1.0), part(version, 2.0), part(version, 3.0)
     tripled.params = {"times": 3}
-    run(_discard(while_busy(slow, Asking(pool), first, plain, tripled, meanwhile=nothing)))
+    run(_discard(while_busy(slow, Asking(), first, plain, tripled, meanwhile=nothing)))
     assert (answers(plain), answers(tripled)) == ([4.0], [9.0])
     assert slow.calls == [[1.0], [2.0], [3.0]]
 
 
 def test_one_call_has_so_many_rows_and_no_more(
-    slow: Slow, version: Predictor, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    slow: Slow, version: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "TOGETHER_ROWS", 3)
     parts = [part(version, value, value) for value in (1.0, 2.0, 3.0)]
     large = part(version, 4.0, 4.0, 4.0, 4.0)  # a single request is never cut
-    run(_discard(while_busy(slow, Asking(pool), *parts, large, meanwhile=nothing)))
+    run(_discard(while_busy(slow, Asking(), *parts, large, meanwhile=nothing)))
     assert [len(call) for call in slow.calls] == [2, 2, 2, 4]
     assert answers(large) == [8.0] * 4
 
 
 def test_a_defect_of_ours_is_told_to_all_who_waited_and_the_line_goes_on(
-    version: Predictor, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    version: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        made = Asking(pool)
+        made = Asking()
         with monkeypatch.context() as broken:
             broken.setattr(asking, "answer_together", _broken)
             with pytest.raises(RuntimeError, match="defect"):
@@ -179,3 +168,110 @@ def _broken(_: object) -> None:
 
 async def _discard(work: Coroutine[Any, Any, Any]) -> None:
     await work
+
+
+def test_who_has_no_time_left_leaves_the_line_unanswered(slow: Slow, version: Predictor) -> None:
+    first, impatient, patient = part(version, 1.0), part(version, 2.0), part(version, 3.0)
+
+    async def scenario() -> None:
+        made = Asking()
+        now_s = asyncio.get_running_loop().time()
+        slow.go.clear()
+        begun = asyncio.create_task(made.ask(first))
+        await asyncio.to_thread(slow.asked.wait, 20)
+        waits = asyncio.create_task(made.ask(patient))
+        await asyncio.sleep(0)
+        made._lines[version]._effort = Effort()
+        with pytest.raises(DeadlineExceeded):
+            await made.ask(impatient, now_s + 1.0)
+        assert made.rows_waiting == 1
+        slow.go.set()
+        await asyncio.gather(begun, waits)
+        assert made.rows_waiting == 0
+
+    run(scenario())
+    assert slow.calls == [[1.0], [3.0]]
+    assert (impatient.begun, patient.begun) == (False, True)
+
+
+def test_a_version_that_hangs_holds_up_neither_its_callers_nor_other_versions(
+    slow: Slow, version: Predictor
+) -> None:
+    other = Predictor(version.version, LoadedModel(signature=SIGNATURE, predict=lambda rows: rows[:, 0]))
+    hangs, quick = part(version, 1.0), part(other, 5.0)
+
+    async def scenario() -> None:
+        made = Asking()
+        slow.go.clear()
+        with pytest.raises(DeadlineExceeded):
+            await made.ask(hangs, asyncio.get_running_loop().time() + 0.05)
+        await made.ask(quick)
+        slow.go.set()
+
+    run(scenario())
+    assert (hangs.begun, answers(quick)) == (True, [5.0])
+
+
+def test_a_line_that_is_too_long_turns_away_at_once(slow: Slow, version: Predictor) -> None:
+    async def scenario() -> None:
+        made = Asking(line_rows=3)
+        await made.ask(part(version, 0.0))
+        slow.go.clear()
+        slow.asked.clear()
+        begun = asyncio.create_task(made.ask(part(version, 1.0)))
+        await asyncio.to_thread(slow.asked.wait, 20)
+        waits = asyncio.create_task(made.ask(part(version, 1.0, 2.0)))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await made.ask(part(version, 1.0, 2.0))
+        assert refused.value.retry_after_s >= 1
+        slow.go.set()
+        await asyncio.gather(begun, waits)
+        await made.ask(part(version, 1.0, 2.0, 3.0, 4.0))  # alone, a large one is taken
+
+    run(scenario())
+
+
+def test_who_would_wait_longer_than_there_is_time_is_turned_away(slow: Slow, version: Predictor) -> None:
+    asked = part(version, 2.0)
+
+    async def scenario() -> None:
+        made = Asking()
+        loop = asyncio.get_running_loop()
+        slow.go.clear()
+        begun = asyncio.create_task(made.ask(part(version, 1.0)))
+        await asyncio.to_thread(slow.asked.wait, 20)
+        made._lines[version]._effort.learn(1, 10.0)
+        with pytest.raises(Overloaded) as refused:
+            await made.ask(asked, loop.time() + 9.0)
+        assert 10 <= refused.value.retry_after_s <= 60
+        waits = asyncio.create_task(made.ask(asked, loop.time() + 30.0))
+        await asyncio.sleep(0)
+        slow.go.set()
+        await asyncio.gather(begun, waits)
+
+    run(scenario())
+    assert answers(asked) == [4.0]
+
+
+def test_a_line_ends_with_its_version(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "INLINE_LIMIT_S", 0.0)
+    before = threading.active_count()
+
+    async def scenario() -> None:
+        made = Asking()
+        version = Predictor(
+            ServedVersion(model="churn", number=1, digest="", files=()),
+            LoadedModel(signature=SIGNATURE, predict=slow),
+        )
+        await made.ask(part(version, 1.0))
+        gone = weakref.ref(version)
+        del version
+        for _ in range(200):
+            gc.collect()
+            if gone() is None and threading.active_count() <= before + 1:  # the one of to_thread may live
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(threading.enumerate())
+
+    run(scenario())

@@ -49,6 +49,7 @@ class Control:
                 applied_sequence=1,
                 logged_until=moment,
                 predictions_dropped=0,
+                predictions_lost=0,
                 loaded=(),
                 trips=(),
             )

@@ -296,7 +296,7 @@ def test_no_body_is_the_gateways_fault(kept: Kept, body: Any) -> None:
     assert handler is not None
     headers: dict[str, str] = {}
     with suppress(InvalidInput):  # anything else fails the test
-        asyncio.run(_awaited(handler(Incoming(headers, content, "", "ana"))))  # type: ignore[arg-type]
+        asyncio.run(_awaited(handler(Incoming(headers, content, "", caller="ana"))))  # type: ignore[arg-type]
     for one in kept.items:
         assert msgspec.json.decode(msgspec.json.encode(one), type=Submitted) == one
         assert len(one.feedback.digest) == 64

@@ -1,5 +1,7 @@
 """A gateway as a real process on a real port, with a stand-in for control that can go away and come back."""
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -37,10 +39,10 @@ MAY = datetime(1997, 5, 1, tzinfo=UTC)
 GATEWAY = """
 import sys
 from pathlib import Path
-from headrace.kernel.settings import Settings
+from headrace.kernel.settings import load_settings
 from headrace.serving.process import run_gateway
 home, url, port = sys.argv[1:]
-run_gateway(Settings(home=Path(home), url=url), name="gateway-1", port=int(port))
+run_gateway(load_settings(home=Path(home), url=url), name="gateway-1", port=int(port))
 """
 
 
@@ -125,6 +127,7 @@ class Running:
 
     def __init__(self, home: Path, control: StandInControl) -> None:
         self.home = home
+        self.environment: dict[str, str] = {}
         self.port = free_port()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         self._control = control
@@ -132,7 +135,7 @@ class Running:
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", GATEWAY, str(self.home), self._control.url, str(self.port)]
-        return subprocess.Popen(command)
+        return subprocess.Popen(command, env=os.environ | self.environment)
 
     def healthy(self) -> bool:
         try:
@@ -151,7 +154,8 @@ class Running:
         os.kill(self.process.pid, number)
         return self.process.wait(20)
 
-    def restart(self) -> None:
+    def restart(self, **environment: str) -> None:
+        self.environment = environment
         self.process = self._spawn()
 
     def logged(self) -> list[str]:
@@ -254,3 +258,77 @@ def test_a_request_under_way_is_answered_when_it_ends(gateway: Running) -> None:
     caller.join()
     assert [answer.status_code for answer in answers] == [200]
     assert len(gateway.logged()) == 10_000
+
+
+class Load:
+    """Callers who ask again as soon as they are answered, until they are told to close, or nobody answers."""
+
+    def __init__(self, port: int, callers: int = 4) -> None:
+        self.ids: list[str] = []
+        self.failed: list[object] = []
+        self._port = port
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        body = json.dumps({"dataframe_records": [{"purchases": 1.0, "spend": 2.0}]})
+        headers = {"content-type": "application/json"}
+        while not self._ended.is_set():
+            try:
+                connection.request("POST", "/models/churn/invocations", body, headers)
+                answer = connection.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(error)
+                return
+            if answer.status != 200:
+                self.failed.append(content)
+                return
+            self.ids += json.loads(content)["prediction_ids"]
+            if answer.headers.get("connection") == "close":  # a load balancer would send the next one elsewhere
+                return
+
+
+def test_told_to_end_under_load_it_fails_no_request_and_logs_each(gateway: Running) -> None:
+    gateway.end(signal.SIGKILL)
+    gateway.restart(HEADRACE_DRAIN_S="0.7")
+    eventually(gateway.healthy)
+    load = Load(gateway.port)
+    eventually(lambda: len(load.ids) > 100)
+    os.kill(gateway.process.pid, signal.SIGTERM)
+    eventually(lambda: not gateway.healthy())
+    assert gateway.predict().status_code == 200  # not ready any more, but it answers who comes
+    assert gateway.process.wait(20) == 0
+    load.end()
+    assert load.failed == []
+    logged = gateway.logged()
+    assert set(load.ids) <= set(logged)
+    assert len(logged) == len(load.ids) + 1
+
+
+def test_killed_under_load_it_counts_and_reports_what_was_lost(gateway: Running, control: StandInControl) -> None:
+    """Of what was answered only the last may be missing, and no more of it than is told."""
+    load = Load(gateway.port)
+    eventually(lambda: len(load.ids) > 500)
+    assert gateway.end(signal.SIGKILL) == -signal.SIGKILL
+    load.end()
+    gateway.restart()
+    eventually(gateway.healthy)
+    eventually(lambda: control.reports[-1].boot != control.reports[0].boot)
+    told = control.reports[-1].predictions_lost
+    missing = set(load.ids) - set(gateway.logged())
+    assert len(missing) <= told
+    assert missing <= set(load.ids[-told - 8 :])
+    assert told < len(load.ids)  # what had been written is not among it
+    gateway.end(signal.SIGTERM)
+    gateway.restart()
+    eventually(gateway.healthy)
+    assert gateway.state().report.predictions_lost == told  # ever, and an orderly end adds nothing

@@ -45,7 +45,7 @@ def _gate(tx: Tx, release: Release) -> None:
 def _stage(tx: Tx, release: Release) -> None:
     if clearance.may_show_staging(tx, release):
         _move(tx, release, Stage.STAGING, "its release entered staging", clearance.grounds_of(release))
-    routing.set_route(tx, RouteChange(model=release.model, champion=release.champion, resident=(release.number,)))
+    routing.set_route(tx, _beside(tx, release, resident=(release.number,)))
     request = StagingRequest(
         release_id=release.id,
         attempt=release.state.attempt,
@@ -70,6 +70,8 @@ def _roll_out(tx: Tx, release: Release) -> None:
             weight_percent=float(release.state.weight_percent),
             release_id=release.id,
             step=release.state.step,
+            previous=_held_before(tx, release),
+            default=release.policy.fallback.default,
         ),
     )
 
@@ -91,13 +93,23 @@ def _promote(tx: Tx, release: Release) -> None:
             champion=release.number,
             release_id=release.id,
             step=release.state.step,
-            resident=() if release.champion is None else (release.champion,),
+            previous=release.champion,
+            default=release.policy.fallback.default,
         ),
     )
 
 
 def _complete(tx: Tx, release: Release) -> None:
-    routing.set_route(tx, RouteChange(model=release.model, champion=release.number))
+    kept = release.champion if release.policy.fallback.keep_previous else None
+    routing.set_route(
+        tx,
+        RouteChange(
+            model=release.model,
+            champion=release.number,
+            previous=kept,
+            default=release.policy.fallback.default,
+        ),
+    )
 
 
 def _give_up(tx: Tx, release: Release) -> None:
@@ -123,7 +135,26 @@ def _give_up(tx: Tx, release: Release) -> None:
         archive_existing=True,
         grounds=grounds,
     )
-    routing.set_route(tx, RouteChange(model=release.model, champion=release.champion))
+    routing.set_route(tx, _beside(tx, release))
+
+
+def _beside(tx: Tx, release: Release, *, resident: tuple[int, ...] = ()) -> RouteChange:
+    """The route without the release's version, which may be kept loaded."""
+    return RouteChange(
+        model=release.model,
+        champion=release.champion,
+        resident=resident,
+        previous=_held_before(tx, release),
+        default=release.policy.fallback.default,
+    )
+
+
+def _held_before(tx: Tx, release: Release) -> int | None:
+    """The version that takes over from the champion so far, if one is kept for that."""
+    present = routing.find(tx, release.model)
+    if present is None or present.champion != release.champion or present.previous == release.number:
+        return None
+    return present.previous
 
 
 def _key(kind: str, release: Release) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import releases, tables
+from headrace.delivery import policies, releases, tables
 from headrace.delivery.machine import WITH_TRAFFIC, Abort, RollBack
 from headrace.delivery.nouns import Release, Rollback, RollbackRequest
 from headrace.delivery.tables import Completed
@@ -137,7 +137,8 @@ def _carry_out(tx: Tx, model: str, way: _Way, reason: str) -> None:
     back = Grounds(back=True)  # what completed a release was approved for it, and going back must be quick
     stages.transition(tx, model, target, Stage.PRODUCTION, reason, archive_existing=True, grounds=back)
     kept = () if way.left is None else (way.left,)
-    route = routing.set_route(tx, RouteChange(model=model, champion=target, resident=kept))
+    default = policies.of_model(tx, model).fallback.default
+    route = routing.set_route(tx, RouteChange(model=model, champion=target, resident=kept, default=default))
     tables.stand_at(tx, model, way.stands_at.seq)
     events.append(
         tx,

@@ -11,7 +11,7 @@ from headrace.errors import InvalidInput
 
 ENDPOINT_FILE = "endpoint.json"
 PREFIX = "HEADRACE_"
-WANTED = {int: "a whole number", bool: "a yes or no, which is written 1 or 0"}
+WANTED = {int: "a whole number", float: "a number", bool: "a yes or no, which is written 1 or 0"}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +26,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         port: control's port, 0 picks a free one.
         gateway_port: the first gateway's port, 0 picks free ones.
         gateways: how many gateway processes.
+        request_timeout_s: seconds that a prediction has whose caller says nothing of it (X-Request-Timeout).
+        requests_limit: predictions that one gateway has under way at most; others are told to come again.
+        drain_s: seconds that a gateway which was told to end goes on taking requests, while it says that it is not
+            ready; a load balancer in front of it needs a few.
+        otlp_endpoint: address of an OpenTelemetry collector (OTLP over HTTP), where gateways send spans of
+            predictions; empty means nowhere.
         workers: how many worker processes.
         database: path of the SQLite file, or a postgresql:// URL; empty means HOME/headrace.db.
         blobs: URL of the object store that keeps the platform's blobs, such as s3://bucket/prefix; empty means
@@ -56,6 +62,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8470
     gateway_port: int = 8471
     gateways: int = 1
+    request_timeout_s: float = 60.0
+    requests_limit: int = 1_000
+    drain_s: float = 0.0
+    otlp_endpoint: str = ""
     workers: int = 1
     database: str = ""
     blobs: str = ""
@@ -139,6 +149,7 @@ def _convert(text: str, wanted: Any, variable: str) -> Any:
         Path: Path,
         str: str,
         int: int,
+        float: float,
         bool: lambda value: {"1": True, "true": True, "0": False, "false": False}[value.lower()],
     }
     try:

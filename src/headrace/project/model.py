@@ -9,6 +9,7 @@ from headrace.errors import ProjectError
 from headrace.project.approval import Approval
 from headrace.project.checks import Check
 from headrace.project.declaration import Declaration, callers_line
+from headrace.project.fallback import Fallback
 from headrace.project.feature_view import FeatureView
 from headrace.project.fitted import Fitted
 from headrace.project.gates import Gate, columns_of
@@ -150,6 +151,7 @@ class Model:
         staging: Replay | None = None,
         approval: Approval | None = None,
         rollout: Canary | None = None,
+        fallback: Fallback | None = None,
         monitors: Sequence[Monitor] = (),
         retrain: Retrain | None = None,
         alerts: Sequence[str] = (),
@@ -170,6 +172,7 @@ class Model:
             staging=staging,
             approval=approval,
             rollout=rollout or Canary(declared_at="default"),
+            fallback=fallback or Fallback(declared_at="default"),
             monitors=monitors,
             retrain=retrain,
             alerts=alerts,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from headrace.project.approval import Approval
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.declaration import Declaration
+from headrace.project.fallback import Fallback
 from headrace.project.gates import GATES, Gate
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
 from headrace.project.retrain import Retrain
@@ -24,6 +25,7 @@ OPTIONS: dict[str, type] = {
     "staging": Replay,
     "approval": Approval,
     "rollout": Canary,
+    "fallback": Fallback,
     "retrain": Retrain,
 }
 """What each single setting may be, when it is not None."""
@@ -39,6 +41,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         staging: what is tried through the serving path; None tries nothing.
         approval: who must agree; None asks nobody.
         rollout: how the traffic moves.
+        fallback: what answers when the version in production cannot.
         monitors: what is watched in production.
         retrain: which alarms start a new training; None starts none.
         alerts: names of channels in the platform's settings; addresses are secrets and stay there.
@@ -52,6 +55,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     staging: Replay | None = None
     approval: Approval | None = None
     rollout: Canary = Canary(declared_at="default")
+    fallback: Fallback = Fallback(declared_at="default")
     monitors: Sequence[Monitor] = ()
     retrain: Retrain | None = None
     alerts: Sequence[str] = ()
@@ -66,6 +70,8 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
                 self._refuse(f"{field} must be a hr.{kind.__name__}", fix=f"It is a {type(value).__name__}.")
         if self.rollout is None:
             self._refuse("a model needs a rollout", fix="Leave rollout out to get the default, hr.Canary().")
+        if self.fallback is None:
+            self._refuse("a model needs a fallback", fix="Leave fallback out to get the default, hr.Fallback().")
         self._check_alerts()
         self._check_number("holdout_uses", at_least=1, whole=True, fix="Use a number of releases: holdout_uses=10.")
         watched = {monitor.__struct_config__.tag for monitor in self.monitors}

@@ -28,6 +28,7 @@ from headrace.protocols.mlflow.rows import Rows
 from headrace.server import composition, openapi
 from headrace.server.authorization import Authorize, admitted
 from headrace.server.loops import SYSTEM, Chore, Loops, looks
+from headrace.server.measuring import Measuring
 from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
 from headrace.server.resources import Resources, address_of, dependencies, open_resources
@@ -96,7 +97,9 @@ def build(resources: Resources) -> Litestar:
         logging_config=None,
     )
     rows = Rows(mlflow_routes.ENDPOINTS, partial(_admit, settings, database), app.asgi_handler)
-    app.asgi_handler = Security(settings, database, rows)
+    measuring = Measuring(Security(settings, database, rows))
+    app.state["metrics"] = measuring.tell
+    app.asgi_handler = measuring
     return app
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, get, post, put
+from litestar import Request, Response, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -80,6 +80,13 @@ class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
 def health() -> str:
     """200 and OK once the platform answers; what load balancers and MLflow's clients ask."""
     return "OK"
+
+
+@get("/metrics", sync_to_thread=False, media_type="text/plain", operation_id="read_metrics")
+def read_metrics(state: State) -> Response[bytes]:
+    """Control's measurements, as Prometheus reads them; each gateway has its own at the same path."""
+    content, content_type = state.metrics()
+    return Response(content, media_type=content_type)
 
 
 @get("/api/v1/clock")
@@ -214,13 +221,14 @@ async def verify_audit(request: Request[Any, Any, Any], state: State) -> audit.A
 
 
 HANDLERS = [
-    health, read_clock, move_clock, read_activity, list_jobs, claim_job, abandon_jobs, read_job, heartbeat,
-    settle_job, fail_job,
+    health, read_metrics, read_clock, move_clock, read_activity,
+    list_jobs, claim_job, abandon_jobs, read_job, heartbeat, settle_job, fail_job,
     list_events, verify_audit,
 ]  # fmt: skip
 
 AUTHORIZATION: dict[str, Role | None] = {
     "GET /health": None,
+    "GET /metrics": Role.VIEWER,
     "GET /api": Role.VIEWER,
     "GET /api/{path}": Role.VIEWER,  # OpenAPI's own answer to what is not there
     "GET /api/openapi.json": Role.VIEWER,

@@ -13,10 +13,12 @@ from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.environments import Environments
+from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
 from headrace.serving.loading import load_alone
+from headrace.serving.measures import Measures
 from headrace.serving.nouns import Caller, Route, ServedVersion
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
@@ -86,6 +88,7 @@ async def serve_alone(
         now = clock.now()
         return Moment(at=now, business_at=now, control_away=False)
 
+    measures = Measures()
     answering = Answering(
         residency=residency,
         features=None,
@@ -93,7 +96,8 @@ async def serve_alone(
         breaker=Breaker(),
         log=_NoLog(clock.now()),
         moment=moment,
-        asking=Asking(pool),
+        asking=Asking(prepare_thread),
+        measures=measures,
     )
     gateway = Gateway(
         [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
@@ -102,6 +106,7 @@ async def serve_alone(
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
+        metrics=Exposition(measures),
     )
     try:
         await listen(gateway, host=host, port=port, began=lambda: began(predictor))

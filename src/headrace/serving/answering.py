@@ -1,30 +1,44 @@
 """From what a request asks for to its answers: versions, features, predictions, counts and log; no wire format.
 
 A request is one unit, and one version answers all of it, unless it names entities, each of which is a unit. When a
-version fails on any row the whole answer is an error, since half an answer is none; every row still counts for its
-version, as a fault only where the version failed. A version is not to blame for failing on a null where its
-signature promises none: that is the caller's error, or anybody could have a release taken back by sending nulls or
-unknown entities.
+version fails on any row another takes over, see `falling_back`, or the whole answer is an error, since half an
+answer is none; every row still counts for its version, as a fault only where the version failed. A version is not
+to blame for failing on a null where its signature promises none: that is the caller's error, or anybody could have
+a release taken back by sending nulls or unknown entities.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from headrace.errors import ModelFault, NotFound, SchemaMismatch, Unavailable
+from headrace.errors import HeadraceError, ModelFault, NotFound, SchemaMismatch, Unavailable
 from headrace.kernel.ids import new_hex
-from headrace.serving.asking import Asking, Part, part_of
+from headrace.serving.asking import DEFAULT, Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
+from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counted, Counters
+from headrace.serving.doors import Trace
+from headrace.serving.falling_back import Attempts, Tried
 from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
 from headrace.serving.inputs import Array, row_answers
+from headrace.serving.measures import Measures
 from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
+
+LARGE_BYTES = 128 << 10
+"""A body above this is decoded on a thread: so long the event loop must not stand still."""
+TIMEOUT_S = 60.0
+"""How long a request has that says nothing of it."""
+
+Found = TypeVar("Found")
 
 
 class Question(msgspec.Struct, kw_only=True):
@@ -38,6 +52,11 @@ class Question(msgspec.Struct, kw_only=True):
     unit: str | None = None
     """What the caller wants to stick to a version, when there is no entity key."""
     purpose: Purpose = Purpose.LIVE
+    timeout_s: float | None = None
+    """How long the caller will wait; None leaves it to the gateway."""
+    size_bytes: int = 0
+    """Of the body that `read` decodes."""
+    trace: Trace | None = None
 
 
 class Answered(msgspec.Struct, kw_only=True):
@@ -47,6 +66,8 @@ class Answered(msgspec.Struct, kw_only=True):
     """Names the request; each row's id follows from it."""
     rows: int
     parts: list[Part]
+    failed: list[Part] = []
+    """Attempts in whose place others of `parts` have answered."""
 
     @property
     def ids(self) -> list[str]:
@@ -54,9 +75,23 @@ class Answered(msgspec.Struct, kw_only=True):
         return _ids(self.id, self.rows)
 
     @property
-    def versions(self) -> list[int]:
-        """The number of the version that answered each row."""
-        return self._spread([[part.assignment.number] * part.size for part in self.parts])
+    def versions(self) -> list[int | None]:
+        """The number of the version that answered each row; None where none did."""
+        return self._spread(
+            [[None if part.fallback == DEFAULT else part.assignment.number] * part.size for part in self.parts]
+        )
+
+    @property
+    def fallbacks(self) -> list[str | None] | None:
+        """For each row what answered in the place of the version that should have; None where all is well."""
+        if not self.failed:
+            return None
+        return self._spread([[part.fallback] * part.size for part in self.parts])
+
+    @property
+    def fallback_words(self) -> str:
+        """The same for all rows together, without repeating."""
+        return ", ".join(dict.fromkeys(part.fallback for part in self.parts if part.fallback is not None))
 
     @property
     def answers(self) -> list[Any]:
@@ -122,6 +157,9 @@ class Answering:
         log: takes every prediction.
         moment: tells the clocks.
         asking: asks the versions.
+        circuits: versions in production that are switched off here for a while.
+        measures: how requests ended.
+        timeout_s: how long a request has that says nothing of it.
     """
 
     def __init__(
@@ -134,6 +172,9 @@ class Answering:
         log: Log,
         moment: Callable[[], Moment],
         asking: Asking,
+        circuits: Circuits | None = None,
+        measures: Measures | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._residency = residency
         self._features = features
@@ -142,6 +183,10 @@ class Answering:
         self._log = log
         self._moment = moment
         self._asking = asking
+        self._measures = Measures() if measures is None else measures
+        self._attempts = Attempts(asking, Circuits() if circuits is None else circuits, self._in_place_of)
+        self._timeout_s = timeout_s
+        self._decoder = ThreadPoolExecutor(1, "decoder")
 
     async def answer(self, question: Question) -> Answered:
         """The answers, and with them a line of log and a count for each row.
@@ -151,26 +196,70 @@ class Answering:
             SchemaMismatch: a field is missing, unknown or of another type, or null for a model that cannot take
                 it; `where` names it.
             NotFound: the model or the version is not served here.
-            Unavailable: it is still being loaded, or features cannot be looked up.
+            Unavailable: it is still being loaded, or features cannot be looked up; or more is asked for than can
+                be answered in time.
+            DeadlineExceeded: it was not answered in time.
             ModelFault: a version failed on a row; `where` names both.
         """
+        began_s = time.perf_counter()
+        answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
+        active = self._residency.active(question.model)
+        status = 500
         era = self._log.begin()
         try:
-            moment = self._moment()
-            active = self._residency.active(question.model)
-            answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
-            self._divide(answered, question, active, moment)
-            for part in answered.parts:
-                await self._asking.ask(part)
-            faulty = any(part.faults for part in answered.parts)
-            if not faulty:
-                _require_fit(answered.parts)
-            self._record(question, active, answered, moment)
+            await self._answer(question, answered, active)
+            status = 200
+        except HeadraceError as problem:
+            status = problem.status
+            raise
+        except asyncio.CancelledError:
+            status = 499  # the caller has gone away
+            raise
         finally:
             self._log.end(era)
+            self._measure(question, answered, active, status, time.perf_counter() - began_s)
+        return answered
+
+    async def aside(self, size_bytes: int, do: Callable[[], Found]) -> Found:
+        """Do what may take long for so many bytes: on a thread if they are many."""
+        if size_bytes <= LARGE_BYTES:
+            return do()
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, do)
+
+    async def _answer(self, question: Question, answered: Answered, active: Active | None) -> None:
+        timeout_s = self._timeout_s if question.timeout_s is None else question.timeout_s
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        moment = self._moment()
+        await self._divide(answered, question, active, moment)
+        route = None if active is None or question.number is not None else active.route
+        problems = []
+        for place, part in enumerate(answered.parts):
+            tried = Tried(question, moment, active, route, deadline_s, may_blame=question.timeout_s is None)
+            answered.parts[place], failed, problem = await self._attempts.make(part, tried)
+            answered.failed += failed
+            if problem is not None:
+                problems.append(problem)
+        faulty = any(part.faults for part in answered.parts)
+        if not faulty and not problems:
+            _require_fit(answered.parts)
+        self._record(question, active, answered, moment, refused=faulty or bool(problems))
+        if problems:
+            raise problems[0]
         if faulty:
             raise _fault(answered.parts)
-        return answered
+
+    def _measure(
+        self, question: Question, answered: Answered, active: Active | None, status: int, took_s: float
+    ) -> None:
+        """One measurement for each version; a name that nobody serves would make a series of its own."""
+        model = "" if active is None else question.model
+        if not answered.parts:
+            self._measures.observe(model, None, "", status, took_s)
+        for part in answered.parts:
+            number, arm, _ = part.assignment
+            self._measures.observe(model, number, arm, status, took_s)
+            if question.trace is not None:
+                question.trace.tell(model, number, arm)
 
     def served(self) -> tuple[Active, ...]:
         """Every model's route in force, with the versions that are loaded for it."""
@@ -192,12 +281,15 @@ class Answering:
             number = self._assign(model, None, active, "").number
         return self._loaded(model, number, active)
 
-    def _divide(self, answered: Answered, question: Question, active: Active | None, moment: Moment) -> None:
+    async def _divide(self, answered: Answered, question: Question, active: Active | None, moment: Moment) -> None:
         """The rows by version, with their features; everything that a caller can get wrong shows here."""
         unit = answered.id if question.unit is None else question.unit
         assignment = self._assign(question.model, question.number, active, unit)
         predictor = self._loaded(question.model, assignment.number, active)
-        asked = question.read(predictor)
+        if question.size_bytes > LARGE_BYTES:
+            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        else:
+            asked = question.read(predictor)
         if not isinstance(asked.rows, Entities):
             part = part_of(predictor, assignment, asked.rows)
             part.params = asked.params
@@ -258,21 +350,67 @@ class Answering:
             )
         return self._features.read(version, predictor.names, values, moment.business_at)
 
-    def _record(self, question: Question, active: Active | None, answered: Answered, moment: Moment) -> None:
+    def _in_place_of(self, part: Part, tried: Tried, given: Assignment) -> Part:
+        """The same rows, for another version to answer.
+
+        Raises:
+            HeadraceError: it takes other inputs.
+        """
+        question: Question = tried.question
+        predictor = self._loaded(question.model, given.number, tried.active)
+        if part.entities is None:
+            asked = question.read(predictor)
+            if isinstance(asked.rows, Entities):
+                raise _no_lookup()
+            other = part_of(predictor, given, asked.rows)
+            other.params = asked.params
+            return other
+        key = part.predictor.version.entity_key or ""
+        other = part_of(predictor, given, self._look_up(predictor, key, part.entities, tried.moment))
+        other.places, other.entities = part.places, part.entities
+        return other
+
+    def _record(
+        self,
+        question: Question,
+        active: Active | None,
+        answered: Answered,
+        moment: Moment,
+        *,
+        refused: bool,
+    ) -> None:
         """Count every row. Log the answers, or only the faults when nobody will get the answers."""
-        refused = any(part.faults for part in answered.parts)
         pinned = question.number is not None
         release_id = None if pinned or active is None else active.route.release_id
         step = None if pinned or active is None else active.route.step
         ids = answered.ids
+        for attempt, part in enumerate(answered.failed):
+            if part.fallback is None:
+                self._measures.fell_back(
+                    question.model, part.assignment.number, _instead_of(part, answered), part.size
+                )
+            if not part.begun or not part.faults:
+                continue
+            own = Counted(question.model, part.assignment.number, release_id, step)
+            self._count(part, _outside(own) if part.fallback else own, question.unit)
+            self._observe(part, own, moment)
+            attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
+            self._log.append(_logged(question, part, own, attempts, moment, silent=True))
         for part in answered.parts:
             counted = Counted(question.model, part.assignment.number, release_id, step)
-            self._count(part, counted, question.unit)
-            if part.assignment.arm is Arm.CHALLENGER and part.size > len(part.unfit):
-                fault = bool(part.faults)
-                self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
+            if part.fallback is not None:
+                counted = _outside(counted)
+            if part.fallback != DEFAULT and _has_answered(part):
+                self._count(part, counted, question.unit)
+                self._observe(part, counted, moment)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
+
+    def _observe(self, part: Part, counted: Counted, moment: Moment) -> None:
+        """Tell the breaker of a challenger's answer."""
+        if part.assignment.arm is Arm.CHALLENGER and part.size > len(part.unfit):
+            fault = bool(part.faults)
+            self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
 
     def _count(self, part: Part, counted: Counted, unit: str | None) -> None:
         latency_us = part.latency_us
@@ -293,6 +431,25 @@ class Answering:
                 "the model is being loaded, or could not be", where=f"route/{model}", fix="See /api/v1/gateway."
             )
         return NotFound("no such model is served", where=f"route/{model[:256]}", fix="Release a version of it.")
+
+
+def _has_answered(part: Part) -> bool:
+    """Whether there is something to count: an answer, a fault, or that the rows did not fit."""
+    return part.outputs is not None or bool(part.faults) or bool(part.unfit)
+
+
+def _outside(counted: Counted) -> Counted:
+    """What stands in for another version is no evidence in a rollout."""
+    return Counted(counted.model, counted.version, None, None)
+
+
+def _instead_of(part: Part, answered: Answered) -> str:
+    """What answered in the place of a version; nothing, where that failed too."""
+    return next((each.fallback for each in answered.parts if each.fallback and each.places == part.places), "")
+
+
+def _no_lookup() -> SchemaMismatch:
+    return SchemaMismatch("the version takes other inputs", where="entities")
 
 
 def _ids(request: str, rows: int) -> list[str]:

@@ -2,21 +2,30 @@
 
 While a slow version answers, whoever asks next waits in line; when it is done, one call answers all who wait. So
 nobody waits for a batch to fill, and a model whose call costs more than its rows answers far more rows a second.
+
+A line is bounded. Who would wait in it longer than the request has time is turned away at once, so that a line that
+cannot keep up answers those whom it can; whoever's time is over leaves it unanswered. Each version has a thread of
+its own, so one that hangs holds up nobody else.
 """
 
 import asyncio
+import math
+import queue
+import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from headrace.errors import DeadlineExceeded, Overloaded
 from headrace.serving.assignment import Assignment
+from headrace.serving.effort import Effort
 from headrace.serving.forms import EntityValue
 from headrace.serving.inputs import Inputs, Outputs, join, rows_of, split, take
 from headrace.serving.predictor import Fault, Predictor
@@ -25,6 +34,14 @@ ISOLATED_ROWS = 1_000
 """Up to so many rows are asked again one by one to find those that a version fails on."""
 TOGETHER_ROWS = 4_096
 """Rows in one call, more when a single request has more."""
+LINE_ROWS = 50_000
+"""Rows that wait for one version at most."""
+ALL_ROWS = 200_000
+"""Rows that wait for all versions together at most."""
+DEFAULT = "default"
+"""What answers when no version does."""
+LONGEST_RETRY_S = 60
+"""Nobody is told to stay away for longer."""
 
 
 class Part(msgspec.Struct):
@@ -47,72 +64,214 @@ class Part(msgspec.Struct):
     unfit: list[int] = []
     """Indexes of the rows that the version could not answer, and need not by its signature."""
     latency_us: int = 0
+    begun: bool = False
+    """Whether the version was asked, and not only waited for."""
+    fallback: str | None = None
+    """`champion`, `previous` or `default`: what answers in the place of the version that should have."""
 
 
 class Asking:
     """Answers parts; used from one event loop.
 
     Args:
-        pool: predicts what would hold up the event loop.
+        prepare: called on each thread that predicts, before it does.
+        line_rows: rows that wait for one version at most.
+        all_rows: rows that wait for all versions together at most.
     """
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
-        self._lines: WeakKeyDictionary[Predictor, _Line] = WeakKeyDictionary()
+    def __init__(
+        self, prepare: Callable[[], None] = lambda: None, *, line_rows: int = LINE_ROWS, all_rows: int = ALL_ROWS
+    ) -> None:
+        self._prepare = prepare
+        self._room = _Room(line_rows, all_rows)
+        self._lines: weakref.WeakKeyDictionary[Predictor, _Line] = weakref.WeakKeyDictionary()
 
-    async def ask(self, part: Part) -> None:
-        """Fill in a part's answers, or its faults."""
+    @property
+    def rows_waiting(self) -> int:
+        """Rows that wait in all lines."""
+        return self._room.taken
+
+    async def ask(self, part: Part, deadline_s: float = math.inf) -> None:
+        """Fill in a part's answers, or its faults.
+
+        Args:
+            part: what is asked.
+            deadline_s: by the event loop's clock.
+
+        Raises:
+            Overloaded: it would not be answered in time; nothing was asked.
+            DeadlineExceeded: it was not; `part.begun` says whether the version was asked.
+        """
         started = time.perf_counter_ns()
         if part.predictor.inline(part.size):
+            part.begun = True
             answer(part)
         else:
             line = self._lines.get(part.predictor)
             if line is None:
-                line = self._lines[part.predictor] = _Line(self._pool)
-            await line.ask(part)
+                line = self._lines[part.predictor] = _Line(self._prepare, self._room)
+            try:
+                await line.ask(part, deadline_s)
+            finally:
+                part.latency_us = (time.perf_counter_ns() - started) // 1000
+            return
         part.latency_us = (time.perf_counter_ns() - started) // 1000
 
 
+@dataclass(slots=True)
+class _Room:
+    """How many rows may wait, and do."""
+
+    line_rows: int
+    all_rows: int
+    taken: int = 0
+
+
+class _Waiting:
+    """One request that waits or is being answered."""
+
+    __slots__ = ("answered", "part", "timer")
+
+    def __init__(self, part: Part, answered: "asyncio.Future[None]") -> None:
+        self.part = part
+        self.answered = answered
+        self.timer: asyncio.TimerHandle | None = None
+
+    def expire(self) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(_expired(self.part))
+
+
 class _Line:
-    """Those who wait for one version."""
+    """Those who wait for one version, and the thread that asks it."""
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
-        self._waiting: deque[tuple[Part, asyncio.Future[None]]] = deque()
+    def __init__(self, prepare: Callable[[], None], room: _Room) -> None:
+        self._room = room
+        self._waiting: deque[_Waiting] = deque()
+        self._rows = 0
+        self._effort = Effort()
         self._busy = False
+        self._began_s = 0.0
+        self._expected_s = 0.0
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        # Daemons: a model that never returns must not keep the process from ending.
+        threading.Thread(target=_work, args=(self._orders, prepare), name="predictor", daemon=True).start()
+        weakref.finalize(self, self._orders.put, None)
 
-    async def ask(self, part: Part) -> None:
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((part, answered))
+    async def ask(self, part: Part, deadline_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._busy:
+            self._require_room(part, loop.time(), deadline_s)
+        waiting = _Waiting(part, loop.create_future())
+        self._waiting.append(waiting)
+        self._change(part.size)
+        if deadline_s < math.inf:
+            waiting.timer = loop.call_at(deadline_s, waiting.expire)
         if not self._busy:
-            self._next()
-        await answered
+            self._next(loop)
+        try:
+            await waiting.answered
+        finally:
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+            if not part.begun:  # its time is over, or its caller gone: its rows leave the line
+                self._waiting.remove(waiting)
+                self._change(-part.size)
 
-    def _next(self) -> None:
-        """Hand all who wait to a thread."""
+    def _require_room(self, part: Part, now_s: float, deadline_s: float) -> None:
+        wait_s = self._wait_s(now_s, part.size)
+        full = self._rows + part.size > self._room.line_rows or self._room.taken + part.size > self._room.all_rows
+        if (full and self._waiting) or now_s + wait_s > deadline_s:
+            raise _turned_away(part, wait_s)
+
+    def _wait_s(self, now_s: float, rows: int) -> float:
+        """How long so many rows would wait for their answer. A call that is late is taken to be so once more."""
+        remaining_s = abs(self._began_s + self._expected_s - now_s)
+        ahead = self._rows + rows
+        return remaining_s + self._effort.expected_s(ahead, calls=-(-ahead // TOGETHER_ROWS))
+
+    def _change(self, rows: int) -> None:
+        self._rows += rows
+        self._room.taken += rows
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand all who wait to the thread."""
         taken = [self._waiting.popleft()]
-        rows = taken[0][0].size
-        while self._waiting and rows + self._waiting[0][0].size <= TOGETHER_ROWS:
+        rows = taken[0].part.size
+        while self._waiting and rows + self._waiting[0].part.size <= TOGETHER_ROWS:
             taken.append(self._waiting.popleft())
-            rows += taken[-1][0].size
+            rows += taken[-1].part.size
+        self._change(-rows)
+        for waiting in taken:
+            waiting.part.begun = True
         self._busy = True
-        asked = asyncio.get_running_loop().run_in_executor(self._pool, answer_together, [part for part, _ in taken])
-        asked.add_done_callback(lambda done: self._done(taken, done))
+        self._began_s = loop.time()
+        self._expected_s = self._effort.expected_s(rows)
 
-    def _done(self, taken: list[tuple[Part, "asyncio.Future[None]"]], done: "asyncio.Future[None]") -> None:
+        def done(defect: Exception | None) -> None:
+            self._done(taken, rows, defect, loop)
+
+        parts = [waiting.part for waiting in taken]
+        self._orders.put(_Order(parts, lambda defect: loop.call_soon_threadsafe(done, defect)))
+
+    def _done(
+        self, taken: list[_Waiting], rows: int, defect: Exception | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._busy = False
+        self._effort.learn(rows, loop.time() - self._began_s)
         if self._waiting:
-            self._next()
-        defect = None if done.cancelled() else done.exception()
-        for _, answered in taken:
-            if answered.done():
+            self._next(loop)
+        for waiting in taken:
+            if waiting.answered.done():
                 continue
             if defect is not None:
-                answered.set_exception(defect)
-            elif done.cancelled():
-                answered.cancel()
+                waiting.answered.set_exception(defect)
             else:
-                answered.set_result(None)
+                waiting.answered.set_result(None)
+
+
+@dataclass(slots=True)
+class _Order:
+    """What the thread is to ask, and whom it tells."""
+
+    parts: list[Part]
+    tell: Callable[[Exception | None], object]
+
+
+def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None]) -> None:
+    """What the thread of a line does, until nobody holds the line any more."""
+    prepare()
+    while (order := orders.get()) is not None:
+        defect: Exception | None = None
+        try:
+            answer_together(order.parts)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; whoever waits is told
+            defect = error
+        try:
+            order.tell(defect)
+        except RuntimeError:  # the event loop has ended meanwhile, and everybody with it
+            return
+        del order, defect  # an idle thread keeps no version alive
+
+
+def _turned_away(part: Part, wait_s: float) -> Overloaded:
+    version = part.predictor.version
+    refusal = Overloaded(
+        "more is asked of the model than it can answer in time",
+        where=f"version/{version.model}/{version.number}",
+        fix="Ask again after Retry-After seconds, give the request more time, or run more gateways.",
+    )
+    refusal.retry_after_s = min(LONGEST_RETRY_S, max(1, math.ceil(wait_s)))
+    return refusal
+
+
+def _expired(part: Part) -> DeadlineExceeded:
+    version = part.predictor.version
+    return DeadlineExceeded(
+        "the model did not answer in the time that the request had",
+        where=f"version/{version.model}/{version.number}",
+        fix="Give it more time with the header X-Request-Timeout, or send fewer rows.",
+    )
 
 
 def answer_together(parts: Sequence[Part]) -> None:

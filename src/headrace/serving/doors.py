@@ -18,12 +18,25 @@ class Headers(Protocol):
         ...
 
 
+class Trace(Protocol):
+    """The span of a request, where somebody collects them."""
+
+    def tell(self, model: str, version: int | None, arm: str) -> None:
+        """Who answered, or should have."""
+        ...
+
+    def end(self, status: int) -> None:
+        """The request is answered."""
+        ...
+
+
 class Incoming(NamedTuple):
     """A request whose body has been read."""
 
     headers: Headers
     body: bytes
     query: str
+    trace: Trace | None = None
     caller: str = ""
     """Whose request it is."""
 

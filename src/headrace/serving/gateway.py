@@ -3,6 +3,7 @@
 Bad requests are 4xx, failures of a model 5xx, and no error holds input data or a traceback.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
@@ -11,6 +12,7 @@ import msgspec
 import structlog
 
 from headrace.errors import (
+    DeadlineExceeded,
     HeadraceError,
     InternalError,
     InvalidInput,
@@ -21,11 +23,15 @@ from headrace.errors import (
 )
 from headrace.kernel.ids import new_hex
 from headrace.serving import doors
-from headrace.serving.doors import Door, Headers, Incoming, Response
+from headrace.serving.doors import Door, Handler, Headers, Incoming, Response, Trace
+from headrace.serving.intake import Intake
 
 log = structlog.get_logger()
 
 BODY_LIMIT_BYTES = 16 << 20
+LARGE_BODY_BYTES = 64 << 10
+"""A body above this is waited for with a limit, and counts for what all bodies together may take."""
+BODY_TIMEOUT_S = 30.0
 _NO_BODY = frozenset({"GET", "HEAD"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
@@ -68,6 +74,9 @@ class Gateway:
         hosts: names that a request may call this gateway by; None for any. A gateway bound to loopback knows its
             names, so that a web page cannot reach it through a name of its own.
         version: the platform's version.
+        intake: how much is taken at once.
+        metrics: what `/metrics` shows, and its type.
+        tracing: begins a request's span; None where nobody collects them.
     """
 
     def __init__(
@@ -79,6 +88,9 @@ class Gateway:
         admit: Callable[[str | None], str],
         hosts: frozenset[str] | None,
         version: str,
+        intake: Intake | None = None,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
+        tracing: Callable[[str, Headers], Trace] | None = None,
     ) -> None:
         self._doors = tuple(open_doors)
         self._ready = ready
@@ -86,6 +98,9 @@ class Gateway:
         self._admit = admit
         self._hosts = hosts
         self._version = version
+        self._intake = Intake() if intake is None else intake
+        self._metrics = metrics
+        self._tracing = tracing
         self.draining = False
         """Set while the process ends: it is not ready any more, but answers what comes."""
 
@@ -104,22 +119,73 @@ class Gateway:
                 if handler is not None:
                     refuse = door.problem
                     caller = self._admit(_token(headers))
-                    body = b"" if scope.method in _NO_BODY else await _body(headers, exchange)
-                    response = await handler(Incoming(headers, body, scope.query_string, caller))
+                    response = await self._handle(handler, scope, exchange, caller)
                     break
             else:
                 response = self._answer(scope)
         except HeadraceError as problem:
-            response = refuse(problem)
+            response = _refusal(refuse(problem), problem)
         except Exception:  # a defect of ours must not close the connection in silence
             log.exception("request failed", path=scope.path, request_id=request_id)
             response = refuse(InternalError("a defect of the gateway; its log says more"))
         content = b"" if scope.method == "HEAD" else response.body
-        exchange.response_bytes(
-            response.status,
-            [("content-type", response.content_type), ("x-request-id", request_id), *response.headers],
-            content,
-        )
+        told = [("content-type", response.content_type), ("x-request-id", request_id), *response.headers]
+        if self.draining:
+            told.append(("connection", "close"))  # whoever asks next asks another gateway
+        exchange.response_bytes(response.status, told, content)
+
+    async def _handle(self, handler: Handler, scope: Scope, exchange: Exchange, caller: str) -> Response:
+        """Let a door answer, while there is room."""
+        self._intake.enter()
+        try:
+            headers = scope.headers
+            if scope.method in _NO_BODY:
+                return await handler(Incoming(headers, b"", scope.query_string, caller=caller))
+            announced = _announced(headers)
+            if announced is None or announced > LARGE_BODY_BYTES:
+                return await self._handle_large(handler, scope, exchange, announced, caller)
+            body = await _whole(exchange)
+            if self._tracing is not None:
+                return await self._traced(
+                    handler, Incoming(headers, body, scope.query_string, caller=caller), scope
+                )
+            return await handler(Incoming(headers, body, scope.query_string, caller=caller))
+        finally:
+            self._intake.leave()
+
+    async def _handle_large(
+        self, handler: Handler, scope: Scope, exchange: Exchange, announced: int | None, caller: str
+    ) -> Response:
+        size_bytes = BODY_LIMIT_BYTES if announced is None else announced
+        self._intake.hold(size_bytes)
+        try:
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    body = await (_parts(exchange) if announced is None else _whole(exchange))
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"the body did not come within {BODY_TIMEOUT_S:.0f} seconds", where="body"
+                ) from None
+            return await self._traced(
+                handler, Incoming(scope.headers, body, scope.query_string, caller=caller), scope
+            )
+        finally:
+            self._intake.release(size_bytes)
+
+    async def _traced(self, handler: Handler, incoming: Incoming, scope: Scope) -> Response:
+        if self._tracing is None:
+            return await handler(incoming)
+        trace = self._tracing(scope.path, incoming.headers)
+        status = 500
+        try:
+            response = await handler(incoming._replace(trace=trace))
+            status = response.status
+        except HeadraceError as problem:
+            status = problem.status
+            raise
+        finally:
+            trace.end(status)
+        return response
 
     def _answer(self, scope: Scope) -> Response:
         """Everything that is no prediction."""
@@ -128,6 +194,10 @@ class Gateway:
                 return self._health()
             if scope.path == "/version":
                 return Response(self._version.encode())
+            if scope.path == "/metrics" and self._metrics is not None:
+                self._admit(_token(scope.headers))
+                content, content_type = self._metrics()
+                return Response(content, content_type)
             if scope.path == "/api/v1/gateway":
                 self._admit(_token(scope.headers))
                 return Response(msgspec.json.encode(self._state()))
@@ -155,16 +225,27 @@ class Gateway:
             )
 
 
-async def _body(headers: Headers, exchange: Exchange) -> bytes:
-    """The body, as far as it is not too large: one that announces its size is not read in parts."""
+def _announced(headers: Headers) -> int | None:
+    """The size of the body, as far as it is told and not too large."""
     announced = headers.get("content-length")
-    if announced is not None and announced.isdigit():
-        if int(announced) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        try:
-            return await exchange()
-        except RuntimeError as error:
-            raise _gone() from error
+    if announced is None or not announced.isdigit():
+        return None
+    size_bytes = int(announced)
+    if size_bytes > BODY_LIMIT_BYTES:
+        raise _too_large()
+    return size_bytes
+
+
+async def _whole(exchange: Exchange) -> bytes:
+    """A body that has told its size."""
+    try:
+        return await exchange()
+    except RuntimeError as error:
+        raise _gone() from error
+
+
+async def _parts(exchange: Exchange) -> bytes:
+    """A body that may be of any size, as far as it is not too large."""
     parts, size = [], 0
     try:
         async for part in exchange:
@@ -175,6 +256,13 @@ async def _body(headers: Headers, exchange: Exchange) -> bytes:
     except RuntimeError as error:
         raise _gone() from error
     return b"".join(parts)
+
+
+def _refusal(response: Response, problem: HeadraceError) -> Response:
+    """Tell who may come again when."""
+    if not isinstance(problem, Unavailable):
+        return response
+    return response._replace(headers=(*response.headers, ("retry-after", str(problem.retry_after_s))))
 
 
 def _gone() -> InvalidInput:

@@ -16,7 +16,7 @@ from headrace.serving.answering import Answered, Answering, Question
 from headrace.serving.doors import Handler, Headers, Incoming, Response
 from headrace.serving.file_forms import CSV, PARQUET, from_csv, from_parquet
 from headrace.serving.forms import Asked, Forms
-from headrace.serving.headers import purpose_of, unit_of
+from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
 from headrace.serving.predictor import Predictor
 
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/invocations")
@@ -41,12 +41,15 @@ _READERS: dict[str, Callable[[Forms, bytes], Asked]] = {
 }
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer, one item a row in each list."""
 
     predictions: list[Any]
     prediction_ids: list[str]
-    versions: list[int]
+    versions: list[int | None]
+    """None where no version answered."""
+    fallbacks: list[str | None] | None = None
+    """What answered in the place of the version that should have: `champion`, `previous` or `default`."""
 
 
 class Invocations:
@@ -97,9 +100,16 @@ class Invocations:
             read=_reader(headers, incoming.body),
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
+            timeout_s=timeout_of(headers),
+            size_bytes=len(incoming.body),
+            trace=incoming.trace,
         )
         answered: Answered = await self._answering.answer(question)
-        return Response(self._encode(Reply(answered.answers, answered.ids, answered.versions)))
+        fallbacks = answered.fallbacks
+        reply = Reply(answered.answers, answered.ids, answered.versions, fallbacks)
+        if fallbacks is None:
+            return Response(self._encode(reply))
+        return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
 
 
 def _reader(headers: Headers, body: bytes) -> Callable[[Predictor], Asked]:

@@ -20,6 +20,10 @@ class Arm(StrEnum):
     CHALLENGER = "challenger"
     PINNED = "pinned"
     """The caller named the version; such requests bypass the rollout and are no evidence for it."""
+    FALLBACK = "fallback"
+    """It took over from the version that should have answered, and failed or was switched off."""
+    DEFAULT = "default"
+    """No version answered; the caller got the answer that the project declares for that."""
 
 
 class Purpose(StrEnum):
@@ -104,6 +108,10 @@ class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
     """The rollout step that requests count for."""
     resident: tuple[int, ...] = ()
     """Versions to keep loaded besides champion and challenger: a staged one, the way back."""
+    previous: int | None = None
+    """The version that takes over when the champion fails; kept loaded."""
+    default: float | None = None
+    """The answer when no version gives one."""
 
 
 class RouteInForce(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +141,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Champion, challenger and every other resident version, each once."""
     sequence: int
     """Position in the one order of all route changes."""
+    previous: int | None = None
+    """The version that takes over when the champion fails."""
+    default: float | None = None
+    """The answer when no version gives one."""
 
     def version(self, number: int) -> ServedVersion | None:
         """The resident version with this number."""
@@ -276,6 +288,8 @@ class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions with an earlier business time are all in closed segments."""
     predictions_dropped: int = 0
     """Predictions that the full log queue did not take."""
+    predictions_lost: int = 0
+    """Predictions of former processes of this gateway that were killed before they were written; ever."""
     loaded: tuple[LoadedVersion, ...] = ()
     trips: tuple[Trip, ...] = ()
     counts: tuple[VersionCounts, ...] = ()
@@ -293,6 +307,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     applied_sequence: int
     logged_until: datetime | None
     predictions_dropped: int
+    predictions_lost: int
     loaded: tuple[LoadedVersion, ...]
     trips: tuple[Trip, ...]
 
@@ -310,6 +325,14 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     control_away: bool
     business_now: datetime
     routes: tuple[RouteInForce, ...]
+    switched_off: tuple[str, ...] = ()
+    """Versions in production that failed again and again and are not asked now, each as `model/number`."""
+    rows_waiting: int = 0
+    """Rows that wait for a version."""
+    requests: int = 0
+    """Requests under way."""
+    turned_away: int = 0
+    """Requests that this process had no room for."""
     report: GatewayReport
 
 

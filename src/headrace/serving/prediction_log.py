@@ -18,6 +18,7 @@ import structlog
 
 from headrace.serving.nouns import BusinessTime
 from headrace.serving.segments import CLOSED, OPEN, Lines, Logged, folder_name, segment_folder, segment_number
+from headrace.serving.tally import Tally
 
 log = structlog.get_logger()
 
@@ -124,6 +125,7 @@ class PredictionLog:
         self._eras = deque([self._era])
         self._open: dict[str, _Segment] = {}
         self._numbers = _Numbers(root / folder_name(gateway) / "last")
+        self._tally = Tally(root / folder_name(gateway) / "tally")
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self.dropped = 0
@@ -137,7 +139,15 @@ class PredictionLog:
         own = self._root / folder_name(self._gateway)
         for left in sorted(own.glob(f"*/*{OPEN}"), key=segment_number):
             left.rename(left.with_name(f"{self._numbers.next()}{CLOSED}"))  # later ones may be in the lake
+        lost = self._tally.restore()
+        if lost:
+            log.warning("the former process was killed before it wrote all predictions", predictions_lost=lost)
         self._writer.start()
+
+    @property
+    def lost(self) -> int:
+        """Predictions that former processes of this gateway never wrote, since they were killed."""
+        return self._tally.lost
 
     def begin(self) -> "Era":
         """A request begins; it reads the business clock after this, and gives what it gets here to `end`."""
@@ -156,6 +166,7 @@ class PredictionLog:
             self.dropped += rows
         else:
             self._rows_waiting += rows
+            self._tally.hand_in(rows)
             self._waiting.append(logged)
 
     def close(self) -> None:
@@ -211,6 +222,7 @@ class PredictionLog:
                 self.dropped += rows
                 self._close(model)
             self._rows_written += rows
+            self._tally.settle(rows)
 
     def _encoded(self, segment: _Segment, logged: Logged) -> bytes:
         """The lines of one request; a defect in them must not take those of others along."""

@@ -17,15 +17,19 @@ from headrace.kernel.settings import Settings, http_address
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
+from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Door
+from headrace.serving.exposition import Exposition
 from headrace.serving.feedback_door import FeedbackDoor
 from headrace.serving.feedback_journal import FeedbackJournal
 from headrace.serving.feedback_nouns import Submitted, Taken
 from headrace.serving.gateway import Gateway
+from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
 from headrace.serving.loading import open_loader
+from headrace.serving.measures import Measures
 from headrace.serving.nouns import (
     Caller,
     GatewayReport,
@@ -44,6 +48,7 @@ from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.tracing import open_tracing
 from headrace.version import VERSION
 
 log = structlog.get_logger()
@@ -93,12 +98,15 @@ class GatewayProcess:
             settings.url, token, timeout_s=STREAM_TIMEOUT_S, patience_s=REPORT_PATIENCE_S
         )
         self._loaders = ThreadPoolExecutor(1, "loader", initializer=prepare_thread)
-        self._predictors = ThreadPoolExecutor(1, "predictor", initializer=prepare_thread)
         home = settings.home
         loader = open_loader(home, open_blob_store(home, settings.blobs))
         self._residency = Residency(partial(load_predictor, loader), self._loaders, changed=self._changed)
         self._counters = Counters()
         self._breaker = Breaker()
+        self._circuits = Circuits()
+        self._measures = Measures()
+        self._asking = Asking(prepare_thread)
+        self._intake = Intake(requests=settings.requests_limit)
         self._follower = RouteFollower(
             self._stream_transport,
             _folder(home, name) / "routes.json",
@@ -114,8 +122,12 @@ class GatewayProcess:
             breaker=self._breaker,
             log=self._log,
             moment=self._moment,
-            asking=Asking(self._predictors),
+            asking=self._asking,
+            circuits=self._circuits,
+            measures=self._measures,
+            timeout_s=settings.request_timeout_s,
         )
+        self._tracing = open_tracing(settings, gateway=name)
         self._gateway = Gateway(
             [
                 Invocations(answering),
@@ -127,6 +139,9 @@ class GatewayProcess:
             admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
+            intake=self._intake,
+            metrics=Exposition(self._measures, self._state),
+            tracing=None if self._tracing is None else self._tracing.begin,
         )
         self._told_callers: tuple[Caller, ...] | None = None
         self._callers: dict[str, Caller] = {}
@@ -150,6 +165,7 @@ class GatewayProcess:
                 host=self._settings.host,
                 port=self._port,
                 began=lambda: log.info("gateway is listening", port=self._port),
+                drain_s=self._settings.drain_s,
             )
         finally:
             reporting.cancel()
@@ -158,8 +174,9 @@ class GatewayProcess:
             await asyncio.to_thread(self._log.close)
             await asyncio.to_thread(self._journal.close)
             await reporter.send()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             self._loaders.shutdown(wait=False, cancel_futures=True)
-            self._predictors.shutdown()
             self._stream_transport.close()
             self._report_transport.close()
 
@@ -189,6 +206,7 @@ class GatewayProcess:
         """A route that control has set anew closes the breaker and ends former releases; the same one does not."""
         if self._residency.wanted_sequence(route.model) != route.sequence:
             self._breaker.close(route.model)
+            self._circuits.forget(route.model)
             self._counters.forget_units(route.model, but_of=route.release_id)
 
     def _changed(self) -> None:
@@ -242,6 +260,7 @@ class GatewayProcess:
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,
+            predictions_lost=self._log.lost,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
             counts=self._counters.totals(since),
@@ -253,6 +272,10 @@ class GatewayProcess:
             control_away=self._follower.control_away(),
             business_now=self._follower.business_time().now,
             routes=tuple(active.route.summary() for active in self._residency.all_active()),
+            switched_off=tuple(f"{each.model}/{each.version}" for each in self._circuits.open()),
+            rows_waiting=self._asking.rows_waiting,
+            requests=self._intake.requests,
+            turned_away=self._intake.turned_away,
             report=self._report(),
         )
 

@@ -4,20 +4,19 @@ Work-side. Only columns of numbers are gathered, as a matrix in the order of the
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from headrace.errors import HeadraceError, NotFound
+from headrace.errors import NotFound
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.serving.compaction import FEATURE_PREFIX, predictions_table
 from headrace.serving.description import Description
+from headrace.serving.example import example_rows
 from headrace.serving.inputs import Array
 from headrace.serving.loading_nouns import PrepareRequest
 from headrace.serving.nouns import Purpose
@@ -26,7 +25,6 @@ from headrace.training.nouns import TrainingSetManifest
 
 ROWS = 2_000
 """From each place at most so many, spread over all that is there."""
-EXAMPLE_LIMIT_BYTES = 16 << 20
 
 
 def gather(
@@ -44,7 +42,7 @@ def gather(
     places = {
         "training set": _of_training_set(ctx, request.training_set_id, names),
         "prediction log": _of_log(ctx.lake, request.version.model, names),
-        "input example": _of_example(files, description, names),
+        "input example": example_rows(files, description, names),
     }
     found = {place: rows for place, rows in places.items() if rows is not None and len(rows)}
     everything = np.concatenate([np.empty((0, len(names))), *found.values()])
@@ -75,33 +73,6 @@ def _of_log(lake: Lake, model: str, names: Sequence[str]) -> Array | None:
     dataset = ds.dataset(list(snapshot.files[-10:]), schema=snapshot.schema, format="parquet")
     live = pc.field("purpose") == Purpose.LIVE.value
     return _matrix(dataset.head(20 * ROWS, columns=columns, filter=live), columns, names)
-
-
-class _Split(msgspec.Struct):
-    columns: list[str]
-    data: list[list[Any]]
-
-
-def _of_example(files: ModelFiles, description: Description, names: Sequence[str]) -> Array | None:
-    """The rows that the model was logged with, in MLflow's `split` form."""
-    info = description.saved_input_example_info or {}
-    path = info.get("artifact_path")
-    if not isinstance(path, str) or info.get("type") != "dataframe" or not files.has(path):
-        return None
-    try:
-        content = files.read(path)
-        if len(content) > EXAMPLE_LIMIT_BYTES:
-            return None
-        split = msgspec.json.decode(content, type=_Split)
-        places = [split.columns.index(name) for name in names]
-        rows = [[_number(row[place]) for place in places] for row in split.data]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
-    except (HeadraceError, msgspec.MsgspecError, ValueError, TypeError, IndexError, OverflowError):
-        return None  # an example is for people; one that cannot be read as rows is none
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _matrix(table: pa.Table, columns: Sequence[str], names: Sequence[str]) -> Array | None:

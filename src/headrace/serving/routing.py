@@ -42,6 +42,8 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
         salt=salt,
         release_id=change.release_id,
         step=change.step,
+        previous=change.previous,
+        default=change.default,
         versions=_versions(tx, change, known),
         sequence=present.sequence if present else 0,
     )
@@ -127,7 +129,7 @@ def _check(change: RouteChange) -> None:
 
 
 def _versions(tx: Tx, change: RouteChange, known: dict[int, ServedVersion]) -> tuple[ServedVersion, ...]:
-    numbers = dict.fromkeys((change.champion, change.challenger, *change.resident))
+    numbers = dict.fromkeys((change.champion, change.challenger, change.previous, *change.resident))
     return tuple(
         known.get(number) or served.describe(tx, change.model, number) for number in numbers if number is not None
     )
@@ -146,6 +148,8 @@ def _store(tx: Tx, wanted: Route) -> Route:
             "weight_percent": route.weight_percent,
             "release_id": route.release_id,
             "step": route.step,
+            "previous": route.previous,
+            "default": route.default,
             "resident": [version.number for version in route.versions],
             "sequence": route.sequence,
         },

@@ -46,6 +46,8 @@ routes = sa.Table(
     sa.Column("salt", sa.String(256), nullable=False),
     sa.Column("release_id", sa.String(64), nullable=True),
     sa.Column("step", sa.Integer, nullable=True),
+    sa.Column("previous", sa.Integer, nullable=True),
+    sa.Column("default", sa.Float, nullable=True),
     sa.Column("versions", Document, nullable=False),
     sa.Column("removed", sa.Boolean, nullable=False),  # kept, so that the stream can tell of it
     sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -65,6 +67,7 @@ gateways = sa.Table(
     sa.Column("applied_sequence", sa.BigInteger, nullable=False),
     sa.Column("logged_until", Instant, nullable=True),
     sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
+    sa.Column("predictions_lost", sa.BigInteger, nullable=False),
     sa.Column("loaded", Document, nullable=False),
     sa.Column("trips", Document, nullable=False),
 )
@@ -208,6 +211,8 @@ def put_route(tx: Tx, route: Route, *, removed: bool = False) -> None:
         "salt": route.salt,
         "release_id": route.release_id,
         "step": route.step,
+        "previous": route.previous,
+        "default": route.default,
         "versions": route.versions,
         "removed": removed,
         "sequence": route.sequence,
@@ -260,6 +265,7 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
         "applied_sequence": report.applied_sequence,
         "logged_until": report.logged_until,
         "predictions_dropped": report.predictions_dropped,
+        "predictions_lost": report.predictions_lost,
         "loaded": report.loaded,
         "trips": report.trips,
     }
@@ -362,6 +368,8 @@ def _route(row: sa.Row[Any]) -> Route:
         salt=row.salt,
         release_id=row.release_id,
         step=row.step,
+        previous=row.previous,
+        default=row.default,
         versions=msgspec.convert(row.versions, tuple[ServedVersion, ...]),
         sequence=row.sequence,
     )
@@ -377,6 +385,7 @@ def _gateway(row: sa.Row[Any]) -> Gateway:
         applied_sequence=row.applied_sequence,
         logged_until=row.logged_until,
         predictions_dropped=row.predictions_dropped,
+        predictions_lost=row.predictions_lost,
         loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
         trips=msgspec.convert(row.trips, tuple[Trip, ...]),
     )

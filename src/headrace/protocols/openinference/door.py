@@ -15,9 +15,10 @@ import numpy as np
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
 from headrace.serving.answering import Answered, Answering, Question
+from headrace.serving.asking import DEFAULT
 from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.forms import Asked
-from headrace.serving.headers import purpose_of, unit_of
+from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
 from headrace.serving.nouns import VersionCounts
 from headrace.serving.predictor import Predictor
 
@@ -141,7 +142,10 @@ class OpenInference:
 
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
-        request, tensors = wire.decode(incoming.body, headers.get(wire.HEADER_LENGTH))
+        size_bytes = len(incoming.body)
+        request, tensors = await self._answering.aside(
+            size_bytes, partial(wire.decode, incoming.body, headers.get(wire.HEADER_LENGTH))
+        )
         number = _number(version)
 
         def read(predictor: Predictor) -> Asked:
@@ -158,6 +162,9 @@ class OpenInference:
                 read=read,
                 unit=unit_of(headers),
                 purpose=purpose_of(headers, pinned=number is not None),
+                timeout_s=timeout_of(headers),
+                size_bytes=size_bytes,
+                trace=incoming.trace,
             )
         )
         return _answer(model, request, answered)
@@ -185,15 +192,16 @@ def _answer(model: str, request: wire.InferRequest, answered: Answered) -> Respo
             contents.append(content)
     response = wire.InferResponse(
         model_name=model,
-        model_version=str(part.assignment.number),
+        model_version="" if part.fallback == DEFAULT else str(part.assignment.number),
         outputs=described,
         id=request.id,
-        parameters={"prediction_id": answered.id},
+        parameters={"prediction_id": answered.id} | ({} if part.fallback is None else {"fallback": part.fallback}),
     )
+    marks = () if part.fallback is None else ((FALLBACK, part.fallback),)
     body, length = wire.encode(response, contents)
     if length is None:
-        return Response(body)
-    return Response(body, "application/octet-stream", headers=((wire.HEADER_LENGTH, str(length)),))
+        return Response(body, headers=marks)
+    return Response(body, "application/octet-stream", headers=((wire.HEADER_LENGTH, str(length)), *marks))
 
 
 def _stats(model: str, number: int, counts: list[VersionCounts]) -> dict[str, Any]:

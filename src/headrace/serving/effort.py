@@ -1,0 +1,43 @@
+"""How long a version takes for so many rows, learnt from its calls: what a call costs, and each row on top of it.
+
+Least squares of `seconds = call + row * rows` with weights that fade, as BentoML's dispatcher does it; see
+docs/serving.md. Until calls of several sizes were seen it takes rows to cost nothing, so nobody is turned away by
+a guess.
+"""
+
+FADES = 0.95
+"""What a call still weighs after the next one; about the last twenty count."""
+SPREAD = 1e-6
+"""Below this share of their mean square, sizes are all alike."""
+
+
+class Effort:
+    """Learns from calls; used from one thread."""
+
+    def __init__(self) -> None:
+        self._weight = 0.0
+        self._rows = 0.0
+        self._seconds = 0.0
+        self._rows_rows = 0.0
+        self._rows_seconds = 0.0
+
+    def learn(self, rows: int, took_s: float) -> None:
+        """Take note of one call."""
+        self._weight = self._weight * FADES + 1
+        self._rows = self._rows * FADES + rows
+        self._seconds = self._seconds * FADES + took_s
+        self._rows_rows = self._rows_rows * FADES + rows * rows
+        self._rows_seconds = self._rows_seconds * FADES + rows * took_s
+
+    def expected_s(self, rows: int, calls: int = 1) -> float:
+        """Seconds that so many rows will take in so many calls; 0 while nothing is known."""
+        if not self._weight:
+            return 0.0
+        spread = self._weight * self._rows_rows - self._rows * self._rows
+        if spread <= SPREAD * self._weight * self._rows_rows:
+            return calls * self._seconds / self._weight
+        row_s = max(0.0, (self._weight * self._rows_seconds - self._rows * self._seconds) / spread)
+        call_s = (self._seconds - row_s * self._rows) / self._weight
+        if call_s < 0:
+            return rows * self._seconds / self._rows
+        return calls * call_s + rows * row_s
