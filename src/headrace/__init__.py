@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from headrace.project.search import integers as integers
     from headrace.project.search import log_uniform as log_uniform
     from headrace.project.search import uniform as uniform
+    from headrace.project.shadow import Shadow as Shadow
     from headrace.project.source import Source as Source
     from headrace.project.staging import replay as replay
     from headrace.project.training_set import TrainingSet as TrainingSet
@@ -71,6 +72,7 @@ _HOMES = {
     "Params": "project.params",
     "Retrain": "project.retrain",
     "Search": "project.search",
+    "Shadow": "project.shadow",
     "Source": "project.source",
     "TrainingSet": "project.training_set",
     "age_of_first": "project.feature",

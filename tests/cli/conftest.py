@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from unittest.mock import patch
+from urllib.parse import quote
 
 import pytest
 from tests.loop.wire import CONTROL_ALONE
@@ -35,12 +36,12 @@ class Terminal:
             raise done.exception
         return done.output
 
-    def model(self) -> str:
+    def model(self, begins: str = "model-") -> str:
         """The name of a new model with one version of dana's."""
-        name = f"model-{next(self._numbers)}"
+        name = f"{begins}{next(self._numbers)}"
         file = {"path": "MLmodel", "digest": "sha256:" + "a" * 64, "size_bytes": 3}
         version = {"model": name, "run_id": "r1", "files": [file]}
-        path = f"/api/v1/models/{name}/versions"
+        path = f"/api/v1/models/{quote(name)}/versions"
         self.people["dana"].transport.call("POST", path, version, returns=dict)
         return name
 

@@ -10,9 +10,9 @@ Terminal = Any  # the fixture's class lives in conftest.py, which is no module t
 MEANT = "I have reviewed the [evidence] and accept the risk."
 
 
-def governed(terminal: Terminal, approvals: int = 2) -> str:
+def governed(terminal: Terminal, approvals: int = 2, begins: str = "model-") -> str:
     """A model whose production stage is governed."""
-    model: str = terminal.model()
+    model: str = terminal.model(begins)
     policy = {"model": model, "stage": "Production", "approvals": approvals}
     terminal.people["adm"].policies.set(policy)
     return model
@@ -44,6 +44,27 @@ def test_a_request_from_asking_to_granting(terminal: Terminal) -> None:
     assert request_id in terminal.run("approvals", "list", "--status", "all", who="dana")
 
 
+def test_names_are_shown_as_they_are_and_are_no_markup(terminal: Terminal) -> None:
+    model = governed(terminal, approvals=1, begins="[red]odd[b]")
+    what = f"{model}@1 is to move to Production"
+    asked = terminal.run("approvals", "request", f"{model}@1", who="dana")
+    assert what in asked
+    request_id = re.findall(r"apr_\w+", asked)[0]
+    for command in ("list", "show"):
+        shown = terminal.run("approvals", command, *([request_id] if command == "show" else []), who="dana")
+        assert what in shown
+    assert what in terminal.run("approvals", "grant", request_id, "--meaning", MEANT, who="ravi")
+    moved = f"{model}@1 to move to Production"
+    assert moved in terminal.run("approvals", "revoke", request_id, who="ravi")
+    assert moved in terminal.run("approvals", "withdraw", request_id, who="dana")
+    assert "[/y]" in terminal.run("approvals", "list", "--status", "[/y]", who="dana", fails=True)
+    assert f"{model}@1 is open" in terminal.run("release", f"{model}@1", who="dana")
+    assert f"of {model}@1: aborted" in terminal.run("release", model, "--do", "abort", "--reason", "[/z]")
+    told = terminal.run("release", model, "--history", who="dana")
+    assert f"of {model}" in told
+    assert "[/z]" in told
+
+
 def test_refusing(terminal: Terminal) -> None:
     model = governed(terminal)
     terminal.run("approvals", "request", f"{model}@1", who="dana")
@@ -51,6 +72,25 @@ def test_refusing(terminal: Terminal) -> None:
     terminal.run("approvals", "refuse", model, "--reason", "not now", who="ravi")
     assert "no approval of" in terminal.run("approvals", "show", model, who="dana", fails=True)
     assert "no request is requested" in terminal.run("approvals", "list", "--model", model, who="dana")
+
+
+def test_what_was_refused_of_a_whole_model_is_asked_again_as_the_refusal_says(terminal: Terminal) -> None:
+    model = terminal.model()
+    mlflow = f"{terminal.platform.url}/api/2.0/mlflow"
+    move = {"name": model, "version": "1", "stage": "Staging"}
+    assert httpx.post(f"{mlflow}/model-versions/transition-stage", json=move).status_code == 200
+    terminal.people["adm"].policies.set({"model": model, "stage": "Staging", "approvals": 1})
+
+    def delete() -> str:
+        answer = httpx.request("DELETE", f"{mlflow}/registered-models/delete", json={"name": model})
+        assert answer.status_code == 403
+        return str(answer.json()["message"])
+
+    delete()
+    terminal.run("approvals", "refuse", model, "--reason", "it is needed", who="ravi")
+    command = delete().rpartition("headrace approvals ")[2].split()
+    assert command == ["request", model, "--target", "deleted"]
+    assert f"{model} is to be deleted" in terminal.run("approvals", *command, who="dana")
 
 
 def test_a_link_decides_without_a_login(terminal: Terminal) -> None:

@@ -1,6 +1,7 @@
 """The evidence on a terminal: every number is there at 80 columns, and what did not pass says why."""
 
 import io
+from typing import Any
 
 import msgspec
 import pytest
@@ -91,6 +92,26 @@ def test_a_reason_without_an_interval_and_a_warning_are_told() -> None:
     text = shown([bare, bare])
     assert text.count("these rows have judged 12 releases") == 1
     assert "a ROC curve needs both outcomes" in text
+
+
+def test_what_data_say_is_no_markup() -> None:
+    """Names of groups come from users' rows."""
+
+    def odd(values: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+        return [{**value, **dict.fromkeys(names, "[/x][red]odd")} for value in values]
+
+    evidence = []
+    for one in found():
+        details = dict(one.details)
+        for kind, names in (("parts", ("name", "note")), ("groups", ("grouping", "group"))):
+            if kind in details:
+                details[kind] = odd(details[kind], *names)
+        details |= {"decided_by": "[/x][red]odd", "warning": "[/w]"}
+        evidence.append(msgspec.structs.replace(one, model="[/m]", name=f"{one.name} [/n]", details=details))
+    check = msgspec.structs.replace(evidence[0], kind="check", summary="[/s]")
+    text = shown([*evidence, check], width=200, details=True)
+    for odd_text in ("[/m]@2, against [/m]@1", "[/x][red]odd decides", "[/n]", "[/w]", "[/s]", "recompute [/m]@2"):
+        assert odd_text in text
 
 
 def test_checks_alone_are_told_too() -> None:

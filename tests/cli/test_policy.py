@@ -30,6 +30,19 @@ def test_a_policy_is_set_shown_loosened_and_removed(terminal: Terminal) -> None:
     assert "removed: 1 approval of the role approver" in history
 
 
+def test_names_are_shown_as_they_are_and_are_no_markup(terminal: Terminal) -> None:
+    model = terminal.model("[red]odd[b]")
+    on = ("--stage", "Production")
+    said = terminal.run("policy", "set", model, *on, "--evidence", "fair:[/y]", "--approvals", "1")
+    assert f"{model}: stage/Production: evidence: fair of [/y]; 1 approval" in said
+    assert f"{model} is governed" in terminal.run("policy", "show", model)
+    for arguments in (("show",), ("show", model), ("history", model)):
+        assert "fair of [/y]" in terminal.run("policy", *arguments)
+    assert "looser evidence: no longer fair of [/y]" in terminal.run("policy", "set", model, *on)
+    assert "no longer fair of [/y]" in terminal.run("policy", "history", model)
+    assert f"{model}: stage/Production is removed" in terminal.run("policy", "remove", model, *on)
+
+
 def test_policies_of_a_file(terminal: Terminal, tmp_path: Path) -> None:
     model = terminal.model()
     file = tmp_path / "policies.yaml"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from headrace.client.transport import Transport, retry_quietly
-from headrace.errors import Conflict, InternalError, Unavailable
+from headrace.errors import Conflict, DeadlineExceeded, InternalError, Unavailable
 
 Answer = tuple[int, bytes] | None
 """Status and body; None closes the connection without a word, as a server that is killed does."""
@@ -77,6 +77,14 @@ def test_what_is_harmless_to_repeat_is_repeated(server: Server, transport: Trans
     server.answers = [None, (200, b"2")]
     assert transport.call("POST", "/set", {}, returns=int, repeatable=True) == 2
     assert server.requests == ["GET /read"] * 3 + ["POST /set"] * 2
+
+
+def test_what_came_too_late_is_not_asked_again(server: Server, transport: Transport) -> None:
+    error = {"code": "DEADLINE_EXCEEDED", "message": "the time is over", "where": None, "fix": None}
+    server.answers = [(504, json.dumps({"error": error}).encode())]
+    with pytest.raises(DeadlineExceeded):
+        transport.call("GET", "/read", returns=int)
+    assert server.requests == ["GET /read"]
 
 
 def test_an_upload_that_can_be_sent_again_is(server: Server, transport: Transport) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from headrace.registry import approvals, register
 from headrace.registry.approval import Decision
 from headrace.registry.nouns import ApprovalStatus, ModelFile, RegisterVersion
 from headrace.serving import reports
+from headrace.serving.latencies import bucket
 from headrace.serving.nouns import GatewayReport, VersionCounts
 
 CUSTOMER = Entity("customer", key="customer_id")
@@ -121,7 +123,17 @@ class Traffic:
         self.database = database
         self.booted_at = booted_at
 
-    def report(self, release: Release, version: int, *, units: int, failed: int = 0) -> None:
+    def report(
+        self,
+        release: Release,
+        version: int,
+        *,
+        units: int,
+        failed: int = 0,
+        gateway: str = "g1",
+        latency_us: int = 100,
+        **more: Any,
+    ) -> None:
         counts = VersionCounts(
             model=release.model,
             version=version,
@@ -131,10 +143,12 @@ class Traffic:
             faults=failed,
             units=units,
             failed_units=failed,
-            latency_us_sum=units * 100,
+            latency_us_sum=units * latency_us,
+            latency_counts={bucket(latency_us): units},
+            **more,
         )
         report = GatewayReport(
-            gateway="g1",
+            gateway=gateway,
             boot="b1",
             booted_at=self.booted_at,
             url="http://127.0.0.1:1",

@@ -26,6 +26,7 @@ from headrace.project.gates import (
 )
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
+from headrace.project.shadow import Shadow
 from headrace.project.staging import replay
 
 STRICT = DeliveryPolicy(
@@ -178,3 +179,26 @@ def test_after_that_release_the_looser_policy_stands(
         lambda tx: releases.open_release(tx, OpenRelease(model="churn", number=number)), actor="ana"
     )
     assert third.policy.approval is None
+
+
+def test_tolerances_of_a_rollout_are_held_to_the_stricter() -> None:
+    agreed = DeliveryPolicy(rollout=Canary(invalid_tolerance=0.01, fallback_tolerance=None, slow_tolerance=0.5))
+    declared = DeliveryPolicy(rollout=Canary(invalid_tolerance=None, fallback_tolerance=0.02, slow_tolerance=2.0))
+    bound = stricter(declared, agreed).rollout
+    assert (bound.invalid_tolerance, bound.fallback_tolerance, bound.slow_tolerance) == (0.01, 0.02, 0.5)
+
+
+def test_a_shadow_cannot_be_left_out_or_loosened() -> None:
+    agreed = DeliveryPolicy(shadow=Shadow(percent=50, units=2000, flips=0.05, then="person"))
+    assert stricter(DeliveryPolicy(), agreed).shadow == agreed.shadow
+    looser = DeliveryPolicy(shadow=Shadow(percent=10, units=100, flips=0.2, difference=0.1))
+    bound = stricter(looser, agreed).shadow
+    assert bound is not None
+    assert (bound.percent, bound.units, bound.flips, bound.difference, bound.then) == (
+        50,
+        2000,
+        0.05,
+        0.1,
+        "person",
+    )
+    assert stricter(looser, DeliveryPolicy()).shadow == looser.shadow

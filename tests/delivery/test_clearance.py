@@ -166,6 +166,25 @@ def test_an_approval_that_falls_while_there_is_traffic_holds_the_release_until_i
     ]
 
 
+@pytest.mark.parametrize("loss", [lose_role, lose_account, take_back])
+def test_a_grant_that_fell_before_the_release_heard_of_it_starts_no_traffic(
+    shop: SqliteDatabase, loss: Callable[[Database], None]
+) -> None:
+    access_lost = approvals.SUBSCRIBERS[0]
+    shop.write(lambda tx: subscriptions.enroll(tx, [access_lost]), actor="system")
+    release = prove(shop, open_release(shop))
+    asked = request_of(shop, release)
+    shop.write(lambda tx: approvals.decide(tx, asked.id, YES, RAVI), actor="ravi")
+    granted = shop.read(lambda tx: events.of_subject(tx, f"approval/{asked.id}"))[-1]
+    assert granted.type == "registry.approval_granted"
+    loss(shop)
+    shop.write(lambda tx: releases.on_approval_decided(tx, granted), actor="system")
+    assert look_up(shop, release).phase is Phase.AWAITING_APPROVAL
+    shop.write(lambda tx: subscriptions.advance(tx, access_lost), actor="system")
+    decide(shop, release, EVE)
+    assert look_up(shop, release).phase is Phase.ROLLING_OUT
+
+
 def test_refusing_what_was_lost_rolls_the_traffic_back(
     shop: SqliteDatabase, traffic: Traffic, clock: ManualClock, release_to_traffic: OpenTo
 ) -> None:
@@ -367,6 +386,79 @@ def test_giving_a_release_up_needs_nobody(shop: SqliteDatabase, release_to_traff
     last = shop.read(lambda tx: stages.history(tx, "churn"))[-1]
     assert last.grounds == f"rollback of release {release.id}"
     assert request_of(shop, release).status is ApprovalStatus.WITHDRAWN
+
+
+@pytest.fixture
+def foreign(database: SqliteDatabase) -> SqliteDatabase:
+    """A model that no project declares: version 1 is in production, 2 and 3 are not, and a policy governs that."""
+
+    def make(tx: Tx) -> None:
+        for who in (RAVI, EVE):
+            create_principal(tx, who.id, who.roles)
+        create_principal(tx, "cy", [Role.DEVELOPER])
+        models.create(tx, "churn")
+
+    database.write(make, actor="ana")
+    for run in ("r1", "r2", "r3"):
+        add_version(database, run)
+    database.write(lambda tx: stages.transition(tx, "churn", 1, Stage.PRODUCTION), actor="cy")
+    policy(database, approvals=1)
+    return database
+
+
+def move_with_approval(database: Database, number: int) -> None:
+    """What an MLflow client does: call, be refused, and call again when it is granted."""
+    client = Blocking(database, actor="cy")
+
+    def move(tx: Tx) -> None:
+        stages.transition(tx, "churn", number, Stage.PRODUCTION, archive_existing=True)
+
+    with pytest.raises(ApprovalNeeded):
+        client.write(move)
+    (asked,) = [
+        each
+        for each in database.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED))
+        if each.release_id is None
+    ]
+    database.write(lambda tx: approvals.decide(tx, asked.id, YES, RAVI), actor=RAVI.id)
+    client.write(move)
+
+
+def in_production(database: Database) -> list[int]:
+    standing = database.read(lambda tx: versions.standings(tx, [("churn", number) for number in (1, 2, 3)]))
+    return [each.number for each in standing.values() if each.stage is Stage.PRODUCTION]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_release_that_ends_leaves_what_was_approved_for_production_meanwhile(
+    foreign: SqliteDatabase, own: bool
+) -> None:
+    release = open_release(foreign, 2)
+    assert (release.phase, release.champion) == (Phase.AWAITING_APPROVAL, 1)
+    approved = 2 if own else 3
+    move_with_approval(foreign, approved)
+    assert in_production(foreign) == [approved]
+    decide(foreign, release, EVE, Decision(grant=False, reason="never"))
+    assert look_up(foreign, release).phase is Phase.REFUSED
+    assert in_production(foreign) == [approved]  # and not version 1, for which nobody granted anything
+
+
+def test_a_release_that_is_rolled_back_restores_what_it_replaced_and_nothing_else(foreign: SqliteDatabase) -> None:
+    release = open_release(foreign, 2)
+    decide(foreign, release, RAVI)
+    promote, back = (
+        ReleaseCommand(command=action, reason="now") for action in (ReleaseAction.PROMOTE, ReleaseAction.ROLL_BACK)
+    )
+    foreign.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    assert in_production(foreign) == [2]
+    foreign.write(lambda tx: releases.command(tx, release.id, back), actor="op")
+    assert in_production(foreign) == [1]
+    again = open_release(foreign, 2)
+    decide(foreign, again, RAVI)
+    foreign.write(lambda tx: releases.command(tx, again.id, promote), actor="op")
+    move_with_approval(foreign, 3)
+    foreign.write(lambda tx: releases.command(tx, again.id, back), actor="op")
+    assert in_production(foreign) == [3]
 
 
 def test_without_any_policy_a_release_is_as_its_project_says(shop: SqliteDatabase) -> None:

@@ -9,6 +9,8 @@ from headrace.delivery.machine import (
     Advance,
     AnswerApproval,
     ApprovalLost,
+    Ask,
+    Asked,
     Command,
     EndCooling,
     Events,
@@ -48,6 +50,7 @@ commands = st.one_of(
     st.builds(AnswerApproval, granted=st.booleans()),
     st.just(ExpireApproval()),
     st.builds(Advance, step=st.integers(0, 4)),
+    st.builds(Ask, step=st.integers(0, 4)),
     st.just(Retreat()),
     st.just(EndCooling()),
     st.just(Pause()),
@@ -247,3 +250,22 @@ def test_commands_that_make_no_sense_are_refused(
 def test_nothing_happens_to_a_release_that_was_not_opened() -> None:
     with pytest.raises(Conflict, match="opened"):
         decide(None, Pause())
+
+
+def test_a_step_that_was_asked_about_may_still_be_made_to_wait_once() -> None:
+    """Being asked because nothing could be told is no leave to go on once it can."""
+    plan = ReleasePlan(gates=False, staging=False, approval=False, steps=(0, 5, 100))
+    state, _ = run(None, Open(plan=plan))
+    state, events = run(state, Ask(step=0))
+    assert state is not None
+    assert ([type(event) for event in events], state.paused) == ([Asked], False)
+    assert run(state, Ask(step=0)) == (state, [])
+    state, events = run(state, Ask(step=0, wait=True))
+    assert state is not None
+    assert (len(events), state.paused, state.waited) == (1, True, True)
+    assert run(state, Advance(step=0)) == (state, [])
+    state, _ = run(state, Resume())
+    assert run(state, Ask(step=0, wait=True)) == (state, [])
+    state, _ = run(state, Advance(step=0))
+    assert state is not None
+    assert (state.step, state.asked, state.waited) == (1, False, False)

@@ -19,6 +19,7 @@ from headrace.delivery.machine import (
     Advance,
     AnswerApproval,
     ApprovalLost,
+    Ask,
     Command,
     EndCooling,
     ExpireApproval,
@@ -57,6 +58,7 @@ refused           . . F . . . . . . . .
 lapsed            . . A . . . . . . . .
 advance           . . . . O . . . . . .
 advance the last  . . . . C . . . . . .
+ask               . . . . O . . . . . .
 retreat           . . . . K K . . . . .
 end cooling       . . . . . D . . . . .
 pause             G S A R O C ! ! ! ! !
@@ -78,6 +80,7 @@ refused           . . F . . .
 lapsed            . . A . . .
 advance           . . . . . .
 advance the last  . . . . . .
+ask               . . . . . .
 retreat           . . . . K K
 end cooling       . . . . . .
 pause             . . . . . .
@@ -100,6 +103,7 @@ refused           K
 lapsed            O
 advance           .
 advance the last  .
+ask               .
 retreat           K
 end cooling       .
 pause             .
@@ -150,6 +154,8 @@ def command(name: str, state: ReleaseState) -> Command | None:
         return None
     if name == "lapsed" and state.phase is Phase.AWAITING_APPROVAL and not state.approval_open:
         return None
+    if name == "ask" and state.asked:
+        return None
     if name in {"granted", "refused"} and not state.approval_open and state.phase is Phase.AWAITING_APPROVAL:
         return None
     commands: dict[str, Command] = {
@@ -163,6 +169,7 @@ def command(name: str, state: ReleaseState) -> Command | None:
         "lapsed": ExpireApproval(),
         "advance": Advance(step=state.step or 0),
         "advance the last": Advance(step=state.step or 0),
+        "ask": Ask(step=state.step or 0),
         "retreat": Retreat(),
         "end cooling": EndCooling(),
         "pause": Pause(),

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.delivery.conftest import add_version, declaration, declare
 
-from headrace.delivery import machine, releases
+from headrace.delivery import machine, releases, rollback
 from headrace.delivery.kinds import GATES, STAGING
 from headrace.delivery.machine import (
     AnswerApproval,
@@ -14,12 +14,13 @@ from headrace.delivery.machine import (
     ReportStaging,
     replay,
 )
-from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
+from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand, RollbackRequest
 from headrace.errors import Conflict, LeaseLost, NotFound
 from headrace.kernel import events, jobs
-from headrace.kernel.access import Principal, Role
+from headrace.kernel.access import Role, create_principal
 from headrace.kernel.events import Event
 from headrace.kernel.sqlite import SqliteDatabase
+from headrace.project.fallback import Fallback
 from headrace.registry import approvals, models, stages, versions
 from headrace.registry.approval import Decision
 from headrace.registry.nouns import ApprovalStatus, Stage
@@ -71,7 +72,7 @@ def test_each_phase_leaves_its_effects(churn: SqliteDatabase) -> None:
     assert (request.release_id, request.requested_by) == (release.id, "cy")
     assert set(request.excluded) == {"ana", "cy"}
 
-    bo = Principal(id="bo", name="bo", roles=(Role.APPROVER,))
+    bo = churn.write(lambda tx: create_principal(tx, "bo", [Role.APPROVER]), actor="local")
     churn.write(lambda tx: approvals.decide(tx, request.id, Decision(grant=True, reason="good"), bo), actor="bo")
     decided = churn.read(lambda tx: events.of_subject(tx, f"approval/{request.id}"))[-1]
     churn.write(lambda tx: releases.on_approval_decided(tx, decided), actor="bo")
@@ -199,3 +200,34 @@ def test_a_model_without_a_project_has_the_open_policy(database: SqliteDatabase)
         False,
         False,
     )
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_who_takes_over_and_the_declared_answer_are_in_every_route(
+    churn: SqliteDatabase, complete: OpenTo, release_to_traffic: OpenTo, keep: bool
+) -> None:
+    declare(churn, declaration(fallback=Fallback(default=0.02, keep_previous=keep)))
+    add_version(churn, "r3")
+
+    def taking_over() -> tuple[int | None, int | None, int | None, float | None]:
+        found = churn.read(lambda tx: routing.get(tx, "churn"))
+        assert found.previous is None or found.version(found.previous) is not None  # it is kept loaded
+        return found.champion, found.challenger, found.previous, found.default
+
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE)
+    back = ReleaseCommand(command=ReleaseAction.ROLL_BACK)
+    complete(1)
+    assert taking_over() == (1, None, None, 0.02)
+    release = release_to_traffic(2)
+    assert taking_over() == (1, 2, None, 0.02)
+    churn.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    assert taking_over() == (2, None, 1, 0.02)  # while the release cools
+    churn.write(lambda tx: releases.execute(tx, release.id, machine.EndCooling()), actor="system")
+    kept = 1 if keep else None
+    assert taking_over() == (2, None, kept, 0.02)
+    release = release_to_traffic(3)
+    assert taking_over() == (2, 3, kept, 0.02)
+    churn.write(lambda tx: releases.command(tx, release.id, back), actor="op")
+    assert taking_over() == (2, None, kept, 0.02)
+    churn.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest(expected=2)), actor="op")
+    assert taking_over() == (1, None, None, 0.02)  # not the one that was left

@@ -345,7 +345,7 @@ def _check_release(tx: Tx, release: Release) -> None:
     assert len(moves) == kinds["Promoted"]
 
 
-MAY_REPEAT = {"StepStarted", "Paused", "Resumed", "ApprovalLapsed", "ApprovalLost"}
+MAY_REPEAT = {"StepStarted", "Asked", "Paused", "Resumed", "ApprovalLapsed", "ApprovalLost"}
 
 
 def asked_for(steps: Any) -> int:

@@ -13,11 +13,15 @@ from headrace.kernel.access import Role
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.registry import (
+    aliases,
     approvals,
     evidence,
     governed,
+    models,
+    removal,
     stages,
     tables,
+    versions,
 )
 from headrace.registry.approval import Approval, AskForApproval, Decision, Revocation
 from headrace.registry.governed import Grounds
@@ -54,6 +58,32 @@ def test_a_refusal_stands_until_somebody_asks_again(office: Office) -> None:
     office.act("cy", office.to(Stage.PRODUCTION))
 
 
+@pytest.mark.parametrize("what", ["deleted", "renamed", "alias", "words", "model's words"])
+def test_what_was_refused_is_asked_again_as_the_refusal_says(office: Office, what: str) -> None:
+    office.act("cy", office.to(Stage.STAGING))
+    office.act("cy", lambda tx: aliases.set_alias(tx, "churn", "champion", 1))
+    office.policy(stage=Stage.STAGING, approvals=1, movers=("admin",) if "words" in what else ())
+    office.policy(alias="champion", approvals=1)
+    change: Any = {
+        "deleted": lambda tx: removal.delete_version(tx, "churn", 1),
+        "renamed": lambda tx: removal.rename_model(tx, "churn", "other"),
+        "alias": lambda tx: aliases.delete(tx, "churn", "champion"),
+        "words": lambda tx: versions.describe(tx, "churn", 1, description="better"),
+        "model's words": lambda tx: models.describe(tx, "churn", description="better"),
+    }[what]
+    office.refused("cy", change)
+    first = office.decide("bo", NO)
+    fix = str(office.refused("cy", change).fix)
+    about, target = fix.partition("approvals request ")[2].split(" --target ")
+    model, _, number = about.partition("@")
+    wish = AskForApproval(model=model, number=int(number or 0), target=target)
+    asked = office.act("cy", lambda tx: governed.ask(tx, wish))
+    assert (asked.status, asked.details) == (ApprovalStatus.REQUESTED, first.details)
+    office.decide("eve", approval=asked)
+    office.act("cy", change)
+    assert office.read(lambda tx: approvals.get(tx, asked.id)).status is ApprovalStatus.USED
+
+
 def test_a_refusal_is_forgotten_with_its_request(office: Office, clock: ManualClock) -> None:
     office.policy(approvals=1, expires="1d")
     office.refused("cy", office.to(Stage.PRODUCTION))
@@ -72,7 +102,9 @@ def test_what_nothing_is_asked_for_cannot_be_asked(office: Office) -> None:
     assert "no policy asks" in office.refused("cy", ask()).message
     for target in ("stage/Live", "stage", "alias/", "alias/a/removed", "deleted", ""):
         assert isinstance(office.refused("cy", ask(target=target)), InvalidInput)
+        assert isinstance(office.refused("cy", ask(target=target, number=0)), InvalidInput)
     assert isinstance(office.refused("cy", ask(number=9)), NotFound)
+    assert isinstance(office.refused("cy", ask(model="none", number=0)), NotFound)
     office.policy(alias="champion", approvals=1)
     assert office.act("cy", ask(target="alias/champion")).target == "alias/champion"
 
@@ -95,6 +127,31 @@ def test_a_policy_that_grew_looser_lets_through_what_is_there(office: Office) ->
     office.refused("cy", office.to(Stage.PRODUCTION))
     office.decide("bo")
     office.policy(approvals=1)
+    office.act("cy", office.to(Stage.PRODUCTION))
+
+
+def test_a_policy_that_lets_grants_count_for_less_time_takes_those_that_are_older(
+    office: Office, clock: ManualClock
+) -> None:
+    office.policy(approvals=1, valid_for="30d")
+    office.refused("cy", office.to(Stage.PRODUCTION))
+    before = office.decide("bo")
+    clock.advance(timedelta(days=2))
+    office.policy(approvals=1, valid_for="1d")
+    refused = office.refused("cy", office.to(Stage.PRODUCTION))
+    assert "has 0 (its time is over)" in refused.message
+    assert office.read(lambda tx: approvals.get(tx, before.id)).status is ApprovalStatus.VOID
+    office.decide("bo")  # they may grant it again
+    office.act("cy", office.to(Stage.PRODUCTION))
+
+
+def test_a_grant_that_is_young_enough_for_a_shorter_time_stays(office: Office) -> None:
+    office.policy(approvals=2, valid_for="30d")
+    office.refused("cy", office.to(Stage.PRODUCTION))
+    office.decide("bo")
+    office.policy(approvals=2, valid_for="1d")
+    assert "has 1" in office.refused("cy", office.to(Stage.PRODUCTION)).message
+    office.decide("eve")
     office.act("cy", office.to(Stage.PRODUCTION))
 
 
@@ -126,6 +183,11 @@ def test_a_grant_is_over_in_wall_time_and_a_clock_set_back_does_not_revive_it(
     assert office.stage() is Stage.NONE
 
 
+def expire_due(tx: Tx) -> list[Approval]:
+    """What the loop closes."""
+    return [approvals.expire(tx, each) for each in approvals.due(tx)]
+
+
 def test_a_loop_closes_what_is_over_for_good(office: Office, clock: ManualClock) -> None:
     office.policy(approvals=1, expires="1d", valid_for="2d")
     office.refused("cy", office.to(Stage.PRODUCTION))
@@ -133,10 +195,10 @@ def test_a_loop_closes_what_is_over_for_good(office: Office, clock: ManualClock)
     first, second = office.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED))
     office.decide("bo", approval=first)
     clock.advance(timedelta(days=1))
-    assert [each.id for each in office.act("system", approvals.expire_due)] == [second.id]
+    assert [each.id for each in office.act("system", expire_due)] == [second.id]
     clock.advance(timedelta(days=1))
-    assert [each.id for each in office.act("system", approvals.expire_due)] == [first.id]
-    assert office.act("system", approvals.expire_due) == ()
+    assert [each.id for each in office.act("system", expire_due)] == [first.id]
+    assert office.act("system", expire_due) == []
     clock.advance(-timedelta(days=3))
     assert {each.status for each in office.read(approvals.search)} == {ApprovalStatus.EXPIRED}
 

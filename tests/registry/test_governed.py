@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.errors import ApprovalNeeded, NotFound, PermissionRefused, PolicyRefused
+from headrace.errors import ApprovalNeeded, InvalidInput, NotFound, PermissionRefused, PolicyRefused
 from headrace.kernel import access, events
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
@@ -25,7 +25,7 @@ from headrace.registry.approval import Decision
 from headrace.registry.governed import Grounds
 from headrace.registry.imported import ImportModel, ImportVersion
 from headrace.registry.importing import take_model
-from headrace.registry.nouns import ApprovalStatus, ModelFile, RegisterVersion, Stage, Verdict
+from headrace.registry.nouns import ApprovalStatus, Evidence, ModelFile, RegisterVersion, Stage, Verdict
 from headrace.registry.rules import RequiredEvidence
 
 pytestmark = pytest.mark.both_databases
@@ -208,6 +208,34 @@ def test_an_import_is_held_to_the_policies_too(office: Office, clock: ManualCloc
     assert (here.versions[0].stage, here.aliases[0].alias) == (Stage.NONE, "best")
 
 
+def test_files_that_come_late_do_not_come_in_where_a_version_was_approved_without_them(
+    office: Office, clock: ManualClock
+) -> None:
+    now = clock.now()
+    bare = ImportVersion(number=1, created_at=now, updated_at=now)
+    model = ImportModel(name="taken", created_at=now, updated_at=now, versions=(bare,))
+    office.act("adm", lambda tx: take_model(tx, model))
+    office.policy(model="taken", approvals=1)
+
+    def move(stage: Stage) -> Any:
+        return lambda tx: stages.transition(tx, "taken", 1, stage, "because")
+
+    office.refused("cy", move(Stage.PRODUCTION))
+    office.decide("bo")
+    office.act("cy", move(Stage.PRODUCTION))
+    file = ModelFile(path="MLmodel", digest="sha256:" + "f" * 64, size_bytes=1)
+    filled = msgspec.structs.replace(model, versions=(msgspec.structs.replace(bare, files=(file,)),))
+    here = office.act("adm", lambda tx: take_model(tx, filled))
+    assert [line.partition(":")[0] for line in here.refused] == ["files of version 1"]
+    assert here.versions[0].files == ()
+    office.refused("cy", move(Stage.NONE))
+    office.decide("bo")
+    office.act("cy", move(Stage.NONE))
+    here = office.act("adm", lambda tx: take_model(tx, filled))
+    assert (here.refused, here.versions[0].files) == ((), (file,))
+    assert isinstance(office.refused("cy", move(Stage.PRODUCTION)), ApprovalNeeded)
+
+
 def test_evidence_is_asked_for_by_gate_and_age(office: Office, clock: ManualClock) -> None:
     office.policy(evidence=(RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="stable")))
     refused = office.refused("cy", office.to(Stage.PRODUCTION))
@@ -224,6 +252,44 @@ def test_evidence_is_asked_for_by_gate_and_age(office: Office, clock: ManualCloc
     office.act("cy", office.to(Stage.PRODUCTION))
     (change,) = office.read(lambda tx: stages.history(tx, "churn"))
     assert change.grounds == "policy churn: stage/Production"
+
+
+def test_the_newest_evidence_is_the_last_on_record_whatever_the_clock_said(
+    office: Office, clock: ManualClock
+) -> None:
+    office.policy(evidence=(RequiredEvidence(gate="fair"),))
+    office.prove("fair")
+    clock.advance(-timedelta(days=1))
+    office.prove("fair", Verdict.WORSE)
+    assert "the newest evidence of fair is WORSE" in office.refused("cy", office.to(Stage.PRODUCTION)).message
+    found = office.read(lambda tx: tables.list_evidence(tx, "churn", 1, limit=1))
+    assert [each.verdict for each in found] == [Verdict.WORSE]  # what is left out is the oldest
+
+
+def test_evidence_against_what_is_no_longer_in_production_is_none(office: Office) -> None:
+    asked = RequiredEvidence(gate="not_worse_than_production")
+    office.prove("not_worse_than_production")
+    office.policy(evidence=(asked,))
+    office.policy(alias="champion", evidence=(asked,))
+    office.act("cy", office.to(Stage.PRODUCTION))  # nothing was there to compare with
+    office.act("cy", lambda tx: aliases.set_alias(tx, "churn", "champion", 1))
+    against_none = Evidence(
+        model="churn", number=2, kind="gate", name=asked.gate, gate=asked.gate, verdict=Verdict.PASS
+    )
+    office.act("worker", lambda tx: evidence.record(tx, against_none))
+    refused = office.refused("cy", office.to(Stage.PRODUCTION, 2))
+    assert "compares with no version, and version 1 is in production" in refused.message
+    compared = msgspec.structs.replace(against_none, production_number=1)
+    office.act("worker", lambda tx: evidence.record(tx, compared))
+    office.act("cy", office.to(Stage.PRODUCTION, 2))
+
+
+def test_evidence_goes_along_with_a_model_that_is_renamed(office: Office) -> None:
+    office.prove("fair")
+    office.act("cy", lambda tx: removal.rename_model(tx, "churn", "leaving"))
+    (found,) = office.read(lambda tx: evidence.of_version(tx, "leaving", 1))
+    assert found.model == "leaving"
+    assert office.read(lambda tx: evidence.get(tx, found.id)) == found
 
 
 def test_approvals_do_not_replace_evidence(office: Office) -> None:
@@ -387,6 +453,22 @@ def test_a_name_with_policies_of_its_own_is_taken_by_nobody(office: Office) -> N
     office.policy(model="fraud", approvals=1)
     refused = office.refused("cy", lambda tx: removal.rename_model(tx, "churn", "fraud"))
     assert "policies are set for the name 'fraud'" in refused.message
+
+
+def test_no_model_has_the_name_that_means_all_of_them(office: Office) -> None:
+    """Else it would take the policies of all models along when it is renamed."""
+    office.policy(model="*", approvals=1)
+    stranger = ImportModel(
+        name="*", created_at=office.read(lambda tx: tx.now), updated_at=office.read(lambda tx: tx.now)
+    )
+    for work in (
+        lambda tx: models.create(tx, "*"),
+        lambda tx: models.ensure(tx, "*"),
+        lambda tx: removal.rename_model(tx, "churn", "*"),
+        lambda tx: take_model(tx, stranger),
+    ):
+        assert isinstance(office.refused("cy", work), InvalidInput)
+    assert isinstance(office.refused("cy", office.to(Stage.PRODUCTION)), ApprovalNeeded)
 
 
 def test_a_governed_model_is_renamed_with_approval_alone(office: Office) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from headrace.errors import InvalidInput
@@ -136,12 +137,42 @@ def test_a_policy_without_approvals_does_not_shorten_those_of_another() -> None:
             [found(metric="brier", verdict=Verdict.WORSE, days=40), found()],
             "",
         ),
+        # nobody knows how old it is
+        (
+            RequiredEvidence(gate="at_least", max_age="30d"),
+            [found(days=-1)],
+            "the evidence of at_least is dated later than now: a clock was set back",
+        ),
+        (RequiredEvidence(gate="at_least"), [found(days=-1)], ""),
+        (RequiredEvidence(gate="at_least"), [found(days=-1), found(verdict=Verdict.WORSE)],
+            "the newest evidence of at_least is WORSE: at_least roc_auc"),
     ],
 )  # fmt: skip
 def test_evidence_that_is_missing_failing_or_too_old_is_named(
     required: RequiredEvidence, evidence: list[Evidence], says: str
 ) -> None:
     assert rules.lacking_evidence([required], evidence, NOW) == ([says] if says else [])
+
+
+@pytest.mark.parametrize(
+    ("compared", "production", "says"),
+    [
+        (None, None, ""),
+        (1, None, ""),
+        (1, 1, ""),
+        (1, 2, "compares with version 1, and version 2 is in production"),
+        (None, 2, "compares with no version, and version 2 is in production"),
+    ],
+)
+def test_not_worse_than_production_means_what_is_in_production_now(
+    compared: int | None, production: int | None, says: str
+) -> None:
+    evidence = msgspec.structs.replace(found("not_worse_than_production"), production_number=compared)
+    asked = RequiredEvidence(gate="not_worse_than_production")
+    lines = rules.lacking_evidence([asked], [evidence], NOW, production)
+    assert lines == ([f"the evidence of not_worse_than_production {says}"] if says else [])
+    absolute = msgspec.structs.replace(found(), production_number=compared)
+    assert rules.lacking_evidence([RequiredEvidence(gate="at_least")], [absolute], NOW, production) == []
 
 
 @pytest.mark.parametrize(

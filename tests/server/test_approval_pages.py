@@ -242,6 +242,22 @@ def test_who_lost_the_role_decides_by_no_link(desk: Desk) -> None:
     assert len(attempts) == 2
 
 
+@pytest.mark.parametrize("loses", ["ravi", "boss"])
+def test_a_link_falls_with_the_role_of_its_person_or_of_who_issued_it(desk: Desk, loses: str) -> None:
+    desk.tokens["boss"] = desk.person("boss", "admin")
+    desk.person("other", "admin")
+    link = desk.link(who="boss")
+    fields = {**desk.open(link)[2], "answer": "grant", "meaning": "yes"}
+    role = f"/api/v1/access/principals/{loses}/roles/{'approver' if loses == 'ravi' else 'admin'}"
+    desk.call("DELETE", role)
+    desk.call("PUT", role)
+    status, page, _ = desk.open(link)
+    assert (status, f"was taken from {loses}" in page) == (403, True)
+    assert desk.send(fields)[0] == 403
+    assert desk.approval()["decisions"] == []
+    assert desk.send({**desk.open(desk.link(who="boss"))[2], "answer": "grant", "meaning": "yes"})[0] == 200
+
+
 def test_links_go_to_oneself_or_come_from_an_admin(desk: Desk) -> None:
     assert desk.link(who="ravi")["principal"] == "ravi"
     assert "for an admin" in desk.link(who="dana", expect=403)["error"]["message"]

@@ -43,6 +43,7 @@ from headrace.serving.predictor import load_predictor
 from headrace.serving.residency import Residency
 from headrace.serving.runtimes.loaders import prepare_thread
 from headrace.serving.segments import CLOSED, read_segment, segments
+from headrace.serving.shadowing import Shadowing
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)
@@ -128,6 +129,7 @@ class Bench:
         self.log = PredictionLog(root / "predictions", "gateway-1", business_time=self._business_time)
         self.circuits = Circuits()
         self.measures = Measures()
+        self.shadowing = Shadowing(self.counters, self.loaders)
         answering = self.answering = Answering(
             residency=self.residency,
             features=EveryKeyIsItsFeatures(),
@@ -136,6 +138,7 @@ class Bench:
             log=self.log,
             moment=self._moment,
             asking=Asking(prepare_thread),
+            shadowing=self.shadowing,
             circuits=self.circuits,
             measures=self.measures,
         )

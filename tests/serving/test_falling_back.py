@@ -228,3 +228,19 @@ def test_a_timeout_is_a_number_of_seconds(bench: Bench, run: Run, timeout: str) 
         assert (refused.status, refused.body["error"]["where"]) == (400, "X-Request-Timeout")
 
     run(scenario())
+
+
+def test_what_the_champion_answers_in_a_challengers_place_counts_as_the_challengers_fallback(
+    bench: Bench, run: Run
+) -> None:
+    async def scenario() -> None:
+        await serve(bench, champion=1, challenger=2, weight_percent=100)
+        answer = await bench.post(PATH, BAD)
+        assert (answer.status, answer.body["versions"]) == (200, [1])
+        counted = {(counts.version, counts.step): counts for counts in bench.counters.totals()}
+        challenger = counted[2, 0]
+        assert (challenger.faults, challenger.fallbacks, challenger.failed_units) == (1, 1, 1)
+        assert challenger.fallback_units == 1
+        assert (1, 0) not in counted  # and as nothing of the champion's in this rollout
+
+    run(scenario())

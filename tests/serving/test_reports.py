@@ -1,8 +1,10 @@
 """Reports: counts that add up over gateways and boots, whatever is repeated, reordered or restarted."""
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ from tests.conftest import START
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
 from headrace.serving import reports
-from headrace.serving.nouns import Counts, GatewayReport, LoadedVersion, VersionCounts
+from headrace.serving.distinct import unit_hash
+from headrace.serving.latencies import bucket
+from headrace.serving.nouns import Counts, GatewayReport, LoadedVersion, Signal, SignalledUnit, VersionCounts
 
 pytestmark = pytest.mark.both_databases
 
@@ -117,3 +121,96 @@ def test_any_order_and_repetition_of_reports_gives_the_last_totals(database: Dat
         record(database, told)
     found = database.read(lambda tx: reports.counts(tx, release, 0, 2))
     assert (found.requests, found.faults) == (8, 3)
+
+
+RELEASES = itertools.count()
+"""Each example its own, in one database."""
+UNITS = st.sampled_from([unit_hash("rel", str(number)) for number in range(8)])
+
+
+def seen_by(
+    gateway: str, boot: str, version: int, units: set[int], failed: set[int], release: str
+) -> GatewayReport:
+    """What a gateway tells that saw these units with a name, and one without."""
+    told = VersionCounts(
+        model="churn",
+        version=version,
+        release_id=release,
+        step=0,
+        requests=len(units) + 1,
+        faults=len(failed),
+        units=1,
+        failed_units=0,
+        named=tuple(sorted(units)),
+        signalled=tuple(SignalledUnit(signal=Signal.FAULTS, unit=unit) for unit in sorted(failed)),
+        latency_us_sum=0,
+    )
+    return report(told, gateway=gateway, boot=boot)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seen=st.lists(st.tuples(st.sets(UNITS), st.sets(UNITS)), min_size=1, max_size=4), data=st.data())
+def test_a_unit_counts_once_whichever_gateways_and_lives_of_them_it_met(
+    database: Database, seen: list[tuple[set[int], set[int]]], data: st.DataObject
+) -> None:
+    release = f"rel_{next(RELEASES)}"
+    told = [
+        seen_by(f"gateway-{place % 2}", f"boot-{place}", 2, units | failed, failed, release)
+        for place, (units, failed) in enumerate(seen)
+    ]
+    for each in data.draw(st.permutations(told + told[:2])):
+        record(database, each)
+    found = database.read(lambda tx: reports.counts(tx, release, 0, 2))
+    assert found.units == len(seen) + len(set.union(*(units | failed for units, failed in seen)))
+    assert found.failed_units == len(set.union(*(failed for _, failed in seen)))
+
+
+def test_a_unit_that_gave_a_signal_in_an_earlier_step_gives_it_again(database: Database) -> None:
+    ana, ben = unit_hash("rel_1", "ana"), unit_hash("rel_1", "ben")
+    for step, version, units in ((1, 2, (ana, ben)), (0, 1, (ana,))):  # the later step is told first
+        signalled = tuple(SignalledUnit(signal=Signal.SLOW, unit=unit) for unit in units)
+        told = msgspec.structs.replace(counted(5, step=step), version=version, signalled=signalled)
+        record(database, report(told))
+    first = database.read(lambda tx: reports.counts(tx, "rel_1", 0, 1))
+    second = database.read(lambda tx: reports.counts(tx, "rel_1", 1, 2))
+    assert (first.slow_units, first.again) == (1, {})
+    assert (second.slow_units, second.again) == (2, {Signal.SLOW: 1})
+
+
+def test_names_that_did_not_change_stay_as_they_were(database: Database) -> None:
+    record(database, report(msgspec.structs.replace(counted(1), units=0, named=(7, 9))))
+    record(database, report(msgspec.structs.replace(counted(2), units=0)))
+    assert (counts(database).requests, counts(database).units) == (2, 2)
+
+
+def quantile(database: Database, release_id: str) -> int | None:
+    return database.read(lambda tx: reports.latency_quantile_us(tx, "churn", 2, 0.95, release_id=release_id))
+
+
+def test_a_latency_is_told_from_this_release_if_enough_was_measured_and_else_from_all(database: Database) -> None:
+    def measured(release_id: str | None, rows: int, latency_us: int, gateway: str) -> None:
+        told = counted(rows, release_id=release_id, step=None if release_id is None else 0)
+        told = msgspec.structs.replace(told, latency_counts={bucket(latency_us): rows})
+        record(database, report(told, gateway=gateway))
+
+    measured(None, 150, 100, "gateway-1")
+    assert quantile(database, "rel_1") is None
+    measured(None, 50, 100, "gateway-2")
+    measured("rel_1", 199, 1000, "gateway-1")
+    whole = quantile(database, "rel_1")
+    assert whole is not None
+    assert 1000 <= whole < 1100
+    assert quantile(database, "rel_9") == whole
+    measured("rel_1", 800, 3000, "gateway-2")
+    within = quantile(database, "rel_1")
+    assert within is not None
+    assert 3000 <= within < 3300
+
+
+def test_fallbacks_of_a_version_that_is_not_even_asked_are_told(database: Database) -> None:
+    told = msgspec.structs.replace(counted(5), fallbacks=1, fallback_units=1)
+    record(database, report(told))
+    record(database, report(msgspec.structs.replace(told, fallbacks=3, fallback_units=3)))
+    record(database, report(told))
+    found = counts(database)
+    assert (found.requests, found.fallbacks, found.fallback_units) == (5, 3, 3)

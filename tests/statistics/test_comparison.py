@@ -187,3 +187,33 @@ def test_a_worse_model_passes_as_seldom_as_said_with_the_fewest_outcomes() -> No
         new = 0.6 * labels + 0.6 * shared + 0.8 * generator.normal(size=200)
         passed += compare("roc_auc", labels, new, old, margin=margin).verdict.is_good
     assert passed / 400 <= 0.085  # 0.05 and three standard errors of 400 draws
+
+
+def perfect(seed: int, share: float, outcomes: int = 20) -> tuple[Array, Array]:
+    """Labels, and scores that order so many pairs of a positive and a negative rightly; all of them for 1."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], outcomes)
+    signal = 15.0 if share == 1.0 else math.sqrt(2.0) * float(stats.norm.ppf(share))
+    return labels, stats.norm.cdf((signal * (labels - 0.5) + generator.normal(size=2 * outcomes)) / 4.0)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+def test_two_rankings_that_are_perfect_on_few_rows_are_not_known_to_be_alike(metric: str) -> None:
+    """Nothing varies in them, so that a variance or a bootstrap would be certain of it."""
+    labels, old = perfect(1, 1.0)
+    _, new = perfect(2, 1.0)
+    found = compare(metric, labels, new, old, margin=0.01)
+    assert (found.new, found.old, found.verdict) == (1.0, 1.0, Verdict.INCONCLUSIVE)
+    assert found.difference.low == pytest.approx(0.05 ** (1 / 20) - 1.0)
+    assert compare(metric, labels, old**3, old, margin=0.01).verdict is Verdict.PASS  # it orders all rows alike
+    single = attain(metric, labels, new, bound=0.99)
+    assert (single.verdict, single.estimate.high) == (Verdict.INCONCLUSIVE, 1.0)
+
+
+def test_a_model_that_is_worse_than_a_perfect_one_passes_as_seldom_as_said() -> None:
+    passed = 0
+    for seed in range(300):
+        labels, new = perfect(seed, 0.99)
+        _, old = perfect(seed + 1000, 1.0)
+        passed += compare("roc_auc", labels, new, old, margin=0.01).verdict.is_good
+    assert passed <= stats.binom.ppf(0.999, 300, comparison.ALPHA)

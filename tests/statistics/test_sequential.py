@@ -4,6 +4,7 @@ import ast
 import itertools
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from headrace.statistics import sequential
 from headrace.statistics.sequential import (
     Exposure,
     Verdict,
+    calm_e_value,
     clean_requests_needed,
     detectable_rate,
     excess_e_value,
@@ -65,6 +67,23 @@ def test_ratio_expectation_is_one_at_the_null_and_less_below_it(share: float, to
 
     assert expectation(1 + tolerance, 6) == pytest.approx(1.0)
     assert expectation((1 + tolerance) / 2, 6) < 0.9
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_calm_expectation_is_one_at_the_null_and_less_above_it(share: float) -> None:
+    def expectation(ratio: float, faults: int) -> float:
+        on_challenger = share * ratio / (share * ratio + 1 - share)
+        return sum(
+            math.comb(faults, k)
+            * on_challenger**k
+            * (1 - on_challenger) ** (faults - k)
+            * calm_e_value(exposure(share, (0, k), (0, faults - k)), ratio_tolerance=1.0)
+            for k in range(faults + 1)
+        )
+
+    assert expectation(2.0, 8) == pytest.approx(1.0)
+    assert expectation(4.0, 8) < 0.95
+    assert expectation(1.0, 8) > 1.05
 
 
 def test_within_and_excess_expectations_are_one_at_the_tolerance() -> None:
@@ -235,3 +254,41 @@ def test_each_alarm_has_its_half_of_the_error_rate_from_the_first_request_on() -
     assert judge([period], tolerance=0.01, alpha=0.05).verdict is not Verdict.ROLL_BACK
     assert judge([period], tolerance=0.01, alpha=0.05).harm_needed == 40
     assert judge([period], tolerance=0.01, alpha=0.05, has_champion=False).harm_needed == 20
+
+
+judge_slow = partial(judge, tolerance=None, ratio_tolerance=1.0, alpha=0.05)
+
+
+@pytest.mark.parametrize(
+    ("period", "verdict"),
+    [
+        (exposure(0.05, (1000, 700), (19_000, 950)), Verdict.ROLL_BACK),
+        (exposure(0.05, (1000, 50), (19_000, 950)), Verdict.ADVANCE),
+        (exposure(0.05, (1000, 500), (19_000, 9_500)), Verdict.ADVANCE),  # the machine is slow, and so are both
+        (exposure(0.05, (1000, 0), (19_000, 0)), Verdict.ADVANCE),  # and here nothing is
+        (exposure(0.05, (1000, 40), (19_000, 0)), Verdict.ADVANCE),  # more than the champion, and still rare
+        (exposure(0.05, (20, 1), (380, 19)), Verdict.HOLD),
+        (exposure(0.05, (20, 2), (380, 0)), Verdict.HOLD),
+        (exposure(1.0, (1000, 1000)), Verdict.ADVANCE),  # alone it is compared with nobody
+    ],
+)
+def test_judge_by_the_champion_alone(period: Exposure, verdict: Verdict) -> None:
+    assert judge_slow([period]).verdict is verdict
+
+
+def test_several_tests_share_the_error_rate_of_harm_and_not_that_of_going_on() -> None:
+    period = exposure(0.05, (300, 0), (5700, 0))
+    one, four = (judge([period], tolerance=0.01, alpha=0.05, tests=tests) for tests in (1, 4))
+    assert (one.harm_needed, four.harm_needed) == (40, 160)
+    assert one.needed == four.needed == 20
+    assert judge_slow([period], tests=4).harm_needed == 80
+
+
+def test_what_failed_before_is_no_evidence_of_harm_but_no_evidence_of_none_either() -> None:
+    before = exposure(0.05, (5000, 5), (95_000, 95))
+    now = Exposure(
+        share=0.5, challenger_requests=300, challenger_faults=0, champion_requests=300, challenger_again=30
+    )
+    judgement = judge([before, now], tolerance=0.01, alpha=0.05)
+    assert judgement.verdict is Verdict.HOLD
+    assert judgement.worse_than_champion < 2

@@ -24,7 +24,7 @@ def add(
     home: Annotated[Path | None, typer.Option(help="With --offline: the platform's folder [.headrace].")] = None,
 ) -> None:
     """Make a principal and its first token, which is shown this once."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.kernel.access import role_named
     from headrace.kernel.settings import load_settings
     from headrace.sdk.connect import connect
@@ -37,7 +37,7 @@ def add(
         platform.access.add(name, role)
         token = platform.access.issue_token(name)
     screen = console()
-    screen.print(f"{name} may act as {', '.join(role)}")
+    screen.print(plain(f"{name} may act as {', '.join(role)}"))
     screen.print("  token, shown only now:", style="dim")
     print(token.secret)
 
@@ -45,12 +45,12 @@ def add(
 @app.command("list")
 def show() -> None:
     """Every principal and its roles."""
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
     from headrace.sdk.connect import connect
 
     shown = table("principal", "roles", "state")
     for principal in connect().access.list():
-        shown.add_row(principal.name, ", ".join(principal.roles), "disabled" if principal.disabled else "")
+        shown.add_row(plain(principal.name), ", ".join(principal.roles), "disabled" if principal.disabled else "")
     console().print(shown)
 
 
@@ -65,28 +65,28 @@ def token(name: Name) -> None:
 @app.command("grant")
 def grant(name: Name, role: Annotated[str, typer.Argument(help="The role to give.")]) -> None:
     """Give a role."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     made = connect().access.grant(name, role)
-    console().print(f"{made.name} may act as {', '.join(made.roles)}")
+    console().print(plain(f"{made.name} may act as {', '.join(made.roles)}"))
 
 
 @app.command("revoke")
 def revoke(name: Name, role: Annotated[str, typer.Argument(help="The role to take away.")]) -> None:
     """Take a role away, at once for every token."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     made = connect().access.revoke(name, role)
-    console().print(f"{made.name} may act as {', '.join(made.roles) or 'nobody'}")
+    console().print(plain(f"{made.name} may act as {', '.join(made.roles) or 'nobody'}"))
 
 
 @app.command("disable")
 def disable(name: Name) -> None:
     """Refuse a principal and all its tokens from now on."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     connect().access.disable(name)
-    console().print(f"{name} is disabled")
+    console().print(plain(f"{name} is disabled"))

@@ -24,7 +24,7 @@ def show_all(
     model: Annotated[str | None, typer.Option(help="Only those of this model.")] = None,
 ) -> None:
     """Requests, newest first: those that wait for a decision, unless others are asked for."""
-    from headrace.cli.screen import console, moment, table
+    from headrace.cli.screen import console, moment, plain, table
     from headrace.sdk.connect import connect
 
     wanted = None if status == "all" else status
@@ -32,14 +32,14 @@ def show_all(
     for approval in connect().approving.search(status=wanted, model=model):
         shown.add_row(
             approval.id,
-            f"{approval.about} is to {approval.wish}",
+            plain(f"{approval.about} is to {approval.wish}"),
             coloured_status(approval),
             needs(approval),
-            approval.requested_by,
+            plain(approval.requested_by),
             moment(approval.valid_until if approval.status == "granted" else approval.expires_at),
         )
     screen = console()
-    screen.print(shown if shown.row_count else f"no request{'' if wanted is None else f' is {wanted}'}")
+    screen.print(shown if shown.row_count else f"no request{'' if wanted is None else plain(f' is {wanted}')}")
 
 
 @app.command("show")
@@ -52,7 +52,8 @@ def show(request: Request) -> None:
     platform = connect()
     approval = find(platform, request)
     screen = console()
-    screen.print(f"[bold]{approval.about}[/] is to [bold]{approval.wish}[/]   {coloured_status(approval)}")
+    about, wish = plain(approval.about), plain(approval.wish)
+    screen.print(f"[bold]{about}[/] is to [bold]{wish}[/]   {coloured_status(approval)}")
     facts = table("", "")
     facts.show_header = False
     rows = {
@@ -69,7 +70,7 @@ def show(request: Request) -> None:
     }
     for name, value in rows.items():
         if value:
-            facts.add_row(f"[dim]{name}[/]", plain(value))
+            facts.add_row(f"[dim]{plain(name)}[/]", plain(value))
     screen.print(facts)
     found = []
     if approval.number:
@@ -83,33 +84,39 @@ def show(request: Request) -> None:
             colour = "green" if each.verdict.passes else "red"
             of_metric = f" of {each.metric}" if each.metric else ""
             what = plain(each.summary or each.name)
-            shown.add_row(f"[{colour}]{each.verdict}[/]", what, f"{each.gate}{of_metric}", moment(each.recorded_at))
+            gate = plain(f"{each.gate}{of_metric}")
+            shown.add_row(f"[{colour}]{each.verdict}[/]", what, gate, moment(each.recorded_at))
         screen.print(shown)
     if approval.decisions:
         shown = table("by", "said", "meaning", "reason", "time")
         for decision in approval.decisions:
             time = f"{decision.at:%Y-%m-%d %H:%M:%S}, by {decision.via}"
             meaning, reason = plain(decision.meaning), plain(decision.reason)
-            shown.add_row(decision.principal, _said(decision), meaning, reason, time)
+            shown.add_row(plain(decision.principal), _said(decision), meaning, reason, time)
         screen.print(shown)
 
 
 @app.command("request")
 def request_(
-    version: Annotated[str, typer.Argument(help="MODEL@N.")],
-    target: Annotated[str, typer.Option(help="stage/STAGE or alias/ALIAS.")] = "stage/Production",
+    version: Annotated[str, typer.Argument(help="MODEL@N; to ask again about a model as a whole, its name alone.")],
+    target: Annotated[
+        str, typer.Option(help="stage/STAGE or alias/ALIAS; after a refusal, what that names.")
+    ] = "stage/Production",
     why: Annotated[str, typer.Option(help="Why, for who decides.")] = "",
 ) -> None:
     """Ask for the approvals of a change ahead of it, or again after a refusal."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
-    model, _, number = version.rpartition("@")
-    if not model or not number.isdigit():
+    model, at, number = version.rpartition("@")
+    if not at and not target.startswith(("stage/", "alias/")):
+        model, number = version, "0"
+    if not model or not number.isdecimal():
         raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
     asked = connect().approving.ask(model, int(number), target, why)
-    console().print(f"[green]✓[/] request {asked.id}: {asked.about} is to {asked.wish}; it needs {needs(asked)}")
+    what = plain(f"request {asked.id}: {asked.about} is to {asked.wish}; it needs {needs(asked)}")
+    console().print(f"[green]✓[/] {what}")
 
 
 @app.command("grant")
@@ -137,23 +144,23 @@ def revoke(
     reason: Reason = "",
 ) -> None:
     """Take a grant back that has not been used."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
     left = platform.approving.revoke(find(platform, request).id, principal=of, reason=reason)
-    console().print(f"[green]✓[/] {left.about} to {left.wish}: {left.status}, {needs(left)}")
+    console().print(f"[green]✓[/] {plain(f'{left.about} to {left.wish}')}: {left.status}, {needs(left)}")
 
 
 @app.command("withdraw")
 def withdraw(request: Request, reason: Reason = "") -> None:
     """Close a request of one's own."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
     closed = platform.approving.withdraw(find(platform, request).id, reason)
-    console().print(f"[green]✓[/] {closed.about} to {closed.wish}: {closed.status}")
+    console().print(f"[green]✓[/] {plain(f'{closed.about} to {closed.wish}')}: {closed.status}")
 
 
 @app.command("link")
@@ -207,7 +214,7 @@ def answer(
     platform: "Platform", approval: "Approval", *, grants: bool, meaning: str = "", reason: str = ""
 ) -> None:
     """Send a decision; at a terminal, a meaning that is asked for and not given can be chosen."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.registry.approval import Decision
 
     screen = console()
@@ -216,13 +223,15 @@ def answer(
     decision = Decision(grant=grants, meaning=meaning, reason=reason, via="cli")
     decided = platform.approving.decide(approval.id, decision)
     done = "granted" if grants else "refused"
-    screen.print(f"[green]✓[/] you have {done} that {decided.about} is to {decided.wish}: {needs(decided)}")
+    what = plain(f"{decided.about} is to {decided.wish}")
+    screen.print(f"[green]✓[/] you have {done} that {what}: {needs(decided)}")
 
 
 def _choose_meaning(approval: "Approval") -> str:
+    from headrace.cli.screen import console, plain
     from headrace.registry.approval import MEANINGS
 
-    print(f"What does your approval of {approval.about} to {approval.wish} mean?")
+    console().print(plain(f"What does your approval of {approval.about} to {approval.wish} mean?"))
     for place, meaning in enumerate(MEANINGS, start=1):
         print(f"  {place}  {meaning}")
     given = str(typer.prompt("Choose a number, or say it in your own words")).strip()
@@ -251,5 +260,5 @@ def _said(decision: "ApprovalDecision") -> str:
     if decision.revoked_because:
         return f"[dim]{said}; no longer: {plain(decision.revoked_because)}[/]"
     if decision.why_not:
-        return f"[dim]{said}; does not count: {decision.why_not}[/]"
+        return f"[dim]{said}; does not count: {plain(decision.why_not)}[/]"
     return f"[{'green' if decision.grant else 'red'}]{said}[/]"

@@ -11,8 +11,20 @@ GATEWAY_PATIENCE_S = 30.0
 LOOK_EVERY_S = 0.05
 
 
+def show_last(platform: "Platform", model: str) -> None:
+    """A model's last release: where it stands, what its steps show, and on what evidence."""
+    from headrace.cli.releases import show_release
+    from headrace.cli.screen import console
+    from headrace.errors import NotFound
+
+    found = platform.releases(model)
+    if not found:
+        raise NotFound(f"{model} has no release", where=model, fix=f"Open one: headrace release {model}@1")
+    show_release(console(), found[0])
+
+
 def release(
-    version: Annotated[str, typer.Argument(help="MODEL@N to open a release; MODEL to act on the open one.")],
+    version: Annotated[str, typer.Argument(help="MODEL@N to open a release; MODEL to see it, or act on it.")],
     action: Annotated[
         str | None, typer.Option("--do", help="pause, resume, abort, promote or roll_back the open release.")
     ] = None,
@@ -21,8 +33,8 @@ def release(
         bool, typer.Option("--history", help="Tell what happened to the last release, from its events alone.")
     ] = False,
 ) -> None:
-    """Open a release of a version, or act on the open one."""
-    from headrace.cli.screen import console
+    """Open a release of a version, see the last one of a model, or act on the open one."""
+    from headrace.cli.screen import console, plain
     from headrace.delivery.nouns import ReleaseAction
     from headrace.errors import InvalidInput, NotFound
     from headrace.sdk.connect import connect
@@ -34,10 +46,13 @@ def release(
         _tell(platform, model)
         return
     if action is None:
+        if number == "" and "@" not in version:
+            show_last(platform, model)
+            return
         if not number.isdigit():
             raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
         opened = platform.open_release(model, int(number))
-        screen.print(f"[green]✓[/] release {opened.id} of {model}@{opened.number} is open: {opened.phase}")
+        screen.print(f"[green]✓[/] release {opened.id} of {plain(model)}@{opened.number} is open: {opened.phase}")
         return
     found = [item for item in platform.releases(model) if not item.state.final]
     if not found:
@@ -51,24 +66,31 @@ def release(
             fix=f"Use one of {', '.join(ReleaseAction)}.",
         ) from error
     changed = platform.command_release(found[0].id, wanted, reason)
-    screen.print(f"[green]✓[/] release {changed.id} of {model}@{changed.number}: {changed.phase}")
+    screen.print(f"[green]✓[/] release {changed.id} of {plain(model)}@{changed.number}: {changed.phase}")
 
 
 def _tell(platform: "Platform", model: str) -> None:
     """Every event of a model's last release."""
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
     from headrace.errors import NotFound
 
     found = platform.releases(model)
     if not found:
         raise NotFound(f"{model} has no release", where=model, fix=f"Open one: headrace release {model}@1")
     told = platform.release_history(found[0].id)
-    shown = table("when", "who", "what", "phase", ">weight", "why", title=f"{found[0].id} of {found[0].model}")
+    shown = table(
+        "when", "who", "what", "phase", ">weight", "why", title=plain(f"{found[0].id} of {found[0].model}")
+    )
     for step in told.steps:
         what = str(step.happened.__struct_config__.tag).removeprefix("release_").replace("_", " ")
         weight = f"{step.state.weight_percent} %"
         shown.add_row(
-            f"{step.at:%Y-%m-%d %H:%M:%S}", step.actor, what, step.state.phase, weight, step.happened.reason
+            f"{step.at:%Y-%m-%d %H:%M:%S}",
+            plain(step.actor),
+            what,
+            step.state.phase,
+            weight,
+            plain(step.happened.reason),
         )
     console().print(shown)
     console().print("the events lead to what is stored" if told.agrees else "[red]the events do not lead here[/]")
@@ -103,7 +125,7 @@ def rollback(
     """Take the traffic back to an earlier version, now."""
     import time
 
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
@@ -111,15 +133,15 @@ def rollback(
     if look:
         ahead = platform.look_at_rollback(model)
         how = "which is loaded" if ahead.resident else "which gateways load first"
-        screen.print(f"{model}: from version {ahead.left} back to {_version(ahead.now)}, {how}")
+        screen.print(f"{plain(model)}: from version {ahead.left} back to {_version(ahead.now)}, {how}")
         return
     began = time.monotonic()
     done = platform.roll_back(model, to=to, expected=leave, reason=reason)
     if done.left == done.now:
-        screen.print(f"{model}@{done.now} was in production already")
+        screen.print(f"{plain(model)}@{done.now} was in production already")
         return
     ended = f", release {done.release_id} is over" if done.release_id else ""
-    screen.print(f"[green]✓[/] {model}: from version {done.left} back to {_version(done.now)}{ended}")
+    screen.print(f"[green]✓[/] {plain(model)}: from version {done.left} back to {_version(done.now)}{ended}")
     if done.sequence is not None:
         _await_gateways(platform, done.sequence)
         screen.print(f"[green]✓[/] every gateway answers with it, {time.monotonic() - began:.1f} s after the call")

@@ -52,7 +52,7 @@ def recompute(
     what: Annotated[str, typer.Argument(help="Id of a gate's evidence, or MODEL@N for all of its latest release.")],
 ) -> None:
     """Compute verdicts again, here, from the stored scores; exit code 1 when one does not agree."""
-    from headrace.cli.screen import console, table
+    from headrace.cli.screen import console, plain, table
     from headrace.delivery.recompute import recompute as compute
     from headrace.sdk.connect import connect
 
@@ -65,7 +65,7 @@ def recompute(
         failed += not again.agrees
         shown.add_row(
             "[green]✓[/]" if again.agrees else "[red]✗[/]",
-            one.name,
+            plain(one.name),
             _verdict(one.verdict),
             _verdict(again.finding.verdict.value),
             f"{again.finding.sample_size:,}",
@@ -78,7 +78,7 @@ def recompute(
 
 def show_evidence(screen: "Console", found: "Sequence[Evidence]", *, details: bool = False) -> None:
     """Gates as a table with their intervals, then checks and staging, then what did not pass and why."""
-    from headrace.cli.screen import day
+    from headrace.cli.screen import day, plain
 
     gates = [one for one in found if one.kind == "gate"]
     first = (gates or list(found))[0]
@@ -88,13 +88,14 @@ def show_evidence(screen: "Console", found: "Sequence[Evidence]", *, details: bo
     moment = "" if first.cohort is None else f" as of {day(first.cohort)}"
     coverage = {one.confidence for one in gates if one.confidence is not None}
     percent = f", intervals of {100 * min(coverage):.3g} %" if len(coverage) == 1 else ""
-    screen.print(f"[bold]{first.model}@{first.number}[/]{judged}{moment}{percent}")
+    screen.print(f"[bold]{plain(first.model)}@{first.number}[/]{plain(judged)}{moment}{percent}")
     if gates:
         for text in _gate_lines(gates):
             screen.print(text, soft_wrap=True)
     for one in found:
         if one.kind != "gate":
-            screen.print(f"  {_verdict(one.verdict)} {one.kind} {one.name}: {one.summary}", soft_wrap=True)
+            found_out = plain(f"{one.kind} {one.name}: {one.summary}")
+            screen.print(f"  {_verdict(one.verdict)} {found_out}", soft_wrap=True)
     for line in _remarks(gates):
         screen.print(line, soft_wrap=True)
     if details:
@@ -107,14 +108,17 @@ def _gate_lines(gates: "Sequence[Evidence]") -> "Iterator[Text]":
     """Two lines for each gate, so that all numbers are there in 80 columns, too."""
     from rich.text import Text
 
+    from headrace.cli.screen import UNSEEN
+
     yield Text("")
     yield _numbers("estimate", "interval", Text(""), "needed", "rows", "can show")
     for one in gates:
         verdict = f"{SIGNS[one.verdict]} {one.verdict}"
-        yield Text.assemble("  ", (verdict.ljust(16), COLOURS[one.verdict]), one.name)
+        yield Text.assemble("  ", (verdict.ljust(16), COLOURS[one.verdict]), one.name.translate(UNSEEN))
         decided = one.details.get("decided_by")
         if len(one.details.get("parts", [])) > 1:
-            yield Text(f"{'':18}{decided} decides, of {len(one.details['parts'])} parts", style="dim")
+            parts = f"{'':18}{decided} decides, of {len(one.details['parts'])} parts"
+            yield Text(parts.translate(UNSEEN), style="dim")
         counted = one.sample_size is not None and one.gate != "size"
         yield _numbers(
             _number(one.value, one),
@@ -141,14 +145,16 @@ def _numbers(
 
 
 def _remarks(gates: "Sequence[Evidence]") -> "Iterator[str]":
+    from headrace.cli.screen import plain
+
     for one in gates:
         if not one.verdict.passes:
-            yield f"  {_verdict(one.verdict)} {_reason(one)}"
+            yield f"  {_verdict(one.verdict)} {plain(_reason(one))}"
     warnings = {str(one.details["warning"]) for one in gates if one.details.get("warning")}
     for warning in sorted(warnings):
-        yield f"  [yellow]![/] {warning}"
+        yield f"  [yellow]![/] {plain(warning)}"
     if any(one.scores for one in gates):
-        yield f"  [dim]compute it again: headrace evidence recompute {gates[0].model}@{gates[0].number}[/]"
+        yield f"  [dim]compute it again: headrace evidence recompute {plain(gates[0].model)}@{gates[0].number}[/]"
 
 
 def _reason(one: "Evidence") -> str:
@@ -176,20 +182,20 @@ def _details(one: "Evidence") -> "Iterator[RenderableType]":
 
 
 def _part_table(one: "Evidence", parts: list[dict[str, Any]]) -> "Table":
-    from headrace.cli.screen import table
+    from headrace.cli.screen import plain, table
 
     columns = ("verdict", "part", ">estimate", "interval", ">against", ">rows", ">can show", "note")
-    shown = table(*columns, title=one.name)
+    shown = table(*columns, title=plain(one.name))
     for part in parts[:MOST_PARTS]:
         shown.add_row(
             _verdict(part["verdict"]),
-            part["name"],
+            plain(part["name"]),
             _short(part["value"]),
             _interval(part["low"], part["high"]),
             _short(part["margin"]),
             f"{part['rows']:,}" if part["rows"] else "",
             _short(part["detectable"]),
-            part["note"],
+            plain(part["note"]),
         )
     if len(parts) > MOST_PARTS:
         shown.caption = f"and {len(parts) - MOST_PARTS} more"
@@ -197,14 +203,15 @@ def _part_table(one: "Evidence", parts: list[dict[str, Any]]) -> "Table":
 
 
 def _group_table(one: "Evidence", groups: list[dict[str, Any]]) -> "Table":
-    from headrace.cli.screen import table
+    from headrace.cli.screen import plain, table
 
-    shown = table("grouping", "group", "rate", ">share", "interval", "", ">rows", title=f"{one.name}: groups")
+    title = plain(f"{one.name}: groups")
+    shown = table("grouping", "group", "rate", ">share", "interval", "", ">rows", title=title)
     for row in groups:
         shown.add_row(
-            row["grouping"],
-            row["group"],
-            row["rate"].replace("_", " "),
+            plain(row["grouping"]),
+            plain(row["group"]),
+            plain(row["rate"].replace("_", " ")),
             _short(row["value"]),
             _interval(row["low"], row["high"]),
             _plot(row["value"], row["low"], row["high"], None, "cyan", SHARES),
@@ -215,9 +222,9 @@ def _group_table(one: "Evidence", groups: list[dict[str, Any]]) -> "Table":
 
 
 def _bin_table(one: "Evidence", bins: list[dict[str, Any]]) -> "Table":
-    from headrace.cli.screen import table
+    from headrace.cli.screen import plain, table
 
-    shown = table(">rows", ">mean score", ">share of 1", "", title=f"{one.name}: bins")
+    shown = table(">rows", ">mean score", ">share of 1", "", title=plain(f"{one.name}: bins"))
     for row in bins:
         picture = _plot(row["share"], None, None, row["mean_score"], "cyan", SHARES)
         shown.add_row(f"{row['rows']:,}", _short(row["mean_score"]), _short(row["share"]), picture)
@@ -316,7 +323,7 @@ def _gates(platform: "Platform", what: str) -> "list[Evidence]":
 def _version(version: str) -> tuple[str, int]:
     from headrace.errors import InvalidInput
 
-    model, _, number = version.partition("@")
-    if not number.isdigit():
+    model, _, number = version.rpartition("@")
+    if not model or not number.isdecimal():
         raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
     return model, int(number)

@@ -74,9 +74,11 @@ def _standing(release: "Release") -> str:
     if release.phase != "rolling_out" or not release.canary:
         return f"{phase}: {release.reason}" if release.reason else phase
     seen = release.canary[-1]
+    where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
+    waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
     return (
-        f"{phase} at {release.state.weight_percent} %: {seen.challenger.units:,} units, "
-        f"{seen.challenger.failed_units} with faults, {seen.verdict}"
+        f"{phase} {where}: {seen.challenger.units:,} units, "
+        f"{seen.challenger.failed_units} with faults, {seen.verdict}{waits}"
     )
 
 

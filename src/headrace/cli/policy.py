@@ -31,16 +31,18 @@ def show(
     if model is None:
         shown = table("model", "governs", "asks for", "set by", "set")
         for policy in platform.policies.all():
-            shown.add_row(policy.model, policy.governs, policy.says, policy.set_by, moment(policy.set_at))
+            cells = (policy.model, policy.governs, policy.says, policy.set_by)
+            shown.add_row(*map(plain, cells), moment(policy.set_at))
         screen.print(shown if shown.row_count else "no policy is set: every change is open to developers")
         return
     found = platform.policies.of(model)
-    screen.print(f"[bold]{model}[/] is {found.says}")
+    screen.print(f"[bold]{plain(model)}[/] is {plain(found.says)}")
     shown = table("governs", "asks for", "from", "set by", "set", "note")
     for each in found.policies:
         policy = each.policy
-        says = f"[dim]{each.says}[/]" if each.source == "default" else each.says
-        shown.add_row(each.governs, says, each.source, policy.set_by, moment(policy.set_at), plain(policy.note))
+        says = f"[dim]{plain(each.says)}[/]" if each.source == "default" else plain(each.says)
+        source, by, note = plain(each.source), plain(policy.set_by), plain(policy.note)
+        shown.add_row(plain(each.governs), says, source, by, moment(policy.set_at), note)
     screen.print(shown)
 
 
@@ -96,46 +98,46 @@ def set_(
 @app.command("remove")
 def remove(model: Model, stage: OnStage = None, alias: OnAlias = None) -> None:
     """Remove a policy; what it governed is then under the next less specific one, or open."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
     platform = connect()
     gone = platform.policies.remove(model, stage=stage and stage.capitalize(), alias=alias)
     screen = console()
-    screen.print(f"[green]✓[/] {gone.named} is removed")
+    screen.print(f"[green]✓[/] {plain(gone.named)} is removed")
     if gone.model != "*":
         left = next((e for e in platform.policies.of(gone.model).policies if e.governs == gone.governs), None)
         if left is not None:
-            screen.print(f"  now from {left.source}: {left.says}")
+            screen.print(plain(f"  now from {left.source}: {left.says}"))
 
 
 @app.command("history")
 def history(model: Model) -> None:
     """Every change of a model's policies, and what it loosened."""
-    from headrace.cli.screen import console, moment, table
+    from headrace.cli.screen import console, moment, plain, table
     from headrace.sdk.connect import connect
 
     shown = table(">seq", "time", "by", "what", "governs", "asks for", "loosened")
     for event in connect().policies.history(model):
         told = event.payload
         what = event.type.removeprefix("registry.policy_")
-        loosened = f"[yellow]{'; '.join(told.get('loosened', []))}[/]" if told.get("loosened") else ""
-        governs, says = str(told.get("governs", "")), str(told.get("says", ""))
-        shown.add_row(str(event.seq), moment(event.at), event.actor, what, governs, says, loosened)
+        loosened = f"[yellow]{plain('; '.join(told.get('loosened', [])))}[/]" if told.get("loosened") else ""
+        governs, says = plain(str(told.get("governs", ""))), plain(str(told.get("says", "")))
+        shown.add_row(str(event.seq), moment(event.at), plain(event.actor), what, governs, says, loosened)
     console().print(shown)
 
 
 def _set(platform: "Platform", fields: dict[str, Any]) -> None:
     """Set one policy and say what it asks for, and what it loosens."""
-    from headrace.cli.screen import console
+    from headrace.cli.screen import console, plain
     from headrace.registry.rules import loosened
 
     before = platform.policies.all()
     made = platform.policies.set(fields)
     screen = console()
-    screen.print(f"[green]✓[/] {made.named}: {made.says}")
+    screen.print(f"[green]✓[/] {plain(f'{made.named}: {made.says}')}")
     for line in loosened(_same(before, made), made):
-        screen.print(f"  [yellow]looser[/] {line}")
+        screen.print(f"  [yellow]looser[/] {plain(line)}")
 
 
 def _same(policies: list["Policy"], made: "Policy") -> "Policy | None":

@@ -80,7 +80,7 @@ def serve(
             number=fetched.number,
             host=host,
             port=chosen,
-            token=settings.token,
+            settings=settings,
             environments=open_environments(settings.home),
             allow_code=allow_pickle,
             began=began,

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import stamina
 
-from headrace.errors import HeadraceError, InternalError, Unavailable, every_error
+from headrace.errors import DeadlineExceeded, HeadraceError, InternalError, Unavailable, every_error
 
 T = TypeVar("T")
 
@@ -141,7 +141,8 @@ class Transport:
             raise problem from error
         if response.status_code >= 400:
             refused = problem_of(response)
-            if response.status_code in GATEWAY_TROUBLE and repeatable:
+            again = response.status_code in GATEWAY_TROUBLE and not isinstance(refused, DeadlineExceeded)
+            if again and repeatable:
                 raise _TryAgain(refused)
             raise refused
         return response

@@ -210,6 +210,8 @@ def _delivery(declaration: ModelDeclaration) -> str:
         parts.append(f"approval by {policy.approval.role}{' with four eyes' if policy.approval.four_eyes else ''}")
     else:
         parts.append("no approval")
+    if policy.shadow:
+        parts.append(f"shadow of {policy.shadow.percent} %")
     parts.append(f"canary {' → '.join(str(step) for step in policy.rollout.steps)} %")
     parts.append(f"{len(policy.monitors)} monitors")
     if policy.retrain:

@@ -25,6 +25,7 @@ from headrace.project.gates import (
 from headrace.project.metrics import HIGHER_IS_BETTER
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
+from headrace.project.shadow import Shadow
 
 
 def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> DeliveryPolicy:
@@ -41,6 +42,7 @@ def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> Deliver
         gates=_gates(declared.gates, agreed.gates),
         staging=declared.staging or agreed.staging,
         approval=_approval(declared.approval, agreed.approval),
+        shadow=_shadow(declared.shadow, agreed.shadow),
         rollout=_rollout(declared.rollout, agreed.rollout),
         holdout_uses=min(declared.holdout_uses, agreed.holdout_uses),
     )
@@ -163,6 +165,19 @@ def _stricter_small(declared: Small, agreed: Small) -> Small:
     return "left_out" if declared == agreed == "left_out" else "inconclusive"
 
 
+def _shadow(declared: Shadow | None, agreed: Shadow | None) -> Shadow | None:
+    if declared is None or agreed is None:
+        return declared or agreed
+    return structs.replace(
+        declared,
+        percent=max(declared.percent, agreed.percent),
+        units=max(declared.units, agreed.units),
+        flips=_least(declared.flips, agreed.flips),
+        difference=_least(declared.difference, agreed.difference),
+        then="canary" if declared.then == agreed.then == "canary" else "person",
+    )
+
+
 def _rollout(declared: Canary, agreed: Canary) -> Canary:
     longer = max(declared, agreed, key=lambda canary: canary.minimum_time_duration)
     cooler = max(declared, agreed, key=lambda canary: canary.cooling_duration)
@@ -174,4 +189,7 @@ def _rollout(declared: Canary, agreed: Canary) -> Canary:
         alpha=min(declared.alpha, agreed.alpha),
         minimum_time=longer.minimum_time,
         cooling=cooler.cooling,
+        invalid_tolerance=_least(declared.invalid_tolerance, agreed.invalid_tolerance),
+        fallback_tolerance=_least(declared.fallback_tolerance, agreed.fallback_tolerance),
+        slow_tolerance=_least(declared.slow_tolerance, agreed.slow_tolerance),
     )

@@ -7,16 +7,20 @@ times, by anyone: the test is anytime-valid, and a verdict that was carried out 
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import releases, tables
-from headrace.delivery.machine import Advance, Command, EndCooling, Phase, Retreat
-from headrace.delivery.nouns import Release, StepEvidence
+from headrace.delivery import releases, shadow, tables
+from headrace.delivery.foresight import rules_of
+from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling, Phase, Retreat
+from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
 from headrace.kernel.database import Tx
 from headrace.serving import reports
-from headrace.serving.nouns import Counts
-from headrace.statistics.sequential import Exposure, Judgement, Verdict, judge
+from headrace.serving.nouns import Counts, Signal
+from headrace.statistics.rollouts import ReleaseJudgement
+from headrace.statistics.rollouts import judge_release as judge_release_by
+from headrace.statistics.sequential import Exposure, Judgement, Verdict
 
 LARGEST_E_VALUE = 1e300
 """An e-value beyond this is stored as this: JSON has no infinity."""
@@ -70,12 +74,12 @@ def look(tx: Tx, release: Release) -> tuple[Release, Command | None]:
     tripped = _trip(tx, release)
     if tripped is not None:
         return release, Retreat(reason=tripped)
-    judgement = judge_release(tx, release)
-    seen = _with_evidence(tx, release, judgement)
-    return seen, _asked_for(seen, judgement, tx.now - (release.step_started_at or tx.now))
+    seen = _judged(tx, release)
+    kept = _with_evidence(tx, release, seen)
+    return kept, _asked_for(kept, seen.judgement, tx.now - (release.step_started_at or tx.now))
 
 
-def _asked_for(release: Release, judgement: Judgement, elapsed: timedelta) -> Command | None:
+def _asked_for(release: Release, judgement: ReleaseJudgement, elapsed: timedelta) -> Command | None:
     rollout = release.policy.rollout
     if judgement.verdict is Verdict.ROLL_BACK:
         return Retreat(reason=judgement.reason)
@@ -84,64 +88,107 @@ def _asked_for(release: Release, judgement: Judgement, elapsed: timedelta) -> Co
     if release.phase is Phase.COOLING:
         return EndCooling() if elapsed >= rollout.cooling_duration else None
     if judgement.verdict is Verdict.ADVANCE and elapsed >= rollout.minimum_time_duration:
+        if release.in_shadow and shadow.waits(release):
+            return Ask(step=release.state.step or 0, reason=f"{judgement.reason}; resume to go on", wait=True)
         return Advance(step=release.state.step or 0, reason=judgement.reason)
+    if judgement.verdict is Verdict.HOLD and not release.state.asked and elapsed >= rollout.ask_after_duration:
+        return Ask(step=release.state.step or 0, reason=f"no verdict after {rollout.ask_after}: {judgement.reason}")
     return None
 
 
-def judge_release(tx: Tx, release: Release) -> Judgement:
-    """The sequential test on everything that the release has seen so far."""
-    last = release.state.step or 0
-    exposures = [_exposure(tx, release, step) for step in range(last + 1)]
-    return judge(
-        exposures,
-        tolerance=release.policy.rollout.tolerance,
+class _Seen(NamedTuple):
+    """What was counted in a release, and what it shows."""
+
+    counts: dict[tuple[int, int], Counts]
+    judgement: ReleaseJudgement
+    comparison: Comparison | None = None
+
+    def at(self, step: int, number: int | None) -> Counts:
+        """Counts of a version in a step."""
+        return Counts() if number is None else self.counts.get((step, number), Counts())
+
+
+def judge_release(tx: Tx, release: Release) -> ReleaseJudgement:
+    """The sequential tests on everything that the release has seen so far."""
+    return _judged(tx, release).judgement
+
+
+def _judged(tx: Tx, release: Release) -> _Seen:
+    counts = reports.counts_of_release(tx, release.id)
+    seen = _Seen(counts, ReleaseJudgement(verdict=Verdict.HOLD, reason="", signals={}))
+    rules = rules_of(release)
+    slow_is_judged = release.slow_us is not None and not release.in_shadow
+    judged = [rule for rule in rules if rule.signal != Signal.SLOW or slow_is_judged]
+    judgement = judge_release_by(
+        {rule.signal: _exposures(release, seen, Signal(rule.signal)) for rule in judged},
+        judged,
         alpha=release.policy.rollout.alpha,
+        tests=len(rules),
         has_champion=release.champion is not None,
     )
+    seen = _Seen(counts, judgement)
+    if not release.in_shadow:
+        return seen
+    compared = seen.at(release.state.step or 0, release.number).compared
+    comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
+    return _Seen(counts, shadow.judged(release, judgement, comparison), comparison)
 
 
-def _exposure(tx: Tx, release: Release, step: int) -> Exposure:
-    challenger, champion = _counts(tx, release, step)
+def _exposures(release: Release, seen: _Seen, signal: Signal) -> list[Exposure]:
+    steps = range((release.state.step or 0) + 1)
+    if signal is Signal.SLOW:  # a shadow is timed on a thread of its own: not what anybody would wait for
+        steps = range(int(release.state.plan.steps[0] == SHADOW), len(steps))
+    return [_exposure(release, seen, signal, step) for step in steps]
+
+
+def _exposure(release: Release, seen: _Seen, signal: Signal, step: int) -> Exposure:
+    challenger, champion = seen.at(step, release.number), seen.at(step, release.champion)
     alone = release.champion is None or step >= len(release.state.plan.steps)
+    share = 1.0 if alone else release.state.plan.steps[step] / 100
     return Exposure(
-        share=1.0 if alone else release.state.plan.steps[step] / 100,
+        share=share or shadow.SHARE,
         challenger_requests=challenger.units,
-        challenger_faults=challenger.failed_units,
+        challenger_faults=challenger.signalled(signal) - challenger.again.get(signal, 0),
+        challenger_again=challenger.again.get(signal, 0),
         champion_requests=champion.units,
-        champion_faults=champion.failed_units,
+        champion_faults=champion.signalled(signal) - champion.again.get(signal, 0),
+        champion_again=champion.again.get(signal, 0),
     )
 
 
-def _counts(tx: Tx, release: Release, step: int) -> tuple[Counts, Counts]:
-    challenger = reports.counts(tx, release.id, step, release.number)
-    if release.champion is None:
-        return challenger, Counts()
-    return challenger, reports.counts(tx, release.id, step, release.champion)
-
-
-def _with_evidence(tx: Tx, release: Release, judgement: Judgement) -> Release:
+def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
     """The release with this look's evidence; unchanged when nothing new was seen."""
     step = release.state.step or 0
-    challenger, champion = _counts(tx, release, step)
     evidence = StepEvidence(
         step=step,
         weight_percent=release.state.weight_percent,
         started_at=release.step_started_at or tx.now,
         judged_at=tx.now,
-        challenger=challenger,
-        champion=champion,
-        verdict=judgement.verdict.value,
-        reason=judgement.reason,
-        needed=judgement.needed,
-        worse_than_champion=min(judgement.worse_than_champion, LARGEST_E_VALUE),
-        above_tolerance=min(judgement.above_tolerance, LARGEST_E_VALUE),
-        within_tolerance=min(judgement.within_tolerance, LARGEST_E_VALUE),
+        challenger=seen.at(step, release.number),
+        champion=seen.at(step, release.champion),
+        verdict=seen.judgement.verdict.value,
+        reason=seen.judgement.reason,
+        slow_us=release.slow_us,
+        signals={Signal(name): _kept(found) for name, found in seen.judgement.signals.items()},
+        comparison=seen.comparison,
     )
     known = next((one for one in release.canary if one.step == step), None)
     if known is not None and msgspec.structs.replace(evidence, judged_at=known.judged_at) == known:
         return release
     kept = (*(one for one in release.canary if one.step != step), evidence)
     return msgspec.structs.replace(release, canary=kept)
+
+
+def _kept(judgement: Judgement) -> SignalEvidence:
+    return SignalEvidence(
+        verdict=judgement.verdict.value,
+        reason=judgement.reason,
+        needed=judgement.needed,
+        harm_needed=judgement.harm_needed,
+        worse_than_champion=min(judgement.worse_than_champion, LARGEST_E_VALUE),
+        above_tolerance=min(judgement.above_tolerance, LARGEST_E_VALUE),
+        within_tolerance=min(judgement.within_tolerance, LARGEST_E_VALUE),
+    )
 
 
 def _trip(tx: Tx, release: Release) -> str | None:

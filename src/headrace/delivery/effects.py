@@ -11,6 +11,7 @@ from headrace.delivery.machine import Phase, ReleaseState
 from headrace.delivery.nouns import GatesRequest, Release, StagingRequest
 from headrace.kernel import jobs
 from headrace.kernel.database import Tx
+from headrace.monitoring import alerts
 from headrace.registry import approvals, stages, versions
 from headrace.registry.governed import Grounds
 from headrace.registry.nouns import Stage
@@ -21,6 +22,8 @@ from headrace.serving.nouns import RouteChange
 def carry_out(tx: Tx, release: Release, before: ReleaseState | None, after: ReleaseState) -> None:
     """Write what follows from the step between two states; a mere pause has no effect."""
     moved = before is None or (before.phase, before.step) != (after.phase, after.step)
+    if before is not None and after.asked and not before.asked:
+        _ask_a_person(tx, release)
     asks_again = before is not None and after.approval_open and not before.approval_open
     if asks_again:
         clearance.ask(tx, release)
@@ -56,11 +59,38 @@ def _stage(tx: Tx, release: Release) -> None:
     jobs.enqueue(tx, STAGING, request, key=_key(STAGING.name, release))
 
 
+def _ask_a_person(tx: Tx, release: Release) -> None:
+    """Tell the model's channels that a step goes on without a verdict; the release waits, and may still go on."""
+    alerts.tell(
+        tx,
+        f"release/{release.id}",
+        f"asked/{release.state.step}",
+        f"{release.model}@{release.number} at {release.state.weight_percent} %: what shall become of it?",
+        f"{release.reason}. Promote it, abort it, or wait: headrace release {release.model} --do promote",
+        release.policy.alerts,
+    )
+
+
 def _ask(tx: Tx, release: Release) -> None:
     clearance.ask(tx, release)
 
 
 def _roll_out(tx: Tx, release: Release) -> None:
+    if release.in_shadow:
+        routing.set_route(
+            tx,
+            RouteChange(
+                model=release.model,
+                champion=release.champion,
+                shadow=release.number,
+                shadow_percent=float(release.policy.shadow.percent if release.policy.shadow else 0),
+                release_id=release.id,
+                step=release.state.step,
+                previous=_held_before(tx, release),
+                default=release.policy.fallback.default,
+            ),
+        )
+        return
     routing.set_route(
         tx,
         RouteChange(
@@ -70,6 +100,7 @@ def _roll_out(tx: Tx, release: Release) -> None:
             weight_percent=float(release.state.weight_percent),
             release_id=release.id,
             step=release.state.step,
+            slow_us=release.slow_us,
             previous=_held_before(tx, release),
             default=release.policy.fallback.default,
         ),
@@ -113,29 +144,31 @@ def _complete(tx: Tx, release: Release) -> None:
 
 
 def _give_up(tx: Tx, release: Release) -> None:
-    """Leave things as they were before the release."""
+    """Leave things as they were before the release: what it has not moved itself is not for it to move back."""
     over = f"the release is {release.phase.value}"
     approvals.withdraw(tx, release.id, over)
     if release.phase is not Phase.ROLLED_BACK:  # then they are done long since, and every millisecond counts
         for kind in (GATES, STAGING):
             jobs.cancel(tx, _key(kind.name, release), over)
-    grounds = clearance.going_back(release)
-    back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
-    if versions.get(tx, release.model, release.number).stage is not Stage.NONE or back is Stage.ARCHIVED:
-        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+    _restore(tx, release)
     if release.champion is None:
         routing.remove(tx, release.model)
+    else:
+        routing.set_route(tx, _beside(tx, release))
+
+
+def _restore(tx: Tx, release: Release) -> None:
+    """Put the stages back. What came into production by another door meanwhile was allowed there, and stays."""
+    grounds = clearance.going_back(release)
+    stage = versions.get(tx, release.model, release.number).stage
+    back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
+    by_another_door = stage is Stage.PRODUCTION and not release.state.promoted
+    if not by_another_door and (stage is not Stage.NONE or back is Stage.ARCHIVED):
+        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+    if release.champion is None or not release.state.promoted or stages.production(tx, release.model) is not None:
         return
-    stages.transition(
-        tx,
-        release.model,
-        release.champion,
-        Stage.PRODUCTION,
-        f"release {release.id} is {release.phase.value}",
-        archive_existing=True,
-        grounds=grounds,
-    )
-    routing.set_route(tx, _beside(tx, release))
+    because = f"release {release.id} is {release.phase.value}"
+    stages.transition(tx, release.model, release.champion, Stage.PRODUCTION, because, grounds=grounds)
 
 
 def _beside(tx: Tx, release: Release, *, resident: tuple[int, ...] = ()) -> RouteChange:

@@ -35,6 +35,9 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+SHADOW = 0
+"""The weight of a step in which the version answers copies of the requests, and nobody."""
+
 FINAL = frozenset({Phase.COMPLETED, Phase.BLOCKED, Phase.REFUSED, Phase.ABORTED, Phase.ROLLED_BACK})
 BEFORE_TRAFFIC = frozenset({Phase.GATING, Phase.STAGING, Phase.AWAITING_APPROVAL, Phase.READY})
 WITH_TRAFFIC = frozenset({Phase.ROLLING_OUT, Phase.COOLING})
@@ -47,7 +50,7 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
     staging: bool
     approval: bool
     steps: tuple[int, ...]
-    """Percent of the traffic at each step; the last one is 100."""
+    """Percent of the traffic at each step; the last is 100, and `SHADOW` is a step on copies of the requests."""
 
 
 class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,10 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a request for approval is waited for: before the traffic, or again when it was lost in between."""
     step: int | None = None
     """Index into the plan's steps; one past the last while cooling."""
+    asked: bool = False
+    """Whether a person was asked what shall become of the present step, since the evidence does not tell."""
+    waited: bool = False
+    """Whether the present step was made to wait for a person."""
     reason: str = ""
     """Why it is where it is, for people."""
 
@@ -69,6 +76,11 @@ class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
     def final(self) -> bool:
         """Whether nothing can happen any more."""
         return self.phase in FINAL
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the release has moved its version into production, be it for a time."""
+        return self.step is not None and self.step >= len(self.plan.steps)
 
     @property
     def weight_percent(self) -> int:
@@ -123,6 +135,15 @@ class Advance(Command, frozen=True, tag="advance"):
 
     step: int
     reason: str = ""
+
+
+class Ask(Command, frozen=True, tag="ask"):
+    """The evidence on this step has not sufficed for long: a person shall decide, or wait."""
+
+    step: int
+    reason: str = ""
+    wait: bool = False
+    """Whether nothing goes on until somebody resumes the release."""
 
 
 class Retreat(Command, frozen=True, tag="retreat"):
@@ -204,6 +225,12 @@ class StepStarted(Happening, frozen=True, tag="release_step_started"):
     step: int
 
 
+class Asked(Happening, frozen=True, tag="release_asked"):
+    """A person was asked what shall become of a step; it goes on unless it waits."""
+
+    wait: bool = False
+
+
 class Promoted(Happening, frozen=True, tag="release_promoted"):
     """The version is in production; the one before stays loaded while it cools."""
 
@@ -247,6 +274,7 @@ Happened = (
     | ApprovalLapsed
     | ApprovalLost
     | StepStarted
+    | Asked
     | Promoted
     | Completed
     | Blocked
@@ -289,17 +317,24 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
         case ApprovalLost():
             return msgspec.structs.replace(state, approval_open=True, paused=True)
         case StepStarted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step)
+            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False, waited=False)
         case Promoted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.COOLING, step=step, paused=False, approval_open=False)
-        case Paused():
-            return msgspec.structs.replace(state, paused=True)
+            return msgspec.structs.replace(
+                state, phase=Phase.COOLING, step=step, paused=False, approval_open=False, asked=False, waited=False
+            )
+        case Paused() | Asked():
+            asked = state.asked or isinstance(event, Asked)
+            waits = isinstance(event, Paused) or event.wait
+            waited = state.waited or (isinstance(event, Asked) and event.wait)
+            return msgspec.structs.replace(state, paused=state.paused or waits, asked=asked, waited=waited)
         case Resumed():
             waiting = state.phase is Phase.AWAITING_APPROVAL
             attempt = state.attempt + (waiting and not state.approval_open)
             return msgspec.structs.replace(state, paused=False, approval_open=waiting, attempt=attempt)
         case _:
-            return msgspec.structs.replace(state, phase=_ENDS[type(event)], paused=False, approval_open=False)
+            return msgspec.structs.replace(
+                state, phase=_ENDS[type(event)], paused=False, approval_open=False, asked=False, waited=False
+            )
 
 
 def replay(events: Events) -> ReleaseState | None:
@@ -328,7 +363,7 @@ def decide(state: ReleaseState | None, command: Command) -> list[Happening]:
             return _follow(state, _report(state, command))
         case AnswerApproval() | ExpireApproval():
             return _follow(state, _answer(state, command))
-        case Advance() | Retreat() | EndCooling():
+        case Advance() | Ask() | Retreat() | EndCooling():
             return _judged(state, command)
         case Pause() | Resume():
             return _follow(state, _hold(state, command))
@@ -361,7 +396,7 @@ def _answer(state: ReleaseState, command: AnswerApproval | ExpireApproval) -> li
     return [Approved(reason=command.reason) if command.granted else Refused(reason=command.reason)]
 
 
-def _judged(state: ReleaseState, command: Advance | Retreat | EndCooling) -> list[Happening]:
+def _judged(state: ReleaseState, command: Advance | Ask | Retreat | EndCooling) -> list[Happening]:
     if isinstance(command, Retreat):
         return [RolledBack(reason=command.reason)] if state.phase in WITH_TRAFFIC else []
     if state.paused:
@@ -370,6 +405,9 @@ def _judged(state: ReleaseState, command: Advance | Retreat | EndCooling) -> lis
         return [Completed(reason="it stayed healthy while cooling")] if state.phase is Phase.COOLING else []
     if state.phase is not Phase.ROLLING_OUT or command.step != state.step:
         return []
+    if isinstance(command, Ask):
+        known = state.waited if command.wait else state.asked
+        return [] if known else [Asked(reason=command.reason, wait=command.wait)]
     after = command.step + 1
     if after < len(state.plan.steps):
         return [StepStarted(step=after, reason=command.reason)]

@@ -5,19 +5,54 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.delivery.machine import Happened, Phase, ReleaseState
+from headrace.delivery.machine import SHADOW, Happened, Phase, ReleaseState
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Evidence, FeatureUse, RegisterVersion
-from headrace.serving.nouns import Counts, ServedVersion
+from headrace.serving.nouns import Counts, ServedVersion, Signal
 
 # -- releases -----------------------------------------------------------------------------------------------
 
 
+class SignalEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sequential tests make of one signal: e-values, and what they must reach."""
+
+    verdict: str
+    """HOLD, ADVANCE or ROLL_BACK."""
+    reason: str
+    needed: float
+    """What `within_tolerance` must reach to go on."""
+    harm_needed: float
+    """What one of the other two must reach to go back."""
+    worse_than_champion: float
+    above_tolerance: float
+    within_tolerance: float
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answers of a shadow differ from the champion's, on the same requests.
+
+    Intervals hold at every time at once, with 1 - alpha of the release: that of the flips exactly, that of the
+    difference for large numbers.
+    """
+
+    units: int
+    flips: float
+    """Share of the units that are decided otherwise."""
+    flips_low: float
+    flips_high: float
+    difference: float | None = None
+    """Mean absolute difference of the numbers; None where the answers are none."""
+    difference_low: float | None = None
+    difference_high: float | None = None
+    correlation: float | None = None
+    """Of the numbers; None where one of the two is constant."""
+
+
 class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the canary saw at one step, and what the sequential test makes of it.
+    """What the canary saw at one step, and what the sequential tests make of it.
 
     Counts are of distinct units, each with its first fault only.
     """
@@ -31,11 +66,38 @@ class StepEvidence(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     """HOLD, ADVANCE or ROLL_BACK."""
     reason: str
-    needed: float
-    """What an e-value must reach."""
-    worse_than_champion: float
-    above_tolerance: float
-    within_tolerance: float
+    slow_us: int | None = None
+    """What takes longer is slow; None where latency is not judged."""
+    signals: dict[Signal, SignalEvidence] = {}
+    comparison: Comparison | None = None
+    """Of the answers, in a step on copies of the requests."""
+
+
+class Detectable(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step is expected to show of one signal."""
+
+    to_go_on_units: int
+    """Units of both arms until a version without the signal may go on."""
+    rate: float | None
+    """The smallest rate of the signal that is found by the time the step may end; None if none is."""
+    rate_until_asked: float | None = None
+    """The same by the time a person is asked; None if none is, or the traffic is unknown."""
+    always_units: int | None
+    """Units of both arms until a version that gives the signal every time is taken back; None for never."""
+
+
+class Foresight(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step can show and how soon, told before it begins."""
+
+    step: int
+    weight_percent: int
+    units_per_s: float
+    """Units of both arms a second, as measured when this was told; 0 where nothing was."""
+    to_go_on_units: int
+    """Units of both arms until a version without any signal may go on."""
+    to_go_on_s: float | None
+    """The same in seconds, at that traffic and no sooner than the shortest stay."""
+    signals: dict[Signal, Detectable]
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +118,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     declared: DeliveryPolicy | None = None
     """As the project declared it when the release was opened; what binds the release after it."""
     canary: tuple[StepEvidence, ...] = ()
+    foresight: tuple[Foresight, ...] = ()
+    """What each step can show: the present one as it was told when it began, the later ones as told then."""
     pipeline_id: str | None = None
     opened_by: str
     opened_at: datetime
+    slow_us: int | None = None
+    """What takes longer at the present step counts as slow; None while nothing is known of the champion."""
     step_started_at: datetime | None = None
     """Wall time at which the present step, or the cooling, began."""
     updated_at: datetime
@@ -68,6 +134,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def phase(self) -> Phase:
         """Where it stands."""
         return self.state.phase
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether the version answers copies of the requests now, and nobody."""
+        state = self.state
+        return state.phase is Phase.ROLLING_OUT and state.weight_percent == SHADOW
 
     @property
     def reason(self) -> str:

@@ -9,14 +9,16 @@ from functools import partial
 
 import msgspec
 
-from headrace.delivery import clearance, effects, policies, tables
+from headrace.delivery import clearance, effects, foresight, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
+    SHADOW,
     Abort,
     AnswerApproval,
     Command,
     Happening,
     Open,
+    Opened,
     Pause,
     Phase,
     Promote,
@@ -37,9 +39,13 @@ from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import governed, models, stages, versions
+from headrace.registry import approvals, governed, models, stages, versions
 from headrace.registry.lineage import version_subject
-from headrace.registry.nouns import Stage
+from headrace.registry.nouns import ApprovalStatus, Stage
+from headrace.serving import reports
+
+SLOW_QUANTILE = 0.95
+"""What is slower than this part of the champion's answers counts as slow."""
 
 APPROVAL_EVENTS = ("registry.approval_granted", "registry.approval_refused")
 
@@ -112,7 +118,7 @@ def plan_of(policy: DeliveryPolicy, *, first: bool) -> ReleasePlan:
         gates=bool(policy.gates),
         staging=policy.staging is not None,
         approval=policy.approval is not None,
-        steps=(100,) if first else tuple(policy.rollout.steps),
+        steps=(100,) if first else ((SHADOW,) if policy.shadow else ()) + tuple(policy.rollout.steps),
     )
 
 
@@ -177,11 +183,15 @@ def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: 
 
 
 def on_approval_decided(tx: Tx, event: Event) -> None:
-    """Take the answer to a release's request for approval."""
+    """Take the answer to a release's request for approval; a grant that fell before it was heard of is none."""
     release_id = event.payload.get("release_id")
     if not release_id or not event.payload.get("complete", True):
         return
     granted = event.type == "registry.approval_granted"
+    if granted:
+        approval = approvals.get(tx, str(event.payload["approval_id"]))
+        if approval.status is not ApprovalStatus.GRANTED or approval.granted < approval.needed:
+            return
     reason = str(event.payload.get("reason", ""))
     execute(tx, release_id, AnswerApproval(granted=granted, reason=reason))
 
@@ -194,10 +204,13 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
         release = msgspec.structs.replace(
             release,
             state=after,
+            slow_us=_slow_us(tx, release) if timed else release.slow_us,
             step_started_at=tx.now if timed else release.step_started_at,
             updated_at=tx.now,
             ended_at=tx.now if after.final else None,
         )
+        if timed or isinstance(happening, Opened):
+            release = msgspec.structs.replace(release, foresight=foresight.foresee(tx, release))
         event = events.append(
             tx, f"delivery.{_kind(happening)}", f"release/{release.id}", _facts(release, happening)
         )
@@ -208,6 +221,16 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
     if release.state.final and happened:
         pins.release(tx, _holder(release))
     return release
+
+
+def _slow_us(tx: Tx, release: Release) -> int | None:
+    """What counts as slow from now on; the limit of the step before while nothing newer is measured."""
+    if release.champion is None or release.policy.rollout.slow_tolerance is None:
+        return None
+    measured = reports.latency_quantile_us(
+        tx, release.model, release.champion, SLOW_QUANTILE, release_id=release.id
+    )
+    return release.slow_us if measured is None else measured
 
 
 def _holder(release: Release) -> str:

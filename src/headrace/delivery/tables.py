@@ -28,7 +28,7 @@ releases = sa.Table(
     sa.Column("undone", sa.Boolean, nullable=False),  # completed, and later rolled back
     sa.Column("document", Document, nullable=False),
     sa.Index("ix_delivery_releases_model", "workspace", "model", "opened_at"),
-    sa.Index("ix_delivery_releases_is_open", "workspace", "is_open"),
+    sa.Index("ix_delivery_releases_is_open", "is_open", "workspace", "model"),
     sa.Index(
         "uq_delivery_releases_open_model",
         "workspace",
@@ -52,6 +52,7 @@ pipelines = sa.Table(
     sa.Column("number", sa.Integer, nullable=True),
     sa.Column("document", Document, nullable=False),
     sa.Index("ix_delivery_pipelines_model", "workspace", "model", "requested_at"),
+    sa.Index("ix_delivery_pipelines_version", "workspace", "model", "number"),
 )
 
 projects = sa.Table(

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         port: control's port, 0 picks a free one.
         gateway_port: the first gateway's port, 0 picks free ones.
         gateways: how many gateway processes.
+        gateway_url: address under which others reach this gateway; empty means the one that it is bound to.
         request_timeout_s: seconds that a prediction has whose caller says nothing of it (X-Request-Timeout).
         requests_limit: predictions that one gateway has under way at most; others are told to come again.
         drain_s: seconds that a gateway which was told to end goes on taking requests, while it says that it is not
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8470
     gateway_port: int = 8471
     gateways: int = 1
+    gateway_url: str = ""
     request_timeout_s: float = 60.0
     requests_limit: int = 1_000
     drain_s: float = 0.0

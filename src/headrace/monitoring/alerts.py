@@ -143,6 +143,24 @@ def _tell(
         tables.save_delivery(tx, _delivery(tx, message, "queued"))
 
 
+def tell(tx: Tx, subject: str, transition: str, title: str, text: str, channels: Sequence[str]) -> None:
+    """Send a message about something that is no alert to channels; the same one is sent once.
+
+    Args:
+        subject: what it is about, for example `release/rel_1`.
+        transition: what happened to it.
+        title: of the message.
+        text: of the message.
+        channels: names of channels in the platform's settings.
+    """
+    for channel in dict.fromkeys(channels):
+        message = Notification(
+            alert_id=subject, transition=transition, channel=channel, title=title, text=text, subject=subject
+        )
+        jobs.enqueue(tx, NOTIFY, message, key=f"notify/{subject}/{transition}/{channel}")
+        tables.save_delivery(tx, _delivery(tx, message, "queued"))
+
+
 def _delivery(tx: Tx, message: Notification, state: str, reason: str = "") -> Delivery:
     return Delivery(
         alert_id=message.alert_id,
@@ -167,7 +185,10 @@ def _not_delivered(tx: Tx, job: Job, error: str) -> None:
 
 def _record_message(tx: Tx, type_: str, message: Notification) -> None:
     events.append(
-        tx, type_, f"alert/{message.alert_id}", {"transition": message.transition, "channel": message.channel}
+        tx,
+        type_,
+        message.subject or f"alert/{message.alert_id}",
+        {"transition": message.transition, "channel": message.channel},
     )
 
 

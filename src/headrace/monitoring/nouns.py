@@ -133,6 +133,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         alert_id: what it is about.
         transition: "opened" or "closed".
         channel: name of a channel in the platform's settings; the address is a secret and stays there.
+        subject: what it is about if that is no alert, such as `release/rel_1`; then `alert_id` is the same.
     """
 
     alert_id: str
@@ -140,6 +141,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     title: str
     text: str
+    subject: str = ""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from headrace.project.policy import DeliveryPolicy
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.search import ParameterValue, Search
+from headrace.project.shadow import Shadow
 from headrace.project.staging import Replay
 from headrace.project.training_set import TrainingSet
 
@@ -150,6 +151,7 @@ class Model:
         gates: Sequence[Gate] = (),
         staging: Replay | None = None,
         approval: Approval | None = None,
+        shadow: Shadow | None = None,
         rollout: Canary | None = None,
         fallback: Fallback | None = None,
         monitors: Sequence[Monitor] = (),
@@ -171,6 +173,7 @@ class Model:
             gates=gates,
             staging=staging,
             approval=approval,
+            shadow=shadow,
             rollout=rollout or Canary(declared_at="default"),
             fallback=fallback or Fallback(declared_at="default"),
             monitors=monitors,

@@ -11,6 +11,7 @@ from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor,
 from headrace.project.retrain import Retrain
 from headrace.project.rollout import Canary
 from headrace.project.search import Search
+from headrace.project.shadow import Shadow
 from headrace.project.staging import Replay
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -24,6 +25,7 @@ OPTIONS: dict[str, type] = {
     "search": Search,
     "staging": Replay,
     "approval": Approval,
+    "shadow": Shadow,
     "rollout": Canary,
     "fallback": Fallback,
     "retrain": Retrain,
@@ -40,6 +42,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         gates: what a version must prove.
         staging: what is tried through the serving path; None tries nothing.
         approval: who must agree; None asks nobody.
+        shadow: what is tried on copies of the requests first; None tries nothing.
         rollout: how the traffic moves.
         fallback: what answers when the version in production cannot.
         monitors: what is watched in production.
@@ -54,6 +57,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     gates: Sequence[Gate] = ()
     staging: Replay | None = None
     approval: Approval | None = None
+    shadow: Shadow | None = None
     rollout: Canary = Canary(declared_at="default")
     fallback: Fallback = Fallback(declared_at="default")
     monitors: Sequence[Monitor] = ()

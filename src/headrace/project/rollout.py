@@ -11,12 +11,22 @@ from headrace.project.durations import parse_duration
 class Canary(Declaration, frozen=True):
     """Growing shares of the traffic, each judged by a sequential test.
 
+    A version goes back as soon as one of its signals is shown to be worse than the champion's, or beyond its
+    tolerance where there is no champion to compare with. It goes on when all of them are shown to be within theirs.
+
     Args:
         steps: percent of the traffic at each step, increasing, the last one 100.
-        tolerance: the error rate, and the loss against production, that is still accepted; fraction.
-        alpha: the chance of a wrong verdict, valid however often it is looked at.
+        tolerance: the share of units that may see the version fail; fraction.
+        alpha: the chance of a wrong verdict over the whole rollout, by any signal, however often it is looked at.
         minimum_time: the shortest stay at each step, wall time.
         cooling: how long the old version stays resident after the last step, wall time.
+        invalid_tolerance: the share of units that may see an answer that is not finite or of the wrong shape; None
+            judges them among the failures only.
+        fallback_tolerance: the share of units that something else may answer in the version's place; None does not
+            judge it.
+        slow_tolerance: how much more often than the champion's the version's answers may take longer than what was
+            the champion's 95th percentile when the step began: 1.0 is twice as often. None does not judge it.
+        ask_after: a step without a verdict for so long asks a person, wall time.
     """
 
     steps: Sequence[int] = (5, 25, 50, 100)
@@ -24,6 +34,10 @@ class Canary(Declaration, frozen=True):
     alpha: float = 0.05
     minimum_time: str = "1m"
     cooling: str = "1h"
+    invalid_tolerance: float | None = 0.01
+    fallback_tolerance: float | None = 0.01
+    slow_tolerance: float | None = 1.0
+    ask_after: str = "1d"
 
     @property
     def minimum_time_duration(self) -> timedelta:
@@ -34,6 +48,11 @@ class Canary(Declaration, frozen=True):
     def cooling_duration(self) -> timedelta:
         """How long the old version stays resident after the last step."""
         return parse_duration(self.cooling, where=self.declared_at, field="cooling")
+
+    @property
+    def ask_after_duration(self) -> timedelta:
+        """How long a step may go without a verdict before a person is asked."""
+        return parse_duration(self.ask_after, where=self.declared_at, field="ask_after")
 
     def _check(self) -> None:
         steps = tuple(self.steps)
@@ -46,6 +65,17 @@ class Canary(Declaration, frozen=True):
                 fix="Use whole percents that grow and end at 100: [5, 25, 50, 100].",
             )
         self._check_number("tolerance", above=0, below=1, fix="Use a fraction between 0 and 1: tolerance=0.01.")
+        for field in ("invalid_tolerance", "fallback_tolerance"):
+            if getattr(self, field) is not None:
+                self._check_number(field, above=0, below=1, fix=f"Use a fraction, or None: {field}=0.01.")
+        if self.slow_tolerance is not None:
+            self._check_number(
+                "slow_tolerance",
+                above=0,
+                at_most=10,
+                fix="Use how much more often, or None: slow_tolerance=1.0 is twice as often.",
+            )
         self._check_error_rate("alpha")
         parse_duration(self.minimum_time, where=self.declared_at, field="minimum_time")
         parse_duration(self.cooling, where=self.declared_at, field="cooling")
+        parse_duration(self.ask_after, where=self.declared_at, field="ask_after")

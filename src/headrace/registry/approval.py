@@ -177,7 +177,10 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AskForApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller's wish to ask ahead of a change: `target` is `stage/<stage>` or `alias/<alias>`."""
+    """A caller's wish to ask ahead of a change: `target` is `stage/<stage>` or `alias/<alias>`.
+
+    After a refusal it may be whatever that was for; `number` is then 0 for a model as a whole.
+    """
 
     model: str
     number: int
@@ -208,7 +211,11 @@ class ApprovalLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a link: it opens once."""
+    """What is kept of a link: it opens once.
+
+    Attributes:
+        event_seq: the event that issued it; what happens to its people's roles later comes after it.
+    """
 
     id: str
     approval_id: str
@@ -216,6 +223,7 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
     issued_by: str
     issued_at: datetime
     expires_at: datetime
+    event_seq: int = 0
     used_at: datetime | None = None
 
 

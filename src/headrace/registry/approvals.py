@@ -6,7 +6,7 @@ processes ever count as a second pair of eyes. Deadlines are wall time, and what
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -193,9 +193,9 @@ def workspaces_due(tx: Tx) -> tuple[str, ...]:
     return tables_approvals.workspaces_with_due(tx)
 
 
-def expire_due(tx: Tx) -> tuple[Approval, ...]:
-    """Close every request whose time is over; returns them."""
-    return tuple(_expire(tx, approval) for approval in tables_approvals.due_approvals(tx))
+def due(tx: Tx) -> tuple[Approval, ...]:
+    """Every request whose time is over."""
+    return tables_approvals.due_approvals(tx)
 
 
 def withdraw(tx: Tx, release_id: str, reason: str) -> None:
@@ -310,12 +310,12 @@ def _waiting(tx: Tx, asked: RequestApproval, digest: str) -> Approval | None:
         present = tables_approvals.newest_approval(tx, asked.model, asked.number, digest, asked.target)
     if present is None or not present.status.waits:
         return None
-    other = _other(present, asked, digest)
+    other = _other(present, asked, digest) or _outdated(tx, present, asked)
     if other:
         _close(tx, present, ApprovalStatus.VOID, other, "registry.approval_voided")
         return None
     if counting.is_due(present, tx.now) or (tx.now >= present.expires_at and _is_short(tx, present, asked.needed)):
-        _expire(tx, present)
+        expire(tx, present)
         return None
     return present
 
@@ -327,6 +327,15 @@ def _other(present: Approval, asked: RequestApproval, digest: str) -> str:
     if present.role != asked.role:
         return f"the role {asked.role} is asked for now"
     return "four eyes are asked for now" if asked.four_eyes and not present.four_eyes else ""
+
+
+def _outdated(tx: Tx, present: Approval, asked: RequestApproval) -> str:
+    """Why the grants of a request, which it would let nobody repeat, count no more by what is asked for now."""
+    if asked.valid_for_s is None:
+        return ""
+    terms = counting.Terms(valid_for=timedelta(seconds=asked.valid_for_s))
+    before, now = (counting.counted(tx, [present], each)[0].granted for each in (counting.AS_ASKED, terms))
+    return "grants count for a shorter time now" if now < before else ""
 
 
 def _is_short(tx: Tx, present: Approval, needed: int) -> bool:
@@ -466,7 +475,8 @@ def _record_attempt(
 # -- ends ---------------------------------------------------------------------------------------------------
 
 
-def _expire(tx: Tx, approval: Approval) -> Approval:
+def expire(tx: Tx, approval: Approval) -> Approval:
+    """Close a request whose time is over."""
     late = approval.status is ApprovalStatus.GRANTED
     reason = "it was not used in time" if late else "nobody decided in time"
     return _close(tx, approval, ApprovalStatus.EXPIRED, reason, "registry.approval_expired")

@@ -13,49 +13,53 @@ from headrace.kernel.events import Event
 from headrace.registry import tables_approvals
 from headrace.registry.approval import Approval, ApprovalDecision
 from headrace.registry.nouns import ApprovalStatus
-
-CLOCK_STEP = timedelta(minutes=5)
-"""How far a clock may be set back without putting a grant into the future."""
+from headrace.registry.rules import CLOCK_STEP
 
 _LATEST = timedelta(days=3650)
 _LOSSES = {"kernel.role_revoked", "kernel.principal_disabled"}
 
 
-def counted(
-    tx: Tx, approvals: Sequence[Approval], *, role: str | None = None, four_eyes: bool = False
-) -> list[Approval]:
-    """The requests with their decisions and whether each counts now.
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a grant is held to, beyond what its request asked for: what policies ask for by now.
 
-    Args:
-        tx: the transaction.
-        approvals: the requests.
-        role: which role a grant is held to; None for the one that the request names.
+    Attributes:
+        role: which role it takes; None for the one that the request names.
         four_eyes: whether four eyes are asked for, even if the request does not.
+        valid_for: how long a grant counts, if that is shorter than what the request said; None without end.
     """
+
+    role: str | None = None
+    four_eyes: bool = False
+    valid_for: timedelta | None = None
+
+
+AS_ASKED = Terms()
+
+
+def counted(tx: Tx, approvals: Sequence[Approval], terms: Terms = AS_ASKED) -> list[Approval]:
+    """The requests with their decisions and whether each counts now."""
     decisions = tables_approvals.list_decisions(tx, [approval.id for approval in approvals])
     return [
         msgspec.structs.replace(
             approval,
-            decisions=tuple(
-                _judged(tx, approval, each, role or approval.role, approval.four_eyes or four_eyes)
-                for each in decisions[approval.id]
-            ),
+            decisions=tuple(_judged(tx, approval, each, terms) for each in decisions[approval.id]),
         )
         for approval in approvals
     ]
 
 
-def _judged(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, four_eyes: bool) -> ApprovalDecision:
+def _judged(tx: Tx, approval: Approval, decision: ApprovalDecision, terms: Terms) -> ApprovalDecision:
     if decision.revoked_at is not None or not decision.grant:
         return decision
-    why_not = _why_not(tx, approval, decision, role, four_eyes=four_eyes) if approval.status.waits else ""
+    why_not = _why_not(tx, approval, decision, terms) if approval.status.waits else ""
     return msgspec.structs.replace(decision, counts=not why_not, why_not=why_not)
 
 
-def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, *, four_eyes: bool) -> str:
+def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, terms: Terms) -> str:
     """Why a grant that nobody took back does not count now; empty when it does."""
-    name = decision.principal
-    if decision.valid_until is not None and tx.now >= decision.valid_until:
+    name, role = decision.principal, terms.role or approval.role
+    ends = [decision.valid_until, None if terms.valid_for is None else decision.at + terms.valid_for]
+    if any(end is not None and tx.now >= end for end in ends):
         return "its time is over"
     if decision.at > tx.now + CLOCK_STEP:
         return "it is dated later than now: a clock was set back"
@@ -64,9 +68,14 @@ def _why_not(tx: Tx, approval: Approval, decision: ApprovalDecision, role: str, 
     person = access.acting(tx.acting_as(name))
     if not permits(person, Role(role)):
         return f"{name} is disabled" if person.disabled else f"{name} has not got the role {role}"
-    if four_eyes and (person.is_local or name in approval.excluded):
+    if (approval.four_eyes or terms.four_eyes) and (person.is_local or name in approval.excluded):
         return f"{name} is no second pair of eyes"
-    for event in events.of_subject(tx, f"principal/{name}", after=decision.event_seq):
+    return lost_since(tx, name, role, decision.event_seq)
+
+
+def lost_since(tx: Tx, name: str, role: str, seq: int) -> str:
+    """What somebody who has a role lost after an event, even if it was given back since; empty for nothing."""
+    for event in events.of_subject(tx, f"principal/{name}", after=seq):
         if event.type in _LOSSES and lost(event, name, role):
             return loss_of(event, name, role)
     return ""

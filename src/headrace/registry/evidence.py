@@ -18,11 +18,10 @@ def record(tx: Tx, found: Evidence) -> Evidence:
     """
     versions.get(tx, found.model, found.number)
     kept = msgspec.structs.replace(found, id=new_id("evd"), recorded_at=tx.now)
-    tables.add_evidence(tx, kept)
     subject = f"version/{kept.model}/{kept.number}"
     if kept.scores:
         pins.pin(tx, f"blob/{kept.scores}", subject, "scores behind a verdict")
-    events.append(
+    event = events.append(
         tx,
         "registry.evidence_recorded",
         subject,
@@ -38,6 +37,7 @@ def record(tx: Tx, found: Evidence) -> Evidence:
             "scores": kept.scores,
         },
     )
+    tables.add_evidence(tx, kept, event.seq)
     return kept
 
 
@@ -54,6 +54,6 @@ def get(tx: Tx, evidence_id: str) -> Evidence:
 
 
 def of_version(tx: Tx, model: str, number: int, *, release_id: str | None = None) -> tuple[Evidence, ...]:
-    """The evidence on a version, oldest first."""
+    """The evidence on a version, in the order of the record."""
     versions.get(tx, model, number)
     return tables.list_evidence(tx, model, number, release_id=release_id)

@@ -28,6 +28,7 @@ from headrace.registry.nouns import ApprovalStatus, Stage, Version
 from headrace.registry.rules import Demand, Policy
 
 DELETED = "deleted"
+REMOVED = "removed"
 
 
 class Grounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,17 +147,14 @@ def may_enter(tx: Tx, version: Version, stage: Stage, name: str) -> bool:
 
 def require_alias(tx: Tx, model: str, alias: str, number: int, *, removed: bool = False) -> str:
     """Allow an alias to point at a version, or to be removed from the one that it points at; as `require_stage`."""
-    policies = _policies(tx, model)
-    bound = [rules.binding(policies, model, "alias", alias)]
-    demand = rules.demand((), bound) if removed else rules.demand(bound)
-    target = f"alias/{alias}/removed" if removed else f"alias/{alias}"
+    demand = _demand_of_alias(tx, model, alias, removed=removed)
+    target = f"alias/{alias}/{REMOVED}" if removed else f"alias/{alias}"
     return _require(tx, Change(model=model, number=number, target=target), demand)
 
 
 def require_deletion(tx: Tx, model: str, number: int = 0) -> str:
     """Allow a version, or a whole model, to be deleted; what a version has been counts as what it is."""
-    demand = rules.demand((), _governing(tx, model, number, past=True))
-    return _require(tx, Change(model=model, number=number, target=DELETED), demand)
+    return _require(tx, Change(model=model, number=number, target=DELETED), _demand_of_end(tx, model, number))
 
 
 def require_renaming(tx: Tx, model: str, after: str) -> str:
@@ -167,8 +165,8 @@ def require_renaming(tx: Tx, model: str, after: str) -> str:
             where=f"model/{after}",
             fix="Choose another name, or have an admin remove them first.",
         )
-    demand = rules.demand((), _governing(tx, model, 0, past=True))
-    return _require(tx, Change(model=model, number=0, target=f"renamed/{after}"), demand)
+    change = Change(model=model, number=0, target=f"renamed/{after}")
+    return _require(tx, change, _demand_of_end(tx, model, 0))
 
 
 def require_description(tx: Tx, model: str, number: int, details: dict[str, Any]) -> str:
@@ -177,7 +175,7 @@ def require_description(tx: Tx, model: str, number: int, details: dict[str, Any]
     Who may make the moves of the stages and aliases that it has may also describe it; anybody else needs approval,
     which is for exactly these words.
     """
-    demand = rules.demand((), _governing(tx, model, number, past=False))
+    demand = _demand_of_words(tx, model, number)
     content = hashlib.sha256(msgspec.json.encode(details, order="deterministic")).hexdigest()[:32]
     change = Change(model=model, number=number, target=f"described/{content}", details=details)
     if demand.movers:
@@ -185,6 +183,21 @@ def require_description(tx: Tx, model: str, number: int, details: dict[str, Any]
             return ""
         demand = rules.approved_instead(demand)
     return _require(tx, change, demand)
+
+
+def require_files(tx: Tx, version: Version) -> None:
+    """Refuse files to a version that came without them and was let in somewhere since: nobody has seen these.
+
+    Raises:
+        PolicyRefused: a policy governs a stage or an alias that it has.
+    """
+    demand = rules.demand(_governing(tx, version.model, version.number, past=False))
+    if demand.approvals or demand.evidence:
+        raise PolicyRefused(
+            f"it stands without files where the policy {', '.join(demand.governed_by)} asks for more than files",
+            where=f"version/{version.model}/{version.number}",
+            fix="Move it out of there, take its files in, and move it back.",
+        )
 
 
 def demand_of_stage(tx: Tx, version: Version, stage: Stage, grounds: Grounds = CALLER) -> Demand:
@@ -203,24 +216,32 @@ def demand_of_stage(tx: Tx, version: Version, stage: Stage, grounds: Grounds = C
 
 
 def ask(tx: Tx, wish: AskForApproval) -> Approval:
-    """File a request ahead of the change that it is for.
+    """File a request ahead of the change that it is for, or again after a refusal, whatever that was for.
 
     Raises:
-        NotFound: there is no such version.
+        NotFound: there is no such version or model.
         InvalidInput: the target is none, or nothing is asked for it.
         PolicyRefused: only a release makes the move.
     """
     kind, _, name = wish.target.partition("/")
     change = Change(model=wish.model, number=wish.number, target=wish.target)
-    version = tables.find_version(tx, wish.model, wish.number)
-    if version is None:
+    version = tables.find_version(tx, wish.model, wish.number) if wish.number else None
+    if wish.number and version is None:
         where = f"version/{wish.model}/{wish.number}"
         raise NotFound(f"model {wish.model!r} has no version {wish.number}", where=where)
-    if not _names_target(kind, name):
+    digest = approvals.digest_of(tx, wish.model, wish.number)
+    if digest is None:
+        raise NotFound(f"there is no model named {wish.model!r}", where=f"model/{wish.model}")
+    before = tables_approvals.newest_approval(tx, wish.model, wish.number, digest, wish.target)
+    if version is not None and _names_target(kind, name):
+        if kind == "stage" and version.stage is not Stage(name):
+            _require_own_move(tx, version, Stage(name), change)
+        demand = _demand_of_target(tx, version, kind, name)
+    elif before is not None:
+        change = msgspec.structs.replace(change, details=before.details)
+        demand = _demand_again(tx, change, kind, name)
+    else:
         raise InvalidInput("this is no target", where="target", fix="Write stage/Production or alias/champion.")
-    if kind == "stage" and version.stage is not Stage(name):
-        _require_own_move(tx, version, Stage(name), change)
-    demand = _demand_of_target(tx, version, kind, name)
     if not demand.approvals:
         raise InvalidInput(
             f"no policy asks for an approval of {change.about} to {wish_of(wish.target)}",
@@ -238,7 +259,31 @@ def _names_target(kind: str, name: str) -> bool:
 def _demand_of_target(tx: Tx, version: Version, kind: str, name: str) -> Demand:
     if kind == "stage":
         return demand_of_stage(tx, version, Stage(name))
-    return rules.demand([rules.binding(_policies(tx, version.model), version.model, kind, name)])
+    return _demand_of_alias(tx, version.model, name)
+
+
+def _demand_again(tx: Tx, change: Change, kind: str, name: str) -> Demand:
+    """What a change asks for that is no move of a version, and was asked for before."""
+    if kind == "alias":
+        return _demand_of_alias(tx, change.model, name.partition("/")[0], removed=True)
+    if kind == "described":
+        demand = _demand_of_words(tx, change.model, change.number)
+        return rules.approved_instead(demand) if demand.movers else demand
+    return _demand_of_end(tx, change.model, change.number)
+
+
+def _demand_of_alias(tx: Tx, model: str, alias: str, *, removed: bool = False) -> Demand:
+    bound = [rules.binding(_policies(tx, model), model, "alias", alias)]
+    return rules.demand((), bound) if removed else rules.demand(bound)
+
+
+def _demand_of_end(tx: Tx, model: str, number: int) -> Demand:
+    """What it takes to delete a version or a model, or to give a model another name."""
+    return rules.demand((), _governing(tx, model, number, past=True))
+
+
+def _demand_of_words(tx: Tx, model: str, number: int) -> Demand:
+    return rules.demand((), _governing(tx, model, number, past=False))
 
 
 def missing_evidence(tx: Tx, approval: Approval) -> tuple[str, ...]:
@@ -279,7 +324,8 @@ def lacking(tx: Tx, change: Change, demand: Demand, release_id: str | None = Non
     missing: list[str] = []
     if demand.evidence:
         found = tables.list_evidence(tx, change.model, change.number)
-        missing = rules.lacking_evidence(demand.evidence, found, tx.now)
+        production = _other_in_production(tx, change)
+        missing = rules.lacking_evidence(demand.evidence, found, tx.now, production)
     if not demand.approvals:
         return Lack(evidence=tuple(missing))
     approval = _approval(tx, change, demand, release_id)
@@ -451,7 +497,14 @@ def _approval(tx: Tx, change: Change, demand: Demand, release_id: str | None) ->
         found = tables_approvals.newest_approval(tx, change.model, change.number, digest, change.target)
     if found is None:
         return None
-    return counting.counted(tx, [found], role=demand.role, four_eyes=demand.four_eyes)[0]
+    terms = counting.Terms(role=demand.role, four_eyes=demand.four_eyes, valid_for=demand.valid_for)
+    return counting.counted(tx, [found], terms)[0]
+
+
+def _other_in_production(tx: Tx, change: Change) -> int | None:
+    """The version in production, unless that is the one that a change is about."""
+    serving = tables.versions_in_stage(tx, change.model, Stage.PRODUCTION)
+    return serving[0].number if serving and serving[0].number != change.number else None
 
 
 def _is_newest(tx: Tx, version: Version) -> bool:

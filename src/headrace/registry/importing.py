@@ -8,7 +8,7 @@ import msgspec
 from headrace.errors import HeadraceError, PermissionRefused, PolicyRefused
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import aliases, approvals, completion, jobs, lineage, models, stages, tables
+from headrace.registry import aliases, approvals, completion, governed, jobs, lineage, models, stages, tables
 from headrace.registry.imported import ImportModel, ImportVersion, ModelHere
 from headrace.registry.nouns import Model, ModelFile, Stage, Version, directory_digest
 from headrace.registry.register import check_files, pin_parts
@@ -79,7 +79,10 @@ def _take_version(tx: Tx, name: str, found: ImportVersion) -> list[str]:
             return [f"version {found.number}: another one has this number here; rename the model on one side"]
         if known.files or not (files := files_of(tx, found)):
             return []
-        _fill(tx, known, files, found)
+        try:
+            _fill(tx, known, files, found)
+        except PolicyRefused as problem:
+            return [f"files of version {found.number}: {problem.message}"]
         return []
     try:
         _register(tx, name, found, files_of(tx, found))
@@ -137,6 +140,7 @@ def _register(tx: Tx, name: str, found: ImportVersion, files: tuple[ModelFile, .
 def _fill(tx: Tx, known: Version, files: tuple[ModelFile, ...], found: ImportVersion) -> None:
     """Give a version its files that came without them."""
     check_files(files)
+    governed.require_files(tx, known)
     filled = msgspec.structs.replace(
         known, files=files, digest=directory_digest(files), signature=found.signature, artifact_prefix=found.folder
     )

@@ -4,6 +4,8 @@ Whoever holds a link decides in its principal's name, so it is issued to oneself
 may decide; under four eyes never by whoever is not to decide.
 """
 
+import msgspec
+
 from headrace.errors import Conflict, NotFound, PermissionRefused, PolicyRefused
 from headrace.kernel import access, events
 from headrace.kernel.access import Principal, Role, permits
@@ -13,6 +15,7 @@ from headrace.registry import approvals, counting, rules, tables_approvals
 from headrace.registry.approval import Approval, AskForLink, Decision, LinkRecord, LinkTicket
 
 PURPOSE = "approval link"
+ANOTHER = "Ask for another."
 
 
 def issue(tx: Tx, approval_id: str, asked: AskForLink, issuer: Principal) -> tuple[LinkRecord, LinkTicket]:
@@ -51,9 +54,9 @@ def issue(tx: Tx, approval_id: str, asked: AskForLink, issuer: Principal) -> tup
         issued_at=tx.now,
         expires_at=min(approval.expires_at, counting.later(tx.now, valid_for.total_seconds())),
     )
-    tables_approvals.add_link(tx, link)
     facts = {"link": link.id, "approval_id": approval.id, "for": link.principal, "expires_at": link.expires_at}
-    events.append(tx, "registry.approval_link_issued", where, facts)
+    event = events.append(tx, "registry.approval_link_issued", where, facts)
+    tables_approvals.add_link(tx, msgspec.structs.replace(link, event_seq=event.seq))
     ticket = LinkTicket(link.id, approval.id, approval.digest, link.principal, tx.workspace)
     return link, ticket
 
@@ -65,8 +68,9 @@ def look(tx: Tx, ticket: LinkTicket) -> Approval:
         PermissionRefused: the link is over, or its person may not decide any more.
     """
     approval = approvals.get(tx, ticket.approval_id)
-    _require_open(tx, ticket)
+    link = _require_open(tx, ticket)
     approvals.may_decide(approval, access.principal(tx, ticket.principal))
+    _require_trusted(tx, link, approval)
     return approval
 
 
@@ -77,29 +81,35 @@ def answer(tx: Tx, ticket: LinkTicket, decision: Decision) -> Approval:
         PermissionRefused: the link is over, or its person may not decide any more.
     """
     person = access.principal(tx, ticket.principal)
-    own = [
-        each
-        for each in approvals.get(tx, ticket.approval_id, lock=True).decisions
-        if each.link == ticket.id and each.grant == decision.grant
-    ]
-    if own:
-        return approvals.get(tx, ticket.approval_id)
-    _require_open(tx, ticket)
+    approval = approvals.get(tx, ticket.approval_id, lock=True)
+    if any(each.link == ticket.id and each.grant == decision.grant for each in approval.decisions):
+        return approval
+    link = _require_open(tx, ticket)
     decided = approvals.decide(tx, ticket.approval_id, decision, person, via="link", link=ticket.id)
     if decided.digest != ticket.digest or not tables_approvals.use_link(tx, ticket.id):
         raise _over()
+    _require_trusted(tx, link, approval)
     return decided
 
 
-def _require_open(tx: Tx, ticket: LinkTicket) -> None:
+def _require_open(tx: Tx, ticket: LinkTicket) -> LinkRecord:
     link = tables_approvals.find_link(tx, ticket.id)
     if link is None:
         raise NotFound("there is no such link", where="link")
     if link.used_at is not None or tx.now >= link.expires_at:
         raise _over()
+    return link
+
+
+def _require_trusted(tx: Tx, link: LinkRecord, approval: Approval) -> None:
+    """Refuse a link whose person, or the admin who issued it, lost the role since, even if it was given back."""
+    people = [(link.principal, approval.role)]
+    people += [(link.issued_by, Role.ADMIN.value)] if link.issued_by != link.principal else []
+    for name, role in people:
+        because = counting.lost_since(tx, name, role, link.event_seq)
+        if because:
+            raise PermissionRefused(f"this link opens nothing any more: {because}", where="link", fix=ANOTHER)
 
 
 def _over() -> PermissionRefused:
-    return PermissionRefused(
-        "this link was used already, or its time is over", where="link", fix="Ask for another."
-    )
+    return PermissionRefused("this link was used already, or its time is over", where="link", fix=ANOTHER)

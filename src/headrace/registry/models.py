@@ -141,16 +141,17 @@ def check_name(name: str) -> None:
     """Refuse a name that could not stand in a URL or a `models:/` address, or that shows as another one.
 
     What joins letters in some alphabets and parts of emoji, though it has no shape of its own, is a part of a name.
+    `*` means every model to policies, which would be taken along by a model of that name.
     """
     if (
         not name.strip()
         or len(name) > NAME_LIMIT
-        or name == "."
+        or name in {".", "*"}
         or name.startswith("..")
         or any(sign in "/:" or _hidden(sign) for sign in name)
     ):
         raise InvalidInput(
-            "a model's name is 1 to 256 characters without '/', ':' and control characters, and no '.' or '..'",
+            "a model's name is 1 to 256 characters without '/', ':' and control characters, and not '.', '..', '*'",
             where="name",
             fix="Choose a name such as 'churn' or 'credit-risk'.",
         )

@@ -28,6 +28,11 @@ _PATTERN = re.compile(r"[\w\-*]{1,255}", re.ASCII)
 _GATE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LOOSEST = timedelta.max
 
+CLOCK_STEP = timedelta(minutes=5)
+"""How far a clock may be set back without putting a grant or evidence into the future."""
+COMPARES = "not_worse_than_production"
+"""The gate whose verdict is worth nothing when another version is in production than the one compared with."""
+
 
 class RequiredEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence that a version must have: the newest of its kind has to pass.
@@ -309,13 +314,22 @@ def approved_instead(found: Demand) -> Demand:
     return msgspec.structs.replace(usual, governed_by=found.governed_by)
 
 
-def lacking_evidence(required: Iterable[RequiredEvidence], found: Sequence[Evidence], now: datetime) -> list[str]:
-    """What required evidence a version has not got, a line each; `found` is oldest first."""
-    lines = (_lacking(each, found, now) for each in required)
+def lacking_evidence(
+    required: Iterable[RequiredEvidence], found: Sequence[Evidence], now: datetime, production: int | None = None
+) -> list[str]:
+    """What required evidence a version has not got, a line each.
+
+    Args:
+        required: what is asked for.
+        found: what is known of the version, in the order of the record.
+        now: the time by which it is judged.
+        production: the version that is in production; None for none, and for the version itself.
+    """
+    lines = (_lacking(each, found, now, production) for each in required)
     return [line for line in lines if line]
 
 
-def _lacking(required: RequiredEvidence, found: Sequence[Evidence], now: datetime) -> str:
+def _lacking(required: RequiredEvidence, found: Sequence[Evidence], now: datetime, production: int | None) -> str:
     newest: dict[str | None, Evidence] = {}
     for each in found:
         if each.gate == required.gate and required.metric in {None, each.metric}:
@@ -324,13 +338,19 @@ def _lacking(required: RequiredEvidence, found: Sequence[Evidence], now: datetim
     if not newest:
         return f"there is no evidence of {what}"
     oldest = now - parse_duration(required.max_age) if required.max_age else None
-    fresh = [each for each in newest.values() if oldest is None or _recorded(each, now) >= oldest]
+    latest = now + CLOCK_STEP
+    fresh = [each for each in newest.values() if oldest is None or oldest <= _recorded(each, now) <= latest]
     if not fresh:
-        age = now - max(_recorded(each, now) for each in newest.values())
-        return f"the evidence of {what} is {age_of(age)} old, and may be {required.max_age} old"
+        recorded = max(_recorded(each, now) for each in newest.values())
+        if recorded > latest:
+            return f"the evidence of {what} is dated later than now: a clock was set back"
+        return f"the evidence of {what} is {age_of(now - recorded)} old, and may be {required.max_age} old"
     for each in fresh:
         if not each.verdict.passes:
             return f"the newest evidence of {what} is {each.verdict.value}: {each.summary or each.name}"
+        if required.gate == COMPARES and production not in {None, each.production_number}:
+            other = "no version" if each.production_number is None else f"version {each.production_number}"
+            return f"the evidence of {what} compares with {other}, and version {production} is in production"
     return ""
 
 

@@ -115,6 +115,7 @@ approvals = sa.Table(
     sa.Column("document", Document, nullable=False),  # the fields of Approval that nobody searches by
     sa.Index("ix_registry_approvals_status", "status", "due_at"),
     sa.Index("ix_registry_approvals_model", "workspace", "model", "number"),
+    sa.Index("ix_registry_approvals_release", "workspace", "release_id"),
     sa.Index(
         "uq_registry_approvals_release",
         "workspace",
@@ -154,7 +155,8 @@ approval_decisions = sa.Table(
         sqlite_where=sa.text("revoked_at IS NULL"),
         postgresql_where=sa.text("revoked_at IS NULL"),
     ),
-    sa.Index("ix_registry_approval_decisions_principal", "workspace", "principal"),
+    sa.Index("ix_registry_approval_decisions_approval", "workspace", "approval_id", "id"),
+    sa.Index("ix_registry_approval_decisions_principal", "workspace", "principal", "id"),
 )
 
 approval_links = sa.Table(
@@ -167,6 +169,7 @@ approval_links = sa.Table(
     sa.Column("issued_by", sa.String(256), nullable=False),
     sa.Column("issued_at", Instant, nullable=False),
     sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("event_seq", sa.BigInteger, nullable=False),
     sa.Column("used_at", Instant, nullable=True),
 )
 
@@ -181,8 +184,9 @@ evidence = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("verdict", sa.String(16), nullable=False),
     sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("event_seq", sa.BigInteger, nullable=False),  # which of two is newer, whatever the clock said
     sa.Column("document", Document, nullable=False),
-    sa.Index("ix_registry_evidence_version", "workspace", "model", "number", "id"),
+    sa.Index("ix_registry_evidence_version", "workspace", "model", "number", "event_seq"),
 )
 
 
@@ -454,8 +458,8 @@ def add_stage_change(tx: Tx, change: StageChange) -> None:
 # -- evidence -----------------------------------------------------------------------------------------------
 
 
-def add_evidence(tx: Tx, found: Evidence) -> None:
-    """Append a piece of evidence, which is never edited."""
+def add_evidence(tx: Tx, found: Evidence, event_seq: int) -> None:
+    """Append a piece of evidence, which is never edited, under the event that recorded it."""
     tx.execute(
         sa.insert(evidence).values(
             workspace=tx.workspace,
@@ -466,6 +470,7 @@ def add_evidence(tx: Tx, found: Evidence) -> None:
             kind=found.kind,
             verdict=found.verdict.value,
             recorded_at=found.recorded_at,
+            event_seq=event_seq,
             document=found,
         )
     )
@@ -473,21 +478,28 @@ def add_evidence(tx: Tx, found: Evidence) -> None:
 
 def find_evidence(tx: Tx, evidence_id: str) -> Evidence | None:
     """One piece of evidence."""
-    query = sa.select(evidence.c.document).where(evidence.c.workspace == tx.workspace, evidence.c.id == evidence_id)
-    document = tx.execute(query).scalar_one_or_none()
-    return None if document is None else msgspec.convert(document, Evidence)
+    query = sa.select(evidence.c.document, evidence.c.model).where(
+        evidence.c.workspace == tx.workspace, evidence.c.id == evidence_id
+    )
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _evidence(row)
+
+
+def _evidence(row: sa.Row[Any]) -> Evidence:
+    return msgspec.convert({**row.document, "model": row.model}, Evidence)  # the name may have changed
 
 
 def list_evidence(
     tx: Tx, model: str, number: int, *, release_id: str | None = None, limit: int = 10_000
 ) -> tuple[Evidence, ...]:
-    """The evidence on a version, oldest first."""
+    """The newest evidence on a version, in the order of the record."""
     query = (
-        sa.select(evidence.c.document)
+        sa.select(evidence.c.document, evidence.c.model)
         .where(evidence.c.workspace == tx.workspace, evidence.c.model == model, evidence.c.number == number)
-        .order_by(evidence.c.recorded_at, evidence.c.id)
+        .order_by(evidence.c.event_seq.desc())
         .limit(limit)
     )
     if release_id is not None:
         query = query.where(evidence.c.release_id == release_id)
-    return tuple(msgspec.convert(document, Evidence) for document in tx.execute(query).scalars())
+    newest_first = [_evidence(row) for row in tx.execute(query)]
+    return tuple(reversed(newest_first))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from headrace.kernel.settings import Settings
 from headrace.server.gateway import DOORS
 from headrace.serving.alone import serve_alone
 from headrace.serving.environments import Environments
@@ -18,7 +19,7 @@ def run(
     number: int,
     host: str,
     port: int,
-    token: str,
+    settings: Settings,
     environments: Environments,
     allow_code: bool,
     began: Callable[[Predictor], None],
@@ -31,7 +32,8 @@ def run(
             number=number,
             host=host,
             port=port,
-            token=token,
+            token=settings.token,
+            limits=settings,
             environments=environments,
             allow_code=allow_code,
             doors=DOORS,

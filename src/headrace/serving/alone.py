@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.errors import StartError
 from headrace.kernel.clocks import SystemClock
+from headrace.kernel.settings import Settings
 from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_required
 from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
@@ -15,6 +16,7 @@ from headrace.serving.counters import Breaker, Counters
 from headrace.serving.environments import Environments
 from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
+from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
 from headrace.serving.loading import load_alone
@@ -48,6 +50,7 @@ async def serve_alone(
     environments: Environments,
     allow_code: bool = False,
     token: str = "",
+    limits: Settings = Settings(),  # noqa: B008 - it is frozen
     doors: Sequence[DoorMaker] = (),
     began: Callable[[Predictor], None] = lambda _: None,
 ) -> None:
@@ -62,6 +65,7 @@ async def serve_alone(
         environments: where the model's libraries are, or are put.
         allow_code: whether it may run code of its author's when it is loaded, as pickles do.
         token: what callers must send when `host` is not this machine alone.
+        limits: how long requests have, how many there may be, and how long it drains.
         doors: wire formats beside that of `invocations`.
         began: called with the loaded model as the server starts.
 
@@ -98,6 +102,7 @@ async def serve_alone(
         moment=moment,
         asking=Asking(prepare_thread),
         measures=measures,
+        timeout_s=limits.request_timeout_s,
     )
     gateway = Gateway(
         [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
@@ -106,10 +111,11 @@ async def serve_alone(
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
+        intake=Intake(requests=limits.requests_limit),
         metrics=Exposition(measures),
     )
     try:
-        await listen(gateway, host=host, port=port, began=lambda: began(predictor))
+        await listen(gateway, host=host, port=port, began=lambda: began(predictor), drain_s=limits.drain_s)
     finally:
         pool.shutdown()
 

@@ -3,8 +3,8 @@
 A request is one unit, and one version answers all of it, unless it names entities, each of which is a unit. When a
 version fails on any row another takes over, see `falling_back`, or the whole answer is an error, since half an
 answer is none; every row still counts for its version, as a fault only where the version failed. A version is not
-to blame for failing on a null where its signature promises none: that is the caller's error, or anybody could have
-a release taken back by sending nulls or unknown entities.
+to blame for failing on a null where its signature promises none, or on infinity: that is the caller's error, or
+anybody could have a release taken back by sending nulls or unknown entities.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from headrace.serving.asking import DEFAULT, Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
 from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counted, Counters
+from headrace.serving.counting import count_part
 from headrace.serving.doors import Trace
 from headrace.serving.falling_back import Attempts, Tried
 from headrace.serving.forms import NAME_LENGTH, Asked, Entities, EntityValue
@@ -32,6 +33,7 @@ from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
+from headrace.serving.shadowing import Note, Shadowing, shadow_part
 
 LARGE_BYTES = 128 << 10
 """A body above this is decoded on a thread: so long the event loop must not stand still."""
@@ -157,6 +159,7 @@ class Answering:
         log: takes every prediction.
         moment: tells the clocks.
         asking: asks the versions.
+        shadowing: takes copies of the requests for versions that are tried; None where there are none.
         circuits: versions in production that are switched off here for a while.
         measures: how requests ended.
         timeout_s: how long a request has that says nothing of it.
@@ -172,6 +175,7 @@ class Answering:
         log: Log,
         moment: Callable[[], Moment],
         asking: Asking,
+        shadowing: Shadowing | None = None,
         circuits: Circuits | None = None,
         measures: Measures | None = None,
         timeout_s: float = TIMEOUT_S,
@@ -183,6 +187,7 @@ class Answering:
         self._log = log
         self._moment = moment
         self._asking = asking
+        self._shadowing = shadowing
         self._measures = Measures() if measures is None else measures
         self._attempts = Attempts(asking, Circuits() if circuits is None else circuits, self._in_place_of)
         self._timeout_s = timeout_s
@@ -234,6 +239,8 @@ class Answering:
         route = None if active is None or question.number is not None else active.route
         problems = []
         for place, part in enumerate(answered.parts):
+            if self._attempts.at_once(part):
+                continue
             tried = Tried(question, moment, active, route, deadline_s, may_blame=question.timeout_s is None)
             answered.parts[place], failed, problem = await self._attempts.make(part, tried)
             answered.failed += failed
@@ -380,19 +387,25 @@ class Answering:
         refused: bool,
     ) -> None:
         """Count every row. Log the answers, or only the faults when nobody will get the answers."""
-        pinned = question.number is not None
-        release_id = None if pinned or active is None else active.route.release_id
-        step = None if pinned or active is None else active.route.step
+        # while a challenger is not here yet, what its champion answers is no half of a comparison
+        route = None if question.number is not None or active is None or active.provisional else active.route
+        if route is not None and route.shadow is not None and not self._shadow(question, active, answered, moment):
+            route = None  # and neither is what has no copy
+        release_id = None if route is None else route.release_id
+        step = None if route is None else route.step
+        slow_us = None if route is None else route.slow_us
         ids = answered.ids
         for attempt, part in enumerate(answered.failed):
+            own = Counted(question.model, part.assignment.number, release_id, step)
             if part.fallback is None:
+                count_part(self._counters, part, own, question.unit, slow_us=slow_us, replaced=True)
                 self._measures.fell_back(
                     question.model, part.assignment.number, _instead_of(part, answered), part.size
                 )
             if not part.begun or not part.faults:
                 continue
-            own = Counted(question.model, part.assignment.number, release_id, step)
-            self._count(part, _outside(own) if part.fallback else own, question.unit)
+            if part.fallback is not None:
+                count_part(self._counters, part, _outside(own), question.unit)
             self._observe(part, own, moment)
             attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
             self._log.append(_logged(question, part, own, attempts, moment, silent=True))
@@ -401,7 +414,7 @@ class Answering:
             if part.fallback is not None:
                 counted = _outside(counted)
             if part.fallback != DEFAULT and _has_answered(part):
-                self._count(part, counted, question.unit)
+                count_part(self._counters, part, counted, question.unit, slow_us=slow_us)
                 self._observe(part, counted, moment)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
@@ -412,18 +425,50 @@ class Answering:
             fault = bool(part.faults)
             self._breaker.observe(counted, fault=fault, control_away=moment.control_away, now=moment.at)
 
-    def _count(self, part: Part, counted: Counted, unit: str | None) -> None:
-        latency_us = part.latency_us
-        if part.entities is None:
-            rows = part.size - len(part.unfit)
-            if rows:
-                self._counters.count(counted, unit=unit, rows=rows, faults=len(part.faults), latency_us=latency_us)
-            return
-        unfit = set(part.unfit)
-        for place, value in enumerate(part.entities):
-            if place not in unfit:
-                faults = int(place in part.faults)
-                self._counters.count(counted, unit=str(value), faults=faults, latency_us=latency_us)
+    def _shadow(self, question: Question, active: Active | None, answered: Answered, moment: Moment) -> bool:
+        """Leave a copy of a request for the version that is tried; whether there is one."""
+        own = answered.failed[0] if answered.failed else answered.parts[0]
+        shadow = None if active is None else active.route.shadow
+        predictor = None if active is None or shadow is None else active.predictors.get(shadow)
+        if self._shadowing is None or active is None or predictor is None or question.purpose is not Purpose.LIVE:
+            return False
+        route, entities = active.route, own.entities
+        unit = question.unit if entities is None else str(entities[0])
+        large = question.size_bytes > LARGE_BYTES
+        if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows, large=large):
+            return False
+        number = predictor.version.number
+        counted = Counted(route.model, number, route.release_id, route.step)
+        ids = [f"{each}.shadow" for each in answered.ids]
+
+        def prepare(predictor: Predictor) -> Part:
+            asked = question.read(predictor)
+            rows = asked.rows
+            if isinstance(rows, Entities):
+                rows = self._look_up(predictor, rows.key, rows.values, moment)
+            mine = shadow_part(predictor, number, rows, route.shadow_percent)
+            mine.params, mine.entities = asked.params, entities
+            return mine
+
+        def keep(mine: Part) -> None:
+            era = self._log.begin()
+            copied = msgspec.structs.replace(question, purpose=Purpose.SHADOW)
+            self._log.append(_logged(copied, mine, counted, ids, self._moment(), silent=False))
+            self._log.end(era)
+
+        self._shadowing.put(
+            Note(
+                counted=counted,
+                predictor=predictor,
+                rows=answered.rows,
+                unit=question.unit,
+                entities=entities,
+                prepare=prepare,
+                answers=None if answered.failed or own.outputs is None or own.faults else answered.answers,
+                keep=keep,
+            )
+        )
+        return True
 
     def _not_served(self, model: str) -> NotFound | Unavailable:
         if self._residency.wants(model):
@@ -470,17 +515,17 @@ def _fault(parts: Sequence[Part]) -> ModelFault:
 def _require_fit(parts: Sequence[Part]) -> None:
     for part in parts:
         for index in part.unfit:
-            column = part.predictor.null_in(part.inputs, index)
+            column, what = part.predictor.unfit_in(part.inputs, index)
             if part.entities is None:
                 raise SchemaMismatch(
-                    "the model cannot take null here",
+                    f"the model cannot take {what} here",
                     where=f"dataframe_records[{index}].{column}"[:NAME_LENGTH],
-                    fix="Send a number; the model was trained without nulls in this column.",
+                    fix="Send a finite number; the model was trained without others in this column.",
                 )
             key = part.predictor.version.entity_key
             place = index if part.places is None else part.places[index]
             raise SchemaMismatch(
-                f"feature {column} of this entity is null, which the model cannot take",
+                f"feature {column} of this entity is {what}, which the model cannot take",
                 where=f"entities.{key}[{place}]",
                 fix="Nothing is known of the entity yet; train on rows with nulls if the model should answer.",
             )

@@ -102,20 +102,26 @@ class Asking:
             Overloaded: it would not be answered in time; nothing was asked.
             DeadlineExceeded: it was not; `part.begun` says whether the version was asked.
         """
-        started = time.perf_counter_ns()
-        if part.predictor.inline(part.size):
-            part.begun = True
-            answer(part)
-        else:
-            line = self._lines.get(part.predictor)
-            if line is None:
-                line = self._lines[part.predictor] = _Line(self._prepare, self._room)
-            try:
-                await line.ask(part, deadline_s)
-            finally:
-                part.latency_us = (time.perf_counter_ns() - started) // 1000
+        if self.ask_at_once(part):
             return
+        started = time.perf_counter_ns()
+        line = self._lines.get(part.predictor)
+        if line is None:
+            line = self._lines[part.predictor] = _Line(self._prepare, self._room)
+        try:
+            await line.ask(part, deadline_s)
+        finally:
+            part.latency_us = (time.perf_counter_ns() - started) // 1000
+
+    def ask_at_once(self, part: Part) -> bool:
+        """Fill in a part's answers, or its faults; False, and nothing, if that may hold up the event loop."""
+        if not part.predictor.inline(part.size):
+            return False
+        started = time.perf_counter_ns()
+        part.begun = True
+        answer(part)
         part.latency_us = (time.perf_counter_ns() - started) // 1000
+        return True
 
 
 @dataclass(slots=True)

@@ -42,6 +42,11 @@ class Circuits:
         self.opened = 0
         """How often one was opened since the process began."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no version has failed lately."""
+        return not self._states
+
     def lets_through(self, model: str, version: int, now_s: float) -> bool:
         """Whether the version may be asked; of those who ask for one that is open, one now and then as a probe."""
         if not self._states:

@@ -66,8 +66,12 @@ class Attempts:
         self._circuits = circuits
         self._in_place_of = in_place_of
 
+    def at_once(self, part: Part) -> bool:
+        """Ask a quick version that nothing is wrong with, as nearly all are; whether it has answered."""
+        return self._circuits.quiet and self._asking.ask_at_once(part) and not part.faults
+
     async def make(self, part: Part, tried: Tried) -> tuple[Part, list[Part], HeadraceError | None]:
-        """Ask until there is an answer.
+        """Ask until there is an answer; a part that was asked at once, and failed, is not asked again.
 
         Returns:
             The part that was answered, or the first one if none was; the parts in whose place it was; and what
@@ -115,11 +119,16 @@ class Attempts:
         """Ask one version, or not if it is switched off; and what stopped it, other than a fault."""
         version = part.predictor.version
         loop = asyncio.get_running_loop()
-        if guarded and not self._circuits.lets_through(version.model, version.number, loop.time()):
+        if (
+            guarded
+            and not part.begun
+            and not self._circuits.lets_through(version.model, version.number, loop.time())
+        ):
             return part, _switched_off(part)
         problem: HeadraceError | None = None
         try:
-            await self._asking.ask(part, deadline_s)
+            if not part.begun:
+                await self._asking.ask(part, deadline_s)
         except Overloaded as overload:
             problem = overload
         except DeadlineExceeded as late:

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
-from headrace.serving.forms import ROW_LIMIT, Asked, Forms
+from headrace.serving.forms import NAME_LENGTH, ROW_LIMIT, Asked, Forms
 
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
@@ -63,12 +63,23 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
         if about.num_rows > ROW_LIMIT or unpacked > UNPACKED_LIMIT_BYTES:
             raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
         table = file.read()
-    except (pa.ArrowException, OSError) as error:
+        names = [name for name in table.schema.names if not name.startswith("__index_level_")]
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name that is no text is a ValueError
         raise InvalidInput(f"the body is not a Parquet file ({type(error).__name__})", where="body") from None
-    names = [name for name in table.schema.names if not name.startswith("__index_level_")]
     if len(set(names)) != len(names):
         raise SchemaMismatch("a column is named twice", where="parquet")
-    return Asked(forms.columns({name: _values(table.column(name)) for name in names}, "parquet"))
+    values = {}
+    for name in names:
+        try:
+            values[name] = _values(table.column(name))
+        except (
+            pa.ArrowException,
+            ValueError,
+            OverflowError,
+        ) as error:  # a time outside of Python's, text that is none
+            reason = f"the column cannot be read ({type(error).__name__})"
+            raise SchemaMismatch(reason, where=f"parquet.{name}"[:NAME_LENGTH]) from None
+    return Asked(forms.columns(values, "parquet"))
 
 
 def _values(column: Any) -> list[Any]:

@@ -287,7 +287,7 @@ def to_inputs(signature: Signature, given: Sequence[Column], rows: Sequence[Sequ
             return matrix[:, [places[name] for name in signature.names]]
         values = dict(zip((column.name for column in given), zip(*rows, strict=True), strict=True))
         return {column.name: _array(column, values[column.name]) for column in signature.columns}
-    except OverflowError:
+    except (OverflowError, FloatingPointError):
         raise SchemaMismatch("a number is too large", where=where) from None
 
 
@@ -307,7 +307,8 @@ def require_rows(count: int) -> None:
 def _array(column: Column, values: Sequence[Any]) -> Any:
     if column.type in NUMBERS:
         if None in values or column.type in {"double", "float"}:
-            return np.array(values, dtype=np.float32 if column.type == "float" else np.float64)
+            with np.errstate(over="raise"):
+                return np.array(values, dtype=np.float32 if column.type == "float" else np.float64)
         return np.array(values, dtype={"long": np.int64, "integer": np.int32, "boolean": np.bool_}[column.type])
     if column.type == "datetime":
         plain = [None if value is None else _utc(value) for value in values]

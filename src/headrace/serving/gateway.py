@@ -144,7 +144,10 @@ class Gateway:
             announced = _announced(headers)
             if announced is None or announced > LARGE_BODY_BYTES:
                 return await self._handle_large(handler, scope, exchange, announced, caller)
-            body = await _whole(exchange)
+            try:
+                body = await exchange()
+            except RuntimeError as error:
+                raise _gone() from error
             if self._tracing is not None:
                 return await self._traced(
                     handler, Incoming(headers, body, scope.query_string, caller=caller), scope

@@ -55,6 +55,13 @@ def nulls(inputs: Inputs, names: Sequence[str]) -> npt.NDArray[np.bool_]:
     return np.stack([_missing(inputs[name]) for name in names], axis=1)
 
 
+def infinite(inputs: Inputs, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Where a number has no end, shape (rows, names)."""
+    if not isinstance(inputs, dict):
+        return np.isinf(inputs)
+    return np.stack([_endless(inputs[name]) for name in names], axis=1)
+
+
 def row_values(inputs: Inputs, names: Sequence[str]) -> list[list[Any]]:
     """The values of each row, in the order of the names."""
     if not isinstance(inputs, dict):
@@ -82,3 +89,9 @@ def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     else:
         return np.zeros(len(values), dtype=bool)
     return np.asarray(found.reshape(len(found), -1).any(axis=1)) if len(found) else found
+
+
+def _endless(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if values.dtype.kind != "f":
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(np.isinf(values).reshape(len(values), -1).any(axis=1))

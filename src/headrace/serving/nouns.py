@@ -20,6 +20,8 @@ class Arm(StrEnum):
     CHALLENGER = "challenger"
     PINNED = "pinned"
     """The caller named the version; such requests bypass the rollout and are no evidence for it."""
+    SHADOW = "shadow"
+    """It answered a copy of a request, for nobody."""
     FALLBACK = "fallback"
     """It took over from the version that should have answered, and failed or was switched off."""
     DEFAULT = "default"
@@ -34,6 +36,21 @@ class Purpose(StrEnum):
     """A check before production; monitoring leaves it out."""
     BATCH = "batch"
     """Rows of a file or table; monitoring leaves them out."""
+    SHADOW = "shadow"
+    """A copy of a request, answered for nobody; monitoring leaves it out."""
+
+
+class Signal(StrEnum):
+    """What a rollout watches a version for."""
+
+    FAULTS = "faults"
+    """The version raised, or answered nonsense."""
+    INVALID_OUTPUTS = "invalid_outputs"
+    """It answered nonsense: not finite, or not one value a row."""
+    SLOW = "slow"
+    """It took longer than the route's limit, on the first request of a unit."""
+    FALLBACKS = "fallbacks"
+    """Something else answered in its place."""
 
 
 class ServedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +123,12 @@ class RouteChange(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str | None = None
     step: int | None = None
     """The rollout step that requests count for."""
+    slow_us: int | None = None
+    """What takes longer counts as slow, on either arm; None counts nothing as slow."""
+    shadow: int | None = None
+    """The version that answers copies of the requests, for nobody; one that is resident."""
+    shadow_percent: float = 0.0
+    """Share of the units whose requests are copied, 0 to 100."""
     resident: tuple[int, ...] = ()
     """Versions to keep loaded besides champion and challenger: a staged one, the way back."""
     previous: int | None = None
@@ -124,6 +147,8 @@ class RouteInForce(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str | None
     step: int | None
     sequence: int
+    previous: int | None = None
+    default: float | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +162,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Constant within a release, so that units stay where they are while the weight rises."""
     release_id: str | None = None
     step: int | None = None
+    slow_us: int | None = None
+    """What takes longer counts as slow; here, so that every gateway counts the same."""
+    shadow: int | None = None
+    """The version that answers copies of the requests, for nobody."""
+    shadow_percent: float = 0.0
     versions: tuple[ServedVersion, ...]
     """Champion, challenger and every other resident version, each once."""
     sequence: int
@@ -160,6 +190,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             release_id=self.release_id,
             step=self.step,
             sequence=self.sequence,
+            previous=self.previous,
+            default=self.default,
         )
 
 
@@ -220,8 +252,45 @@ class CallersSet(msgspec.Struct, frozen=True, kw_only=True, tag="callers_set", t
 StreamLine = Snapshot | RouteSet | RouteRemoved | Heartbeat | CallersSet
 
 
+class SignalledUnit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A unit that gave a signal in a step of a release."""
+
+    signal: Signal
+    unit: int
+    """Hash of its name, salted with the release."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over pairs of answers of a shadow and of the champion to the same row, the first row of each unit.
+
+    A unit that met several gateways is compared once by each.
+    """
+
+    units: int = 0
+    flipped: int = 0
+    """Those that are decided otherwise: another class, or on the other side of one half."""
+    numbers: int = 0
+    """Those that both answered with one number; the sums are of these."""
+    shadow_sum: float = 0.0
+    champion_sum: float = 0.0
+    shadow_squares: float = 0.0
+    champion_squares: float = 0.0
+    products: float = 0.0
+    distance_sum: float = 0.0
+    """Of absolute differences."""
+    distance_squares: float = 0.0
+
+    def plus(self, other: "Compared") -> "Compared":
+        """Both together."""
+        return Compared(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
 class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one gateway has counted since its boot for one version in one step of one release."""
+    """What one gateway has counted since its boot for one version in one step of one release.
+
+    Numbers of units are of requests that named none, each of which is one of its own. Units with a name are told by
+    their hashes, so that one that met several gateways, or several lives of one, is counted once.
+    """
 
     model: str
     version: int
@@ -231,24 +300,58 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that the version was asked for; what the caller got wrong (4xx) is not among them."""
     faults: int
     """Rows on which the version raised or answered nonsense (5xx)."""
+    invalid: int = 0
+    """Those of them on which it answered nonsense."""
+    fallbacks: int = 0
+    """Rows that something else answered in its place."""
     units: int
-    """Distinct units; counted within a release only."""
+    """Units without a name; counted within a release only, as everything about units."""
     failed_units: int
-    """Distinct units that saw at least one fault."""
+    """Those that saw at least one fault."""
+    invalid_units: int = 0
+    slow_units: int = 0
+    fallback_units: int = 0
+    named: tuple[int, ...] | None = None
+    """The smallest hashes of the units with a name; None when they are the same as in the last report."""
+    signalled: tuple[SignalledUnit, ...] = ()
+    """Units with a name that gave a signal since the last report that was taken."""
     latency_us_sum: int
+    latency_counts: dict[int, int] = {}
+    """How many rows took how long, by bucket of `serving.latencies`."""
+    compared: Compared | None = None
+    """A shadow's answers beside the champion's."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """`VersionCounts` summed over gateways and their boots.
-
-    A unit that met several gateways counts once in each, since gateways do not share their units.
-    """
+    """`VersionCounts` summed over gateways and their boots; each unit counts once, whichever gateways it met."""
 
     requests: int = 0
     faults: int = 0
+    invalid: int = 0
+    fallbacks: int = 0
     units: int = 0
+    """Exact up to `serving.distinct.SAMPLE` units with a name, an estimate beyond."""
     failed_units: int = 0
+    invalid_units: int = 0
+    slow_units: int = 0
+    fallback_units: int = 0
+    compared: Compared | None = None
+    again: dict[Signal, int] = {}
+    """Units among these that had given the same signal in an earlier step of the release."""
     latency_us_sum: int = 0
+
+    def signalled(self, signal: Signal) -> int:
+        """Units that gave a signal in this step."""
+        return int(getattr(self, SIGNALLED_UNITS[signal]))
+
+
+SIGNALLED_UNITS = {
+    Signal.FAULTS: "failed_units",
+    Signal.INVALID_OUTPUTS: "invalid_units",
+    Signal.SLOW: "slow_units",
+    Signal.FALLBACKS: "fallback_units",
+}
+"""Under what name the units of a signal are counted."""
 
 
 class LoadedVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,10 +391,14 @@ class GatewayReport(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions with an earlier business time are all in closed segments."""
     predictions_dropped: int = 0
     """Predictions that the full log queue did not take."""
+    shadows_dropped: int = 0
+    """Requests that were not copied because the shadow's queue was full."""
     predictions_lost: int = 0
     """Predictions of former processes of this gateway that were killed before they were written; ever."""
     loaded: tuple[LoadedVersion, ...] = ()
     trips: tuple[Trip, ...] = ()
+    units_per_s: dict[str, float] = {}
+    """How many units a second asked for each model in the last minute."""
     counts: tuple[VersionCounts, ...] = ()
     """Cumulative; a version whose counts have not changed since the last report may be left out."""
 
@@ -308,8 +415,10 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     logged_until: datetime | None
     predictions_dropped: int
     predictions_lost: int
+    shadows_dropped: int = 0
     loaded: tuple[LoadedVersion, ...]
     trips: tuple[Trip, ...]
+    units_per_s: dict[str, float] = {}
 
     def holds(self, model: str, number: int) -> bool:
         """Whether the version is loaded there."""

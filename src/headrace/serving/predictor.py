@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.serving.forms import Forms
-from headrace.serving.inputs import Inputs, Outputs, nulls, rows_of
+from headrace.serving.inputs import Inputs, Outputs, infinite, nulls, rows_of
 from headrace.serving.loading import LoadedModel, Loader
 from headrace.serving.nouns import ServedVersion
 from headrace.serving.signature import NUMBERS, Kind, Signature
@@ -17,6 +18,8 @@ INLINE_LIMIT_S = 0.000_3
 """A prediction that takes longer is handed to a thread, where those that wait are answered together."""
 INLINE_ROWS = 64
 WARM_UP_CALLS = 5
+INVALID_OUTPUTS = frozenset({"WrongShape", "NotFinite", "WrongType"})
+"""Kinds of fault where the model answered, and what it answered is nonsense."""
 _SAMPLES: dict[str, Any] = {"string": "", "binary": b"", "datetime": np.datetime64(0, "us")}
 
 
@@ -48,7 +51,11 @@ class Predictor:
         """Columns that are not numbers."""
         self.forms = Forms(model.signature, version.fields)
         self._predict = model.predict
-        self._required = np.array([column.required for column in model.signature.columns], dtype=bool)
+        columns = model.signature.columns
+        tensors = model.signature.kind is Kind.TENSORS
+        self._required = np.array(
+            [tensors or columns[place].required for place in range(len(self.names))], dtype=bool
+        )
         self.runtime = model.runtime
         """What answers, such as `skops`, or `onnx` for a faster form."""
         self._hosted = model.hosted
@@ -82,14 +89,20 @@ class Predictor:
             raise Fault(type(error).__name__) from error
 
     def unfit(self, inputs: Inputs) -> list[int]:
-        """Rows with a null where the signature promises none: if the model fails on them, it is not its fault."""
-        if self.signature.kind is Kind.TENSORS:
-            return []
-        return np.flatnonzero((nulls(inputs, self.names) & self._required).any(axis=1)).tolist()
+        """Rows that the signature does not promise to take: if the model fails on them, it is not its fault.
 
-    def null_in(self, inputs: Inputs, place: int) -> str:
-        """Name of the first required column in which a row has a null."""
-        return self.names[int(np.flatnonzero(nulls(inputs, self.names)[place] & self._required)[0])]
+        They have a null where it promises none, or a number without an end, which no JSON can say.
+        """
+        return np.flatnonzero((self._missing(inputs) | infinite(inputs, self.names)).any(axis=1)).tolist()
+
+    def unfit_in(self, inputs: Inputs, place: int) -> tuple[str, str]:
+        """Name of the first column in which a row is unfit, and what it has there."""
+        missing = self._missing(inputs)[place]
+        column = int(np.flatnonzero(missing | infinite(inputs, self.names)[place])[0])
+        return self.names[column], "null" if missing[column] else "an infinite number"
+
+    def _missing(self, inputs: Inputs) -> npt.NDArray[np.bool_]:
+        return nulls(inputs, self.names) & self._required
 
     def _warm_up(self) -> float:
         """Median seconds of a one-row call. The sample may lie outside what a model accepts: faults are let be."""

@@ -1,8 +1,10 @@
 """A gateway process: everything of the serving room that runs beside control, put together and taken down."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from headrace.serving.admission import LOOPBACK, Admission, hash_token, login_re
 from headrace.serving.answering import Answering, FeatureReader, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.circuits import Circuits
-from headrace.serving.counters import Breaker, Counters
+from headrace.serving.counters import Breaker, Counters, Rates
 from headrace.serving.doors import Door
 from headrace.serving.exposition import Exposition
 from headrace.serving.feedback_door import FeedbackDoor
@@ -48,12 +50,14 @@ from headrace.serving.reporter import News, Reporter
 from headrace.serving.residency import Residency
 from headrace.serving.route_follower import RouteFollower
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.shadowing import Shadowing
 from headrace.serving.tracing import open_tracing
 from headrace.version import VERSION
 
 log = structlog.get_logger()
 
 STREAM_TIMEOUT_S = 5.0
+SHADOW_PATIENCE_S = 2.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
 
@@ -102,6 +106,7 @@ class GatewayProcess:
         loader = open_loader(home, open_blob_store(home, settings.blobs))
         self._residency = Residency(partial(load_predictor, loader), self._loaders, changed=self._changed)
         self._counters = Counters()
+        self._rates = Rates()
         self._breaker = Breaker()
         self._circuits = Circuits()
         self._measures = Measures()
@@ -115,6 +120,8 @@ class GatewayProcess:
         )
         self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
         self._journal = FeedbackJournal(home / "feedback", name, self._bring)
+        self._shadows = ThreadPoolExecutor(1, "shadow", initializer=prepare_thread)
+        self._shadowing = Shadowing(self._counters, self._shadows)
         answering = Answering(
             residency=self._residency,
             features=features,
@@ -123,6 +130,7 @@ class GatewayProcess:
             log=self._log,
             moment=self._moment,
             asking=self._asking,
+            shadowing=self._shadowing,
             circuits=self._circuits,
             measures=self._measures,
             timeout_s=settings.request_timeout_s,
@@ -171,12 +179,15 @@ class GatewayProcess:
             reporting.cancel()
             self._follower.stop()
             self._residency.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)
             await asyncio.to_thread(self._journal.close)
             await reporter.send()
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
             self._loaders.shutdown(wait=False, cancel_futures=True)
+            self._shadows.shutdown(wait=False, cancel_futures=True)
             self._stream_transport.close()
             self._report_transport.close()
 
@@ -256,13 +267,15 @@ class GatewayProcess:
             gateway=self._name,
             boot=self._boot,
             booted_at=self._booted_at,
-            url=http_address(self._settings.host, self._port),
+            url=self._settings.gateway_url or http_address(self._settings.host, self._port),
             applied_sequence=self._residency.applied_sequence(),
             logged_until=self._log.logged_until,
             predictions_dropped=self._log.dropped,
             predictions_lost=self._log.lost,
+            shadows_dropped=self._shadowing.dropped,
             loaded=self._residency.loaded(),
             trips=self._breaker.trips(),
+            units_per_s=self._rates.look(self._counters.visits, time.monotonic()),
             counts=self._counters.totals(since),
         )
 

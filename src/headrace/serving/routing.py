@@ -42,6 +42,9 @@ def set_route(tx: Tx, change: RouteChange) -> Route:
         salt=salt,
         release_id=change.release_id,
         step=change.step,
+        slow_us=change.slow_us,
+        shadow=change.shadow,
+        shadow_percent=change.shadow_percent,
         previous=change.previous,
         default=change.default,
         versions=_versions(tx, change, known),
@@ -126,10 +129,13 @@ def _check(change: RouteChange) -> None:
         raise InvalidInput("a weight is a percentage from 0 to 100", where=f"{where}.weight_percent")
     if change.challenger is not None and change.challenger == change.champion:
         raise InvalidInput("a version cannot challenge itself", where=f"{where}.challenger")
+    if change.shadow is not None and change.shadow in {change.champion, change.challenger}:
+        raise InvalidInput("a version cannot be its own shadow", where=f"{where}.shadow")
 
 
 def _versions(tx: Tx, change: RouteChange, known: dict[int, ServedVersion]) -> tuple[ServedVersion, ...]:
-    numbers = dict.fromkeys((change.champion, change.challenger, change.previous, *change.resident))
+    named = (change.champion, change.challenger, change.shadow, change.previous, *change.resident)
+    numbers = dict.fromkeys(named)
     return tuple(
         known.get(number) or served.describe(tx, change.model, number) for number in numbers if number is not None
     )
@@ -148,6 +154,8 @@ def _store(tx: Tx, wanted: Route) -> Route:
             "weight_percent": route.weight_percent,
             "release_id": route.release_id,
             "step": route.step,
+            "slow_us": route.slow_us,
+            "shadow": route.shadow,
             "previous": route.previous,
             "default": route.default,
             "resident": [version.number for version in route.versions],

@@ -151,9 +151,8 @@ def _predict(predictor: Predictor, inputs: Inputs) -> Outputs:
     except Fault as fault:
         unfit = predictor.unfit(inputs)
         if unfit:
-            raise SchemaMismatch(
-                "the model cannot take null here", where=predictor.null_in(inputs, unfit[0])[:NAME_LENGTH]
-            ) from None
+            column, found = predictor.unfit_in(inputs, unfit[0])
+            raise SchemaMismatch(f"the model cannot take {found} here", where=column[:NAME_LENGTH]) from None
         raise ModelFault(f"the model failed on the row ({fault.kind})") from None
 
 

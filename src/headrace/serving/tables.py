@@ -1,8 +1,9 @@
 """Serving's tables: routes in one order of changes, gateways, and the counts that they report."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -11,16 +12,21 @@ from headrace.kernel.database import Tx, insert
 from headrace.kernel.schema import Document, Instant, metadata, workspace_column
 from headrace.kernel.tables import principals, tokens
 from headrace.serving.nouns import (
+    SIGNALLED_UNITS,
     Caller,
+    Compared,
     Counts,
     Gateway,
     GatewayReport,
     LoadedVersion,
     Route,
     ServedVersion,
+    Signal,
     Trip,
     VersionCounts,
 )
+
+INSERTED_AT_ONCE = 500
 
 LATE_REPORTS = timedelta(seconds=5)
 """For so long after a new boot a report of the one before may still be on its way."""
@@ -46,6 +52,9 @@ routes = sa.Table(
     sa.Column("salt", sa.String(256), nullable=False),
     sa.Column("release_id", sa.String(64), nullable=True),
     sa.Column("step", sa.Integer, nullable=True),
+    sa.Column("slow_us", sa.BigInteger, nullable=True),
+    sa.Column("shadow", sa.Integer, nullable=True),
+    sa.Column("shadow_percent", sa.Float, nullable=False),
     sa.Column("previous", sa.Integer, nullable=True),
     sa.Column("default", sa.Float, nullable=True),
     sa.Column("versions", Document, nullable=False),
@@ -67,9 +76,11 @@ gateways = sa.Table(
     sa.Column("applied_sequence", sa.BigInteger, nullable=False),
     sa.Column("logged_until", Instant, nullable=True),
     sa.Column("predictions_dropped", sa.BigInteger, nullable=False),
+    sa.Column("shadows_dropped", sa.BigInteger, nullable=False),
     sa.Column("predictions_lost", sa.BigInteger, nullable=False),
     sa.Column("loaded", Document, nullable=False),
     sa.Column("trips", Document, nullable=False),
+    sa.Column("units_per_s", Document, nullable=False),
 )
 
 allowances = sa.Table(
@@ -110,9 +121,17 @@ counters = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("requests", sa.BigInteger, nullable=False),
     sa.Column("faults", sa.BigInteger, nullable=False),
+    sa.Column("invalid", sa.BigInteger, nullable=False),
+    sa.Column("fallbacks", sa.BigInteger, nullable=False),
     sa.Column("units", sa.BigInteger, nullable=False),
     sa.Column("failed_units", sa.BigInteger, nullable=False),
+    sa.Column("invalid_units", sa.BigInteger, nullable=False),
+    sa.Column("slow_units", sa.BigInteger, nullable=False),
+    sa.Column("fallback_units", sa.BigInteger, nullable=False),
     sa.Column("latency_us_sum", sa.BigInteger, nullable=False),
+    sa.Column("named", Document, nullable=False),
+    sa.Column("latency_counts", Document, nullable=False),
+    sa.Column("compared", Document, nullable=True),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Index("ix_serving_counters_release", "workspace", "release_id", "step", "version"),
     sa.Index("ix_serving_counters_version", "workspace", "model", "version"),
@@ -182,7 +201,31 @@ retention = sa.Table(
     sa.Column("set_at", Instant, nullable=False),
 )
 
-COUNTED = ("requests", "faults", "units", "failed_units", "latency_us_sum")
+signalled_units = sa.Table(
+    "serving_signalled_units",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),
+    sa.Column("signal", sa.String(32), primary_key=True),
+    sa.Column("unit", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),  # a shadow fails beside its champion
+)
+# a unit that meets several gateways, or comes again in a later step, is one piece of evidence
+
+COUNTED = (
+    "requests", "faults", "invalid", "fallbacks", "units", *SIGNALLED_UNITS.values(), "latency_us_sum",
+)  # fmt: skip
+
+
+class SignalledCount(NamedTuple):
+    """Units that gave a signal on a version in a step, and how many of them had given it in an earlier one."""
+
+    step: int
+    version: int
+    signal: Signal
+    units: int
+    again: int
 
 
 def sequence(tx: Tx) -> int:
@@ -211,6 +254,9 @@ def put_route(tx: Tx, route: Route, *, removed: bool = False) -> None:
         "salt": route.salt,
         "release_id": route.release_id,
         "step": route.step,
+        "slow_us": route.slow_us,
+        "shadow": route.shadow,
+        "shadow_percent": route.shadow_percent,
         "previous": route.previous,
         "default": route.default,
         "versions": route.versions,
@@ -265,9 +311,11 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
         "applied_sequence": report.applied_sequence,
         "logged_until": report.logged_until,
         "predictions_dropped": report.predictions_dropped,
+        "shadows_dropped": report.shadows_dropped,
         "predictions_lost": report.predictions_lost,
         "loaded": report.loaded,
         "trips": report.trips,
+        "units_per_s": report.units_per_s,
     }
     upsert = insert(tx, gateways).values(workspace=tx.workspace, name=report.gateway, **values)
     tx.execute(upsert.on_conflict_do_update(index_elements=["workspace", "name"], set_=values))
@@ -276,7 +324,10 @@ def put_gateway(tx: Tx, report: GatewayReport) -> bool:
 
 def put_counts(tx: Tx, gateway: str, boot: str, counts: VersionCounts) -> None:
     """Store cumulative counts; an older report never takes back what a newer one has said."""
-    values = {name: getattr(counts, name) for name in COUNTED} | {"updated_at": tx.now}
+    values: dict[str, Any] = {name: getattr(counts, name) for name in COUNTED}
+    values |= {"latency_counts": counts.latency_counts, "compared": counts.compared, "updated_at": tx.now}
+    if counts.named is not None:
+        values["named"] = counts.named
     statement = insert(tx, counters).values(
         workspace=tx.workspace,
         gateway=gateway,
@@ -285,42 +336,127 @@ def put_counts(tx: Tx, gateway: str, boot: str, counts: VersionCounts) -> None:
         step=NO_STEP if counts.step is None else counts.step,
         model=counts.model,
         version=counts.version,
-        **values,
+        **({"named": ()} | values),
     )
     tx.execute(
         statement.on_conflict_do_update(
             index_elements=["workspace", "gateway", "boot", "release_id", "step", "model", "version"],
             set_=values,
-            where=counters.c.requests < counts.requests,
+            where=counters.c.requests + counters.c.fallbacks < counts.requests + counts.fallbacks,
         )
     )
 
 
-def sum_counts(
-    tx: Tx, *, release_id: str | None, step: int | None, version: int, model: str | None = None
-) -> Counts:
-    """Counts of a version in a step, summed over gateways and their boots."""
-    statement = sa.select(
-        *(sa.func.coalesce(sa.func.sum(counters.c[name]), 0).label(name) for name in COUNTED)
-    ).where(
-        counters.c.workspace == tx.workspace,
-        counters.c.release_id == (release_id or NO_RELEASE),
-        counters.c.step == (NO_STEP if step is None else step),
-        counters.c.version == version,
+def add_signalled(tx: Tx, counts: VersionCounts) -> None:
+    """Remember units that gave a signal; what is known already changes nothing."""
+    if not counts.signalled or counts.release_id is None:
+        return
+    given = [
+        {
+            "workspace": tx.workspace,
+            "release_id": counts.release_id,
+            "signal": each.signal.value,
+            "unit": each.unit,
+            "step": NO_STEP if counts.step is None else counts.step,
+            "version": counts.version,
+        }
+        for each in counts.signalled
+    ]
+    for start in range(0, len(given), INSERTED_AT_ONCE):
+        chunk = given[start : start + INSERTED_AT_ONCE]
+        tx.execute(insert(tx, signalled_units).values(chunk).on_conflict_do_nothing())
+
+
+def count_signalled(tx: Tx, release_id: str) -> list[SignalledCount]:
+    """Units with a name that gave signals in a release, by step and version."""
+    mine = sa.and_(signalled_units.c.workspace == tx.workspace, signalled_units.c.release_id == release_id)
+    first = (
+        sa.select(
+            signalled_units.c.signal, signalled_units.c.unit, sa.func.min(signalled_units.c.step).label("step")
+        )
+        .where(mine)
+        .group_by(signalled_units.c.signal, signalled_units.c.unit)
+        .subquery()
     )
-    if model is not None:
-        statement = statement.where(counters.c.model == model)
-    row = tx.execute(statement).one()
-    return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
+    again = sa.case((signalled_units.c.step > first.c.step, 1), else_=0)
+    statement = (
+        sa.select(
+            signalled_units.c.step,
+            signalled_units.c.version,
+            signalled_units.c.signal,
+            sa.func.count().label("units"),
+            sa.func.sum(again).label("again"),
+        )
+        .join_from(
+            signalled_units,
+            first,
+            sa.and_(signalled_units.c.signal == first.c.signal, signalled_units.c.unit == first.c.unit),
+        )
+        .where(mine)
+        .group_by(signalled_units.c.step, signalled_units.c.version, signalled_units.c.signal)
+    )
+    return [
+        SignalledCount(row.step, row.version, Signal(row.signal), int(row.units), int(row.again))
+        for row in tx.execute(statement)
+    ]
+
+
+class CounterRow(NamedTuple):
+    """What all lives of one gateway counted, one life a row."""
+
+    step: int
+    version: int
+    counts: Counts
+    """Without the units that have a name."""
+    named: tuple[int, ...]
+    compared: Compared | None
+
+
+def counter_rows(tx: Tx, release_id: str) -> list[CounterRow]:
+    """Everything that was counted in a release."""
+    statement = sa.select(counters).where(counters.c.workspace == tx.workspace, counters.c.release_id == release_id)
+    return [
+        CounterRow(
+            row.step,
+            row.version,
+            _counts(row),
+            msgspec.convert(row.named, tuple[int, ...]),
+            msgspec.convert(row.compared, Compared | None),
+        )
+        for row in tx.execute(statement)
+    ]
+
+
+def latency_counts(tx: Tx, model: str, version: int, *, release_id: str | None = None) -> dict[int, int]:
+    """How many rows a version took how long for, by bucket; of one release, or of all that was ever counted."""
+    statement = sa.select(counters.c.latency_counts).where(
+        counters.c.workspace == tx.workspace, counters.c.model == model, counters.c.version == version
+    )
+    if release_id is not None:
+        statement = statement.where(counters.c.release_id == release_id)
+    found: Counter[int] = Counter()
+    for document in tx.execute(statement).scalars():
+        found.update(msgspec.convert(document, dict[int, int], strict=False))
+    return dict(found)
+
+
+def sum_outside(tx: Tx, model: str, version: int) -> Counts:
+    """Counts of a version outside of releases, summed over gateways and their boots."""
+    outside = counters.c.release_id == NO_RELEASE
+    return _summed(tx, counters.c.model == model, counters.c.version == version, outside)
 
 
 def sum_version(tx: Tx, model: str, version: int) -> Counts:
     """Counts of a version in all releases and outside of them, summed over gateways and their boots."""
+    return _summed(tx, counters.c.model == model, counters.c.version == version)
+
+
+def _summed(tx: Tx, *which: sa.ColumnElement[bool]) -> Counts:
     statement = sa.select(
         *(sa.func.coalesce(sa.func.sum(counters.c[name]), 0).label(name) for name in COUNTED)
-    ).where(counters.c.workspace == tx.workspace, counters.c.model == model, counters.c.version == version)
+    ).where(counters.c.workspace == tx.workspace, *which)
     row = tx.execute(statement).one()
-    return Counts(**{name: int(getattr(row, name)) for name in COUNTED})
+    return _counts(row)
 
 
 def list_gateways(tx: Tx, *, seen_since: datetime | None = None) -> Sequence[Gateway]:
@@ -359,6 +495,10 @@ def callers(tx: Tx) -> tuple[Caller, ...]:
     )
 
 
+def _counts(row: sa.Row[Any]) -> Counts:
+    return msgspec.convert({name: int(getattr(row, name)) for name in COUNTED}, Counts)
+
+
 def _route(row: sa.Row[Any]) -> Route:
     return Route(
         model=row.model,
@@ -368,6 +508,9 @@ def _route(row: sa.Row[Any]) -> Route:
         salt=row.salt,
         release_id=row.release_id,
         step=row.step,
+        slow_us=row.slow_us,
+        shadow=row.shadow,
+        shadow_percent=row.shadow_percent,
         previous=row.previous,
         default=row.default,
         versions=msgspec.convert(row.versions, tuple[ServedVersion, ...]),
@@ -385,7 +528,9 @@ def _gateway(row: sa.Row[Any]) -> Gateway:
         applied_sequence=row.applied_sequence,
         logged_until=row.logged_until,
         predictions_dropped=row.predictions_dropped,
+        shadows_dropped=row.shadows_dropped,
         predictions_lost=row.predictions_lost,
         loaded=msgspec.convert(row.loaded, tuple[LoadedVersion, ...]),
         trips=msgspec.convert(row.trips, tuple[Trip, ...]),
+        units_per_s=row.units_per_s,
     )

@@ -12,6 +12,9 @@ one of F1. Where the difference of two F1 or two precisions is drawn and the mod
 the draws vary too little; the interval is then at least as wide as the score interval of so many rows without any
 difference.
 
+A ranking that is perfect on the rows varies in no draw and has no variance; its interval is then as wide as what so
+many rows cannot rule out.
+
 Sources: the non-inferiority verdict from an interval is the usual one of clinical trials (Piaggio et al., CONSORT
 2012); for the intervals see `ranking`, `proportions` and `resampling`.
 """
@@ -266,9 +269,10 @@ def interval(
     if metric == "average_precision":
         statistic = metrics.weighted_average_precision(labels, scores)
         drawn = resampling.drawn_statistics(statistic, len(labels), clusters, seed=seed)
-        return _percentiles(
-            ranking.average_precision(labels, scores), drawn, clusters, confidence=confidence, rows=len(labels)
-        )
+        value = ranking.average_precision(labels, scores)
+        floor = ranking.unseen(labels, confidence=confidence, clusters=clusters) if value == 1.0 else 0.0
+        found = _percentiles(value, drawn, clusters, confidence=confidence, rows=len(labels), floor=floor)
+        return msgspec.structs.replace(found, high=min(found.high, 1.0))
     if metric in metrics.LOSSES:
         return _mean(metrics.LOSSES[metric](labels, scores), clusters, confidence=confidence, seed=seed)
     return _share(metric, labels, scores, clusters, confidence=confidence, threshold=threshold)
@@ -300,7 +304,10 @@ def gain(
             lambda weights: first(weights) - second(weights), len(labels), clusters, seed=seed
         )
         value = ranking.average_precision(labels, new) - ranking.average_precision(labels, old)
-        return _percentiles(value, drawn, clusters, confidence=confidence, rows=len(labels))
+        floor = 0.0
+        if not np.nan_to_num(drawn).any() and not ranking.same_order(new, old):  # both are perfect on these rows
+            floor = ranking.unseen(labels, confidence=confidence, clusters=clusters)
+        return _percentiles(value, drawn, clusters, confidence=confidence, rows=len(labels), floor=floor)
     if metric in metrics.LOSSES:
         losses = partial(metrics.LOSSES[metric], labels)
         return negated(_mean(losses(new) - losses(old), clusters, confidence=confidence, seed=seed))

@@ -5,7 +5,8 @@ Labels are 0 or 1, scores are the probability of class 1. A metric without an in
 Sources: DeLong, DeLong and Clarke-Pearson (1988) for the variance of the area under the ROC curve and of the
 difference of two on the same rows; Sun and Xu, "Fast Implementation of DeLong's Algorithm" (2014), for doing it in
 O(n log n) with midranks; Obuchowski, "Nonparametric Analysis of Clustered ROC Curve Data" (1997), for rows that
-belong together; the interval of one area is taken on the logit scale (Pepe, 2003) so that it stays in (0, 1).
+belong together; the interval of one area is taken on the logit scale (Pepe, 2003) so that it stays in (0, 1); Zou,
+"Toward Using Confidence Intervals to Compare Correlations" (2007), for a difference from two single intervals.
 """
 
 import math
@@ -117,8 +118,8 @@ def roc_auc(
     areas, covariance = delong(labels, scores, clusters=clusters)
     area, error = float(areas[0]), math.sqrt(max(float(covariance[0, 0]), 0.0))
     if area in {0.0, 1.0}:
-        bound = ((1.0 - confidence) / 2.0) ** (1.0 / rarer_outcome(labels, clusters))
-        low, high = (bound, 1.0) if area == 1.0 else (0.0, 1.0 - bound)
+        away = unseen(labels, confidence=confidence, clusters=clusters)
+        low, high = (1.0 - away, 1.0) if area == 1.0 else (0.0, away)
     else:
         logit = math.log(area / (1.0 - area))
         half = normal_quantile(confidence) * error / (area * (1.0 - area))
@@ -134,8 +135,15 @@ def roc_auc_difference(
     confidence: float = 0.90,
     clusters: npt.NDArray[np.intp] | None = None,
 ) -> Interval:
-    """Area of `new` minus area of `old` on the same rows, with DeLong's covariance of the pair and its skewness."""
+    """Area of `new` minus area of `old` on the same rows, with DeLong's covariance of the pair and its skewness.
+
+    Where one of the two is perfect on these rows its variance vanishes, and of two such models nothing would be
+    left; the interval is then made of the two single ones. Models that order all rows alike differ in nothing.
+    """
     areas, covariance = delong(labels, new, old, clusters=clusters)
+    if {0.0, 1.0} & {float(area) for area in areas} and not same_order(new, old):
+        singles = [roc_auc(labels, one, confidence=confidence, clusters=clusters) for one in (new, old)]
+        return _difference(*singles, covariance=float(covariance[0, 1]))
     variance = float(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1])
     error = math.sqrt(max(variance, 0.0))
     _, influence, _ = _influence(labels, new, old)
@@ -144,6 +152,37 @@ def roc_auc_difference(
         of_unit = np.bincount(clusters, weights=of_unit)
     skewness = float(np.sum(of_unit**3)) / error**3 if error > 0.0 else 0.0
     return skewed_interval(float(areas[0] - areas[1]), error, skewness, confidence=confidence, rows=len(labels))
+
+
+def unseen(labels: npt.NDArray[Any], *, confidence: float, clusters: npt.NDArray[np.intp] | None = None) -> float:
+    """How far from perfect a ranking may be that is perfect on these rows: what so many of them cannot rule out."""
+    pairs = rarer_outcome(labels, clusters)
+    return 1.0 - float(((1.0 - confidence) / 2.0) ** (1.0 / pairs)) if pairs else 1.0
+
+
+def same_order(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Whether two models order all rows alike, ties among them."""
+    return bool(np.array_equal(stats.rankdata(first), stats.rankdata(second)))
+
+
+def _difference(first: Interval, second: Interval, *, covariance: float) -> Interval:
+    """The interval of a difference from those of its two sides, which may be asymmetric."""
+    errors = (first.standard_error or 0.0) * (second.standard_error or 0.0)
+    correlation = min(max(covariance / errors, -1.0), 1.0) if errors > 0.0 else 0.0
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(one**2 + other**2 - 2.0 * correlation * one * other, 0.0))
+
+    value = first.value - second.value
+    variance = (first.standard_error or 0.0) ** 2 + (second.standard_error or 0.0) ** 2 - 2.0 * covariance
+    return Interval(
+        value=value,
+        low=value - reach(first.value - first.low, second.high - second.value),
+        high=value + reach(first.high - first.value, second.value - second.low),
+        confidence=first.confidence,
+        rows=first.rows,
+        standard_error=math.sqrt(max(variance, 0.0)),
+    )
 
 
 def rarer_outcome(labels: npt.NDArray[Any], clusters: npt.NDArray[np.intp] | None = None) -> int:

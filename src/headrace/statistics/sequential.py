@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
 RATIO_GRID = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
 """How many times the tolerated ratio the alternatives of `ratio_e_value` are; each has the same weight."""
@@ -28,6 +29,14 @@ ODDS_GRID = (2.0, 4.0, 10.0, 30.0, 100.0, 1000.0)
 
 RATE_GRID = (0.5, 0.25, 0.1)
 """Which parts of the tolerated rate the alternatives of `within_e_value` are, beside the rate of zero."""
+
+
+CALM_GRID = (0.75, 0.5, 0.25, 0.1)
+"""Which parts of the tolerated ratio the alternatives of `calm_e_value` are; each has the same weight."""
+
+
+CHAMPION_FLOOR = 0.05
+"""What the champion's rate is taken for at least where there is no absolute tolerance: slow beyond its p95."""
 
 
 class Verdict(StrEnum):
@@ -45,9 +54,12 @@ class Exposure:
     Attributes:
         share: probability in [0, 1] that a unit of traffic goes to the challenger.
         challenger_requests: requests that the challenger answered.
-        challenger_faults: those of them that failed by the model's fault.
+        challenger_faults: those of them that failed by the model's fault, and had not in an earlier period.
         champion_requests: requests that the champion answered.
-        champion_faults: those of them that failed by the model's fault.
+        champion_faults: those of them that failed by the model's fault, and had not in an earlier period.
+        challenger_again: those that failed, of units that had failed in an earlier period. They are no independent
+            evidence of harm, but count when it is asked what this period alone shows.
+        champion_again: the same on the champion.
     """
 
     share: float
@@ -55,6 +67,8 @@ class Exposure:
     challenger_faults: int
     champion_requests: int = 0
     champion_faults: int = 0
+    challenger_again: int = 0
+    champion_again: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +115,35 @@ def ratio_e_value(periods: Iterable[Exposure], *, ratio_tolerance: float = 0.0) 
             alternative = _arm_probability(period.share, tolerated * multiple)
             log_factors[index] += _log_ratio(period.challenger_faults, period.champion_faults, alternative, null)
     return _mixture([1.0] * len(RATIO_GRID), log_factors)
+
+
+def calm_e_value(period: Exposure, *, ratio_tolerance: float) -> float:
+    """Evidence against "the challenger's rate is more than (1 + tolerance) times the champion's": to go on.
+
+    The mirror of `ratio_e_value`, for what has no absolute tolerance because load moves it, as latency.
+
+    Args:
+        period: counts of one period.
+        ratio_tolerance: how much higher the rate may be, as a part of the champion's; above 0, since equal rates
+            are never told apart.
+
+    Returns:
+        The e-value; infinity in a period with all traffic on one side, where nothing is compared.
+    """
+    if not 0.0 < period.share < 1.0:
+        return math.inf
+    tolerated = 1.0 + ratio_tolerance
+    null = _arm_probability(period.share, tolerated)
+    logs = [
+        _log_ratio(
+            period.challenger_faults + period.challenger_again,
+            period.champion_faults + period.champion_again,
+            _arm_probability(period.share, tolerated * part),
+            null,
+        )
+        for part in CALM_GRID
+    ]
+    return _mixture([1.0] * len(logs), logs)
 
 
 def excess_e_value(requests: int, faults: int, *, tolerance: float) -> float:
@@ -152,10 +195,13 @@ def clean_requests_needed(*, tolerance: float, alpha: float) -> int:
 def judge(
     periods: Sequence[Exposure],
     *,
-    tolerance: float,
+    tolerance: float | None,
     alpha: float,
     ratio_tolerance: float = 0.0,
     has_champion: bool = True,
+    champion_floor: float = CHAMPION_FLOOR,
+    tests: int = 1,
+    what: str = "faults",
 ) -> Judgement:
     """The verdict on the latest period of a release, with the evidence of all of them.
 
@@ -165,38 +211,50 @@ def judge(
 
     Args:
         periods: the counts of the release's steps so far, oldest first; the last one is judged.
-        tolerance: tolerated absolute fault rate, in (0, 1).
+        tolerance: tolerated absolute fault rate, in (0, 1); None compares with the champion only, and says nothing
+            where the challenger stands alone.
         alpha: bound on the probability of a false roll-back over the whole release, and of a false advance
             at this step, each.
         ratio_tolerance: tolerated excess over the champion's rate, as a part of it.
         has_champion: false for a first version, which is judged by the absolute tolerance only.
+        champion_floor: without an absolute tolerance the champion's rate is taken for this much at least, so that
+            what is rare on either is neither harm nor waited for.
+        tests: how many kinds of faults the release is judged by; each has its part of alpha for a false roll-back.
+            To advance each must be proven, so there alpha is not divided.
+        what: the faults, for people.
 
     Returns:
         The judgement. A release with a champion ends at full weight, where the absolute alarm joins the one
-        against the champion; so each of the two has alpha / 2 from the first request on.
+        against the champion; so each of the two has half of that part from the first request on.
     """
     alone = [period for period in periods if not has_champion or period.share >= 1.0]
     shared = [period for period in periods if has_champion and period.share < 1.0]
-    harm_needed = (2.0 if has_champion else 1.0) / alpha
-    worse = ratio_e_value(shared, ratio_tolerance=ratio_tolerance)
-    above = excess_e_value(
-        sum(period.challenger_requests for period in alone),
-        sum(period.challenger_faults for period in alone),
-        tolerance=tolerance,
-    )
+    harm_needed = tests * (2.0 if has_champion and tolerance is not None else 1.0) / alpha
     latest = periods[-1] if periods else Exposure(share=0.0, challenger_requests=0, challenger_faults=0)
-    within = within_e_value(latest.challenger_requests, latest.challenger_faults, tolerance=tolerance, alpha=alpha)
-    if worse >= harm_needed:
-        verdict, reason = (
-            Verdict.ROLL_BACK,
-            "faults fall on the challenger more often than the split explains",
-        )
-    elif above >= harm_needed:
-        verdict, reason = Verdict.ROLL_BACK, f"the fault rate exceeds the tolerance of {tolerance:.2%}"
-    elif within * alpha >= 1.0:
-        verdict, reason = Verdict.ADVANCE, f"the fault rate is within the tolerance of {tolerance:.2%}"
+    failed = latest.challenger_faults + latest.challenger_again
+    worse = ratio_e_value(shared, ratio_tolerance=ratio_tolerance)
+    if tolerance is None:
+        # tolerated is a multiple of the champion's rate or of the floor, whichever is more: harm exceeds both
+        floor = (1.0 + ratio_tolerance) * champion_floor
+        worse = min(worse, _excess(shared, floor))
+        above = 1.0
+        within = math.inf  # with all traffic on one side there is nothing to compare with
+        if latest in shared:
+            calm = calm_e_value(latest, ratio_tolerance=ratio_tolerance)
+            within = (calm + within_e_value(latest.challenger_requests, failed, tolerance=floor, alpha=alpha)) / 2.0
+        bound = f"{1.0 + ratio_tolerance:g} times the champion's"
     else:
-        verdict, reason = Verdict.HOLD, "the evidence is not sufficient either way"
+        above = _excess(alone, tolerance)
+        within = within_e_value(latest.challenger_requests, failed, tolerance=tolerance, alpha=alpha)
+        bound = f"the tolerance of {tolerance:.2%}"
+    if worse >= harm_needed:
+        verdict, reason = Verdict.ROLL_BACK, f"{what} fall on the challenger more often than the split explains"
+    elif above >= harm_needed:
+        verdict, reason = Verdict.ROLL_BACK, f"the rate of {what} exceeds {bound}"
+    elif within * alpha >= 1.0:
+        verdict, reason = Verdict.ADVANCE, f"the rate of {what} is within {bound}"
+    else:
+        verdict, reason = Verdict.HOLD, f"the evidence on {what} is not sufficient either way"
     return Judgement(
         verdict=verdict,
         reason=reason,
@@ -215,11 +273,20 @@ def requests_to_detect(
     share: float,
     alpha: float,
     ratio_tolerance: float = 0.0,
+    found_in: float = 0.5,
 ) -> float:
     """About how many requests in all, of both arms, pass before `ratio_e_value` reaches 1/alpha.
 
-    Wald's approximation with the best alternative of the grid: (log(1/alpha) + log(grid size)) over the
-    growth for each fault, over the rate of faults.
+    Wald's approximation with the best alternative of the grid: (log(1/alpha) + log(grid size)) over the growth for
+    each request.
+
+    Args:
+        challenger_rate: its rate of faults.
+        champion_rate: its rate of faults.
+        share: of the requests that the challenger answers.
+        alpha: error rate of the test.
+        ratio_tolerance: tolerated excess over the champion's rate, as a part of it.
+        found_in: the part of all cases in which so many requests suffice, by the normal approximation.
 
     Returns:
         The number of requests; infinity when no alternative of the grid grows.
@@ -227,17 +294,70 @@ def requests_to_detect(
     faults_for_each_request = share * challenger_rate + (1.0 - share) * champion_rate
     if faults_for_each_request <= 0.0 or not 0.0 < share < 1.0:
         return math.inf
-    truth = share * challenger_rate / faults_for_each_request
     tolerated = 1.0 + ratio_tolerance
     null = _arm_probability(share, tolerated)
-    growth = max(
-        truth * math.log(alternative / null) + (1.0 - truth) * math.log((1.0 - alternative) / (1.0 - null))
-        for alternative in (_arm_probability(share, tolerated * multiple) for multiple in RATIO_GRID)
-    )
-    if growth <= 0.0:
+    found = math.inf
+    for multiple in RATIO_GRID:
+        alternative = _arm_probability(share, tolerated * multiple)
+        steps = (
+            (share * challenger_rate, math.log(alternative / null)),
+            ((1.0 - share) * champion_rate, math.log((1.0 - alternative) / (1.0 - null))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(RATIO_GRID) / alpha), found_in))
+    # one fault at least has to come, however much it says
+    return max(found, 1.0 / faults_for_each_request)
+
+
+def calm_requests(rate: float, *, share: float, alpha: float, tolerated: float) -> float:
+    """About how many requests of both arms pass before `calm_e_value` reaches 1/alpha when the rates are equal.
+
+    Args:
+        rate: of both arms.
+        share: of the requests that the challenger answers.
+        alpha: error rate of the test.
+        tolerated: how many times the champion's rate the challenger's may be.
+    """
+    null = _arm_probability(share, tolerated)
+    found = math.inf
+    for part in CALM_GRID:
+        alternative = _arm_probability(share, tolerated * part)
+        steps = (
+            (share * rate, math.log(alternative / null)),
+            ((1.0 - share) * rate, math.log((1.0 - alternative) / (1.0 - null))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(CALM_GRID) / alpha), 0.5))
+    return found
+
+
+def requests_to_exceed(rate: float, *, tolerance: float, alpha: float, found_in: float = 0.5) -> float:
+    """About how many requests of the challenger pass before `excess_e_value` reaches 1/alpha; see the one above."""
+    odds = tolerance / (1.0 - tolerance)
+    found = math.inf
+    for multiple in ODDS_GRID:
+        alternative = odds * multiple / (1.0 + odds * multiple)
+        steps = (
+            (rate, math.log(alternative / tolerance)),
+            (1.0 - rate, math.log((1.0 - alternative) / (1.0 - tolerance))),
+        )
+        found = min(found, _steps_needed(steps, math.log(len(ODDS_GRID) / alpha), found_in))
+    return max(1.0, found)
+
+
+def _steps_needed(steps: Sequence[tuple[float, float]], bound: float, found_in: float) -> float:
+    """How many requests a sum of log ratios needs to pass a bound in a part of all cases.
+
+    Args:
+        steps: probability and size of what one request may add.
+        bound: to be passed.
+        found_in: the part of the cases; one half gives bound over mean.
+    """
+    mean = sum(probability * size for probability, size in steps)
+    if mean <= 0.0:
         return math.inf
-    faults = max(1.0, (math.log(1.0 / alpha) + math.log(len(RATIO_GRID))) / growth)
-    return faults / faults_for_each_request
+    variance = max(0.0, sum(probability * size * size for probability, size in steps) - mean * mean)
+    spread = NormalDist().inv_cdf(found_in) * math.sqrt(variance)
+    root = (spread + math.sqrt(spread * spread + 4.0 * mean * bound)) / (2.0 * mean)
+    return root * root
 
 
 def detectable_rate(
@@ -270,6 +390,14 @@ def power_statement(
     if rate is None:
         return f"At {share:.0%} this step is too short: {requests} requests detect no fault rate at all."
     return f"At {share:.0%} this step detects a fault rate of {rate:.2%} within {requests} requests."
+
+
+def _excess(periods: Sequence[Exposure], tolerance: float) -> float:
+    return excess_e_value(
+        sum(period.challenger_requests for period in periods),
+        sum(period.challenger_faults for period in periods),
+        tolerance=tolerance,
+    )
 
 
 def _arm_probability(share: float, ratio: float) -> float:

@@ -3,6 +3,8 @@
 Source: the protocol's `inference_rest.md` and its extension for binary tensor data.
 """
 
+import math
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +18,9 @@ from headrace.serving.forms import ROW_LIMIT
 
 HEADER_LENGTH = "inference-header-content-length"
 VALUES_LIMIT = 16_000_000
+DIMENSIONS_LIMIT = 32
 _LENGTH = struct.Struct("<I")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 DTYPES: dict[str, npt.DTypeLike] = {
     "BOOL": np.bool_,
@@ -101,7 +105,7 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferRequest, dict[s
     if header_length is None:
         text, rest = body, b""
     else:
-        if not header_length.isdigit() or int(header_length) > len(body):
+        if not _WHOLE_NUMBER.fullmatch(header_length) or int(header_length) > len(body):
             raise InvalidInput("the length of the JSON is not one", where="Inference-Header-Content-Length")
         text, rest = body[: int(header_length)], body[int(header_length) :]
     try:
@@ -158,12 +162,9 @@ def _count(given: InputTensor, where: str) -> int:
         raise SchemaMismatch("a shape is a list of sizes, the rows first", where=where)
     if given.shape[0] > ROW_LIMIT:
         raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where=where, fix="Send them in parts.")
-    count = 1
-    for size in given.shape:
-        count *= size
-        if count > VALUES_LIMIT:
-            raise TooLarge(f"a tensor has at most {VALUES_LIMIT} values", where=where)
-    return count
+    if len(given.shape) > DIMENSIONS_LIMIT or math.prod(max(size, 1) for size in given.shape) > VALUES_LIMIT:
+        raise TooLarge(f"a tensor has at most {DIMENSIONS_LIMIT} dimensions and {VALUES_LIMIT} values", where=where)
+    return math.prod(given.shape)
 
 
 def _from_json(given: InputTensor, count: int, where: str) -> npt.NDArray[Any]:

@@ -59,6 +59,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_delivery_pipelines_model", "delivery_pipelines", ["workspace", "model", "requested_at"], unique=False
     )
+    op.create_index(
+        "ix_delivery_pipelines_version", "delivery_pipelines", ["workspace", "model", "number"], unique=False
+    )
     op.create_table(
         "delivery_projects",
         sa.Column("workspace", sa.String(length=64), nullable=False),
@@ -81,7 +84,9 @@ def upgrade() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_delivery_releases")),
     )
-    op.create_index("ix_delivery_releases_is_open", "delivery_releases", ["workspace", "is_open"], unique=False)
+    op.create_index(
+        "ix_delivery_releases_is_open", "delivery_releases", ["is_open", "workspace", "model"], unique=False
+    )
     op.create_index(
         "ix_delivery_releases_model", "delivery_releases", ["workspace", "model", "opened_at"], unique=False
     )
@@ -376,9 +381,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_decisions")),
     )
     op.create_index(
+        "ix_registry_approval_decisions_approval",
+        "registry_approval_decisions",
+        ["workspace", "approval_id", "id"],
+        unique=False,
+    )
+    op.create_index(
         "ix_registry_approval_decisions_principal",
         "registry_approval_decisions",
-        ["workspace", "principal"],
+        ["workspace", "principal", "id"],
         unique=False,
     )
     op.create_index(
@@ -398,6 +409,7 @@ def upgrade() -> None:
         sa.Column("issued_by", sa.String(length=256), nullable=False),
         sa.Column("issued_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approval_links")),
     )
@@ -418,6 +430,9 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_registry_approvals_model", "registry_approvals", ["workspace", "model", "number"], unique=False
+    )
+    op.create_index(
+        "ix_registry_approvals_release", "registry_approvals", ["workspace", "release_id"], unique=False
     )
     op.create_index("ix_registry_approvals_status", "registry_approvals", ["status", "due_at"], unique=False)
     op.create_index(
@@ -446,11 +461,15 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_evidence")),
     )
     op.create_index(
-        "ix_registry_evidence_version", "registry_evidence", ["workspace", "model", "number", "id"], unique=False
+        "ix_registry_evidence_version",
+        "registry_evidence",
+        ["workspace", "model", "number", "event_seq"],
+        unique=False,
     )
     op.create_table(
         "registry_models",
@@ -664,9 +683,17 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("requests", sa.BigInteger(), nullable=False),
         sa.Column("faults", sa.BigInteger(), nullable=False),
+        sa.Column("invalid", sa.BigInteger(), nullable=False),
+        sa.Column("fallbacks", sa.BigInteger(), nullable=False),
         sa.Column("units", sa.BigInteger(), nullable=False),
         sa.Column("failed_units", sa.BigInteger(), nullable=False),
+        sa.Column("invalid_units", sa.BigInteger(), nullable=False),
+        sa.Column("slow_units", sa.BigInteger(), nullable=False),
+        sa.Column("fallback_units", sa.BigInteger(), nullable=False),
         sa.Column("latency_us_sum", sa.BigInteger(), nullable=False),
+        sa.Column("named", sa.Text(), nullable=False),
+        sa.Column("latency_counts", sa.Text(), nullable=False),
+        sa.Column("compared", sa.Text(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "workspace",
@@ -689,6 +716,24 @@ def upgrade() -> None:
         "ix_serving_counters_version", "serving_counters", ["workspace", "model", "version"], unique=False
     )
     op.create_table(
+        "serving_signalled_units",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("signal", sa.String(length=32), nullable=False),
+        sa.Column("unit", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace",
+            "release_id",
+            "signal",
+            "unit",
+            "step",
+            "version",
+            name=op.f("pk_serving_signalled_units"),
+        ),
+    )
+    op.create_table(
         "serving_gateways",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=128), nullable=False),
@@ -699,9 +744,11 @@ def upgrade() -> None:
         sa.Column("applied_sequence", sa.BigInteger(), nullable=False),
         sa.Column("logged_until", sa.BigInteger(), nullable=True),
         sa.Column("predictions_dropped", sa.BigInteger(), nullable=False),
+        sa.Column("shadows_dropped", sa.BigInteger(), nullable=False),
         sa.Column("predictions_lost", sa.BigInteger(), nullable=False),
         sa.Column("loaded", sa.Text(), nullable=False),
         sa.Column("trips", sa.Text(), nullable=False),
+        sa.Column("units_per_s", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "name", name=op.f("pk_serving_gateways")),
     )
     op.create_table(
@@ -720,6 +767,9 @@ def upgrade() -> None:
         sa.Column("salt", sa.String(length=256), nullable=False),
         sa.Column("release_id", sa.String(length=64), nullable=True),
         sa.Column("step", sa.Integer(), nullable=True),
+        sa.Column("slow_us", sa.BigInteger(), nullable=True),
+        sa.Column("shadow", sa.Integer(), nullable=True),
+        sa.Column("shadow_percent", sa.Float(), nullable=False),
         sa.Column("previous", sa.Integer(), nullable=True),
         sa.Column("default", sa.Float(), nullable=True),
         sa.Column("versions", sa.Text(), nullable=False),
@@ -1118,6 +1168,7 @@ def downgrade() -> None:
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")
     op.drop_index("ix_serving_counters_release", table_name="serving_counters")
     op.drop_table("serving_counters")
+    op.drop_table("serving_signalled_units")
     op.drop_index("ix_schedules_next_at", table_name="schedules")
     op.drop_table("schedules")
     op.drop_index("ix_registry_versions_updated", table_name="registry_versions")
@@ -1145,6 +1196,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
     )
     op.drop_index("ix_registry_approvals_status", table_name="registry_approvals")
+    op.drop_index("ix_registry_approvals_release", table_name="registry_approvals")
     op.drop_index("ix_registry_approvals_model", table_name="registry_approvals")
     op.drop_table("registry_approvals")
     op.drop_table("registry_approval_links")
@@ -1155,6 +1207,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("revoked_at IS NULL"),
     )
     op.drop_index("ix_registry_approval_decisions_principal", table_name="registry_approval_decisions")
+    op.drop_index("ix_registry_approval_decisions_approval", table_name="registry_approval_decisions")
     op.drop_table("registry_approval_decisions")
     op.drop_table("registry_aliases")
     op.drop_table("principals")
@@ -1200,6 +1253,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_releases_is_open", table_name="delivery_releases")
     op.drop_table("delivery_releases")
     op.drop_table("delivery_projects")
+    op.drop_index("ix_delivery_pipelines_version", table_name="delivery_pipelines")
     op.drop_index("ix_delivery_pipelines_model", table_name="delivery_pipelines")
     op.drop_table("delivery_pipelines")
     op.drop_table("delivery_model_projects")

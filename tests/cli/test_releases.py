@@ -1,0 +1,116 @@
+"""A release on the terminal says where it stands, what its steps can show, and what a person can do."""
+
+from datetime import UTC, datetime
+from io import StringIO
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from headrace.cli.releases import lasting, show_release
+from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
+from headrace.delivery.nouns import Comparison, Detectable, Foresight, Release, SignalEvidence, StepEvidence
+from headrace.project.policy import DeliveryPolicy
+from headrace.serving.nouns import Counts, Signal
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RELEASE = Release(
+    id="rel_1",
+    model="churn",
+    number=3,
+    digest="",
+    champion=2,
+    state=ReleaseState(
+        plan=ReleasePlan(gates=False, staging=False, approval=False, steps=(5, 100)),
+        phase=Phase.ROLLING_OUT,
+        step=0,
+        asked=True,
+        reason="no verdict after 1d",
+    ),
+    policy=DeliveryPolicy(),
+    foresight=(
+        Foresight(
+            step=0,
+            weight_percent=5,
+            units_per_s=12.5,
+            to_go_on_units=5980,
+            to_go_on_s=480.0,
+            signals={
+                Signal.FAULTS: Detectable(
+                    to_go_on_units=5980, rate=0.0315, rate_until_asked=None, always_units=None
+                )
+            },
+        ),
+    ),
+    canary=(
+        StepEvidence(
+            step=0,
+            weight_percent=5,
+            started_at=NOW,
+            judged_at=NOW,
+            challenger=Counts(units=50, slow_units=7),
+            champion=Counts(units=1000, slow_units=49),
+            verdict="HOLD",
+            reason="the evidence on slow answers is not sufficient either way",
+            slow_us=1500,
+            signals={
+                Signal.SLOW: SignalEvidence(
+                    verdict="HOLD",
+                    reason="",
+                    needed=20,
+                    harm_needed=80,
+                    worse_than_champion=3.25,
+                    above_tolerance=1,
+                    within_tolerance=1e300,
+                )
+            },
+        ),
+    ),
+    opened_by="cy",
+    opened_at=NOW,
+    updated_at=NOW,
+)
+
+
+def shown(release: Release) -> str:
+    screen = Console(file=StringIO(), width=160, no_color=True)
+    show_release(screen, release)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_all_of_it_is_there() -> None:
+    said = shown(RELEASE)
+    for part in (
+        "churn@3", "rolling out at 5 %", "no verdict after 1d", "headrace release churn --do promote",
+        "at 12.5 units/s", "5,980 units", "8 min", "3.15 %", "never", "slow answers", "slow is beyond 1.50 ms",
+        "3.25", "∞", "hold: the evidence on slow answers",
+    ):  # fmt: skip
+        assert part in said
+
+
+def test_a_release_that_is_over_asks_nothing() -> None:
+    over = msgspec.structs.replace(RELEASE.state, phase=Phase.ABORTED)
+    said = shown(msgspec.structs.replace(RELEASE, state=over, foresight=(), canary=()))
+    assert "aborted" in said
+    assert "--do promote" not in said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
+def test_durations(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
+def test_a_shadow_shows_how_its_answers_differ() -> None:
+    state = msgspec.structs.replace(
+        RELEASE.state, plan=msgspec.structs.replace(RELEASE.state.plan, steps=(0, 5, 100)), step=0
+    )
+    seen = msgspec.structs.replace(
+        RELEASE.canary[0],
+        weight_percent=0,
+        comparison=Comparison(
+            units=1200, flips=0.0123, flips_low=0.01, flips_high=0.02, difference=0.004, difference_high=0.005
+        ),
+    )
+    said = shown(msgspec.structs.replace(RELEASE, state=state, canary=(seen,)))
+    for part in ("rolling out as a shadow", "1,200 units compared", "1.23% decided otherwise", "0.004 apart"):
+        assert part in said
