@@ -14,16 +14,16 @@ Terminal = Any  # the fixture's class lives in conftest.py, which is no module t
 def test_a_policy_is_set_shown_loosened_and_removed(terminal: Terminal) -> None:
     model = terminal.model()
     assert "open: no policy is set" in terminal.run("policy", "show", model, who="dana")
-    flags = ("--approvals", "2", "--evidence", "fair:roc_auc:30d", "--evidence", "stable", "--mover", "operator")
+    flags = ("--approvals", "2", "--evidence", "fair:roc_auc:30d", "--evidence", "slices", "--mover", "operator")
     said = terminal.run("policy", "set", model, "--stage", "Production", *flags, "--note", "since [2026]")
-    assert "fair of roc_auc, at most 30d old; stable" in said
+    assert "fair of roc_auc, at most 30d old; slices" in said
     shown = terminal.run("policy", "show", model, who="dana")
     assert "governed: stage/Production" in shown
     assert "2 approvals of the role approver, not of the author or whoever asks; made by: operator" in shown
     assert "since [2026]" in shown
     said = terminal.run("policy", "set", model, "--stage", "Production", "--approvals", "1")
     assert "looser approvals: 2 -> 1" in said
-    assert "looser evidence: no longer stable" in said
+    assert "looser evidence: no longer slices" in said
     assert "stage/Production is removed" in terminal.run("policy", "remove", model, "--stage", "production")
     history = terminal.run("policy", "history", model)
     assert "approvals: 2 -> 1" in history

@@ -33,7 +33,7 @@ def test_a_ticket_says_what_it_was_given_until_it_expires(tickets: Tickets, cloc
     clock.advance(HOUR - timedelta(seconds=1))
     assert tickets.read("seat", ticket, Seat, now=clock.now()) == Seat(3, "дом")
     clock.advance(timedelta(seconds=1))
-    with pytest.raises(PermissionRefused):
+    with pytest.raises(PermissionRefused, match="this seat was valid until 20"):
         tickets.read("seat", ticket, Seat, now=clock.now())
 
 

@@ -237,12 +237,12 @@ def test_files_that_come_late_do_not_come_in_where_a_version_was_approved_withou
 
 
 def test_evidence_is_asked_for_by_gate_and_age(office: Office, clock: ManualClock) -> None:
-    office.policy(evidence=(RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="stable")))
+    office.policy(evidence=(RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="slices")))
     refused = office.refused("cy", office.to(Stage.PRODUCTION))
     assert type(refused) is PolicyRefused  # nobody could approve it away, so nobody is asked
-    assert "there is no evidence of fair; there is no evidence of stable" in refused.message
+    assert "there is no evidence of fair; there is no evidence of slices" in refused.message
     assert office.read(approvals.search) == ()
-    office.prove("stable")
+    office.prove("slices")
     office.prove("fair", Verdict.WORSE)
     assert "the newest evidence of fair is WORSE" in office.refused("cy", office.to(Stage.PRODUCTION)).message
     office.prove("fair")
@@ -304,12 +304,26 @@ def test_approvals_do_not_replace_evidence(office: Office) -> None:
     office.act("cy", office.to(Stage.PRODUCTION))
 
 
+def test_a_model_that_is_not_there_is_told_from_a_version_that_is_not(office: Office) -> None:
+    for model, says in (("churn", "model 'churn' has no version 9"), ("chrn", "there is no model named 'chrn'")):
+        with pytest.raises(NotFound, match=says):
+            office.read(lambda tx, model=model: versions.get(tx, model, 9))
+
+
 def test_only_movers_move(office: Office) -> None:
     office.policy(movers=("operator",))
     refused = office.refused("cy", office.to(Stage.PRODUCTION))
     assert "it is for the role operator to make, which cy has not got" in refused.message
     office.act("op", office.to(Stage.PRODUCTION))  # who is no developer
     assert office.stage() is Stage.PRODUCTION
+
+
+@pytest.mark.parametrize(("name", "asks"), [("vic", False), ("bo", False), ("op", True), ("cy", True)])
+def test_who_may_neither_ask_nor_move_puts_no_request_before_others(office: Office, name: str, asks: bool) -> None:
+    office.policy(movers=("operator",), approvals=1)
+    refused = office.refused(name, office.to(Stage.PRODUCTION))
+    assert [each.requested_by for each in office.read(approvals.search)] == ([name] if asks else [])
+    assert ("Request" in (refused.fix or "")) is asks
 
 
 def test_a_mover_needs_the_approvals_too(office: Office) -> None:

@@ -136,11 +136,13 @@ def test_a_move_tells_its_release_and_who_approved_it(database: Database, clock:
             person = Principal(id=name, name=name, roles=(Role.APPROVER,))
             approvals.decide(tx.acting_as(name), approval.id, Decision(grant=True, reason="read"), person)
 
+    move(database, 1, Stage.STAGING, grounds=Grounds(release_id="rel_1", opened_by="ana"))
     database.write(approved, actor="ana")
     move(database, 1, Stage.PRODUCTION, grounds=Grounds(release_id="rel_1", opened_by="ana"))
     move(database, 2, Stage.PRODUCTION, archive_existing=True)
     move(database, 1, Stage.PRODUCTION, grounds=Grounds(release_id="rel_2", opened_by="ana", back=True))
-    (back, second, archived, first) = read(database).changes
+    (back, second, archived, first, tried) = read(database).changes
+    assert (tried.release_id, tried.approval) == ("rel_1", None)  # nobody was asked yet
     assert (second.release_id, second.approval, archived.release_id) == (None, None, None)
     assert (first.release_id, first.approved_by) == ("rel_1", ("ravi", "cy"))
     assert (back.grounds, back.release_id, back.approval) == ("rollback of release rel_2", "rel_2", None)

@@ -190,6 +190,7 @@ def test_not_worse_than_production_means_what_is_in_production_now(
         (of_stage(role="viewer"), "role"),
         (of_stage(movers=("emperor",)), "movers"),
         (of_stage(evidence=(RequiredEvidence(gate="Not A Gate"),)), "evidence"),
+        (of_stage(evidence=(RequiredEvidence(gate="fairr"),)), "evidence"),
         (of_stage(evidence=(RequiredEvidence(gate="fair", max_age="soon"),)), "max_age"),
         (of_stage(expires="0d"), "expires"),
         (of_stage(expires="999999999w"), "expires"),
@@ -209,7 +210,7 @@ def test_policies_that_can_be_meant_pass() -> None:
 
 
 def test_what_a_change_loosens_is_named() -> None:
-    fair, stable = RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="stable")
+    fair, stable = RequiredEvidence(gate="fair", max_age="30d"), RequiredEvidence(gate="slices")
     before = of_stage(approvals=2, evidence=(fair, stable), movers=("operator",), role="admin", expires="1d")
     after = of_stage(approvals=1, evidence=(stable,), role="approver", four_eyes=False, expires="2d")
     assert rules.loosened(before, after) == [

@@ -25,8 +25,15 @@ def show_all(
 ) -> None:
     """Requests, newest first: those that wait for a decision, unless others are asked for."""
     from headrace.cli.screen import console, moment, plain, table
+    from headrace.errors import InvalidInput
+    from headrace.registry.nouns import ApprovalStatus
     from headrace.sdk.connect import connect
 
+    known = [each.value for each in ApprovalStatus]
+    if status not in {"all", *known}:
+        raise InvalidInput(
+            f"{status!r} is no status of a request", where="--status", fix=f"Use one of {', '.join(known)} or all."
+        )
     wanted = None if status == "all" else status
     shown = table("request", "what", "status", "needs", "asked by", "until")
     for approval in connect().approving.search(status=wanted, model=model):
@@ -39,7 +46,15 @@ def show_all(
             moment(approval.valid_until if approval.status == "granted" else approval.expires_at),
         )
     screen = console()
-    screen.print(shown if shown.row_count else f"no request{'' if wanted is None else plain(f' is {wanted}')}")
+    screen.print(shown if shown.row_count else plain(_none_found(wanted, model)))
+
+
+def _none_found(wanted: str | None, model: str | None) -> str:
+    """What a list without a row says."""
+    whose = f" of {model}" if model else ""
+    if wanted == "requested":
+        return f"no request{whose} waits for a decision"
+    return f"no request{whose}{' is ' + wanted if wanted else ''}"
 
 
 @app.command("show")

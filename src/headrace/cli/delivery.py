@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from headrace.delivery.nouns import Release
     from headrace.sdk.platform import Platform
 
 GATEWAY_PATIENCE_S = 30.0
@@ -52,7 +53,9 @@ def release(
         if not number.isdigit():
             raise InvalidInput(f"{version!r} names no version", where="VERSION", fix="Write churn@3.")
         opened = platform.open_release(model, int(number))
-        screen.print(f"[green]✓[/] release {opened.id} of {plain(model)}@{opened.number} is open: {opened.phase}")
+        screen.print(
+            f"[green]✓[/] release {opened.id} of {plain(model)}@{opened.number} is open: {_stands_at(opened)}"
+        )
         return
     found = [item for item in platform.releases(model) if not item.state.final]
     if not found:
@@ -66,7 +69,12 @@ def release(
             fix=f"Use one of {', '.join(ReleaseAction)}.",
         ) from error
     changed = platform.command_release(found[0].id, wanted, reason)
-    screen.print(f"[green]✓[/] release {changed.id} of {plain(model)}@{changed.number}: {changed.phase}")
+    screen.print(f"[green]✓[/] release {changed.id} of {plain(model)}@{changed.number}: {_stands_at(changed)}")
+
+
+def _stands_at(release: "Release") -> str:
+    """The phase in words, and whether it is held there."""
+    return f"{release.phase.replace('_', ' ')}{', paused' if release.state.paused else ''}"
 
 
 def _tell(platform: "Platform", model: str) -> None:

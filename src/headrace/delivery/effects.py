@@ -164,7 +164,8 @@ def _restore(tx: Tx, release: Release) -> None:
     back = Stage.NONE if release.phase is Phase.ABORTED else Stage.ARCHIVED
     by_another_door = stage is Stage.PRODUCTION and not release.state.promoted
     if not by_another_door and (stage is not Stage.NONE or back is Stage.ARCHIVED):
-        _move(tx, release, back, f"its release is {release.phase.value}: {release.reason}", grounds)
+        why = f": {release.reason}" if release.reason else ""
+        _move(tx, release, back, f"its release is {release.phase.value}{why}", grounds)
     if release.champion is None or not release.state.promoted or stages.production(tx, release.model) is not None:
         return
     because = f"release {release.id} is {release.phase.value}"

@@ -45,8 +45,15 @@ class Tickets:
         """
         try:
             envelope = msgspec.json.decode(self._fernet.decrypt(ticket.encode()), type=_Envelope)
-            if envelope.purpose == purpose and now < envelope.expires_at:
-                return msgspec.json.decode(envelope.content, type=kind)
+            if envelope.purpose == purpose:
+                content = msgspec.json.decode(envelope.content, type=kind)
+                if now < envelope.expires_at:
+                    return content
+                raise PermissionRefused(
+                    f"this {purpose} was valid until {envelope.expires_at:%Y-%m-%d %H:%M} UTC",
+                    where=purpose,
+                    fix="Ask for another one.",
+                )
         except (InvalidToken, msgspec.DecodeError, UnicodeEncodeError):
             pass
         raise PermissionRefused(f"this is no valid {purpose}", where=purpose, fix="Ask for another one.")

@@ -21,6 +21,12 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """What each list may hold."""
 
+EVIDENCE_KINDS: tuple[str, ...] = tuple(
+    str(kind.__struct_config__.tag)  # type: ignore[attr-defined]
+    for kind in (*GATES, Replay, *KINDS["checks"])
+)
+"""What there can be evidence of, by the names that projects use."""
+
 OPTIONS: dict[str, type] = {
     "search": Search,
     "staging": Replay,

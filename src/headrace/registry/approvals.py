@@ -252,6 +252,8 @@ def may_decide(approval: Approval, principal: Principal) -> None:
         PolicyRefused: four eyes forbid it.
     """
     where = _subject(approval)
+    if principal.disabled:
+        raise PermissionRefused(f"{principal.name} is disabled", where=where, fix="Ask another approver.")
     if not permits(principal, Role(approval.role)):
         raise PermissionRefused(
             f"this needs the role {approval.role}, and {principal.name} has not got it",

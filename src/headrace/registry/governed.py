@@ -227,8 +227,7 @@ def ask(tx: Tx, wish: AskForApproval) -> Approval:
     change = Change(model=wish.model, number=wish.number, target=wish.target)
     version = tables.find_version(tx, wish.model, wish.number) if wish.number else None
     if wish.number and version is None:
-        where = f"version/{wish.model}/{wish.number}"
-        raise NotFound(f"model {wish.model!r} has no version {wish.number}", where=where)
+        raise missing_version(tx, wish.model, wish.number)
     digest = approvals.digest_of(tx, wish.model, wish.number)
     if digest is None:
         raise NotFound(f"there is no model named {wish.model!r}", where=f"model/{wish.model}")
@@ -249,6 +248,14 @@ def ask(tx: Tx, wish: AskForApproval) -> Approval:
             fix=f"See: headrace policy show {wish.model}",
         )
     return request(tx, change, demand, wish.why)
+
+
+def missing_version(tx: Tx, model: str, number: int) -> NotFound:
+    """That there is no such version, or not even such a model."""
+    where = f"version/{model}/{number}"
+    if tables.find_model(tx, model) is None:
+        return NotFound(f"there is no model named {model!r}", where=where, fix="See: headrace models")
+    return NotFound(f"model {model!r} has no version {number}", where=where, fix=f"See: headrace models {model}")
 
 
 def _names_target(kind: str, name: str) -> bool:
@@ -401,7 +408,7 @@ def not_the_mover(tx: Tx, demand: Demand, grounds: Grounds = CALLER) -> str:
 
 
 def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CALLER) -> PolicyRefused:
-    """The refusal of a change, which is kept; of a caller's also the request for approval is filed."""
+    """The refusal of a change, which is kept; of a caller who may ask for it also the request is filed."""
     message = f"{change.about} may not {wish_of(change.target)} yet: {'; '.join(lack.lines)}."
     if demand.governed_by:
         message += f" So asks the policy {', '.join(demand.governed_by)}."
@@ -417,7 +424,7 @@ def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CA
 def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
     """Keep a refused attempt, and file the request that it takes; again is the same request."""
     gone = approvals.digest_of(tx, change.model, change.number) is None
-    if not demand.approvals or gone:
+    if not demand.approvals or gone or not _may_ask(tx, demand):
         return _record(change, refusal, tx, address)
     present = _approval(tx, change, demand, None)
     if present is not None and present.status is ApprovalStatus.REFUSED and tx.now < present.expires_at:
@@ -432,6 +439,11 @@ def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, addres
     _record(change, refusal, tx, address, approval_id=approval.id)
     short = lacking(tx, change, demand).approvals
     return type(refusal)(refusal.message, where=refusal.where, fix=how_to_grant(address, approval, short))
+
+
+def _may_ask(tx: Tx, demand: Demand) -> bool:
+    """Whether a refused caller may put a request before others: who may ask ahead, or could make the change."""
+    return permits(access.acting(tx), Role.DEVELOPER) or not not_the_mover(tx, demand)
 
 
 def _record(

@@ -15,7 +15,7 @@ from headrace.kernel.database import Tx
 from headrace.registry import approvals, models, tables_history
 from headrace.registry.approval import Approval
 from headrace.registry.moves import History, StageMove
-from headrace.registry.nouns import ApprovalStatus, StageChange
+from headrace.registry.nouns import ApprovalStatus, Stage, StageChange
 from headrace.tracking import cursors, keys
 
 PAGE_LIMIT = 1_000
@@ -106,16 +106,18 @@ def _resting(tx: Tx, model: str, changes: list[StageChange]) -> list[StageMove]:
     moves = []
     for change in changes:
         release, asked = _RELEASE.search(change.grounds), _APPROVAL.search(change.grounds)
+        # a release's approval is for production: it enters staging before anybody is asked, and goes back unasked
+        of_production = Stage.PRODUCTION in {change.before, change.after}
         if change.grounds not in known:
             known[change.grounds] = None
             if asked is not None:
                 known[change.grounds] = approvals.get(tx, asked[1])
-            elif release is not None:
+            elif release is not None and not change.grounds.startswith("rollback"):
                 known[change.grounds] = approval_of(tx, model, release[1])
         moves.append(
             StageMove(
                 release_id=None if release is None else release[1],
-                approval=known[change.grounds],
+                approval=known[change.grounds] if asked is not None or of_production else None,
                 **msgspec.structs.asdict(change),
             )
         )

@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.errors import InvalidInput, ProjectError
 from headrace.project.durations import UNITS_S, parse_duration, parse_window
+from headrace.project.policy import EVIDENCE_KINDS
 from headrace.registry.nouns import Evidence, Stage
 
 ANY_MODEL = "*"
@@ -25,7 +26,6 @@ DELIVERED = "only a release moves a version into or out of Production: its proje
 
 _ADMIN = "admin"
 _PATTERN = re.compile(r"[\w\-*]{1,255}", re.ASCII)
-_GATE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LOOSEST = timedelta.max
 
 CLOCK_STEP = timedelta(minutes=5)
@@ -390,11 +390,11 @@ def check(policy: Policy, roles: Sequence[str]) -> None:
         if role not in roles:
             raise InvalidInput(f"{role[:50]!r} is not a role", where="movers", fix=known)
     for required in policy.evidence:
-        if not _GATE.fullmatch(required.gate):
+        if required.gate not in EVIDENCE_KINDS:  # nothing would ever pass it
             raise InvalidInput(
-                f"{required.gate[:50]!r} is no kind of gate",
+                f"{required.gate[:50]!r} is nothing that there is evidence of",
                 where="evidence",
-                fix="Name it as projects do, such as not_worse_than_production.",
+                fix=f"Name it as projects do: {', '.join(EVIDENCE_KINDS)}.",
             )
         if required.max_age:
             window(required.max_age, "max_age")

@@ -22,7 +22,7 @@ def get(tx: Tx, model: str, number: int) -> Version:
     """
     version = tables.find_version(tx, model, number)
     if version is None:
-        raise NotFound(f"model {model!r} has no version {number}", where=f"version/{model}/{number}")
+        raise governed.missing_version(tx, model, number)
     return version
 
 
