@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from headrace.sdk.connect import connect as connect
     from headrace.sdk.run import ActiveRun as ActiveRun
     from headrace.sdk.run import run as run
+    from headrace.sdk.scoring import score as score
+    from headrace.sdk.telling import feedback as feedback
 
 __version__ = VERSION
 
@@ -85,6 +87,7 @@ _HOMES = {
     "count": "project.feature",
     "drift": "project.monitors",
     "fair": "project.gates",
+    "feedback": "sdk.telling",
     "integers": "project.search",
     "latency": "project.gates",
     "log_uniform": "project.search",
@@ -99,6 +102,7 @@ _HOMES = {
     "replay": "project.staging",
     "run": "sdk.run",
     "schema": "project.checks",
+    "score": "sdk.scoring",
     "size": "project.gates",
     "slices": "project.gates",
     "stable_distribution": "project.checks",

@@ -182,10 +182,13 @@ def test_after_that_release_the_looser_policy_stands(
 
 
 def test_tolerances_of_a_rollout_are_held_to_the_stricter() -> None:
-    agreed = DeliveryPolicy(rollout=Canary(invalid_tolerance=0.01, fallback_tolerance=None, slow_tolerance=0.5))
+    agreed = DeliveryPolicy(
+        rollout=Canary(invalid_tolerance=0.01, fallback_tolerance=None, slow_tolerance=0.5, slow_from_ms=5)
+    )
     declared = DeliveryPolicy(rollout=Canary(invalid_tolerance=None, fallback_tolerance=0.02, slow_tolerance=2.0))
     bound = stricter(declared, agreed).rollout
     assert (bound.invalid_tolerance, bound.fallback_tolerance, bound.slow_tolerance) == (0.01, 0.02, 0.5)
+    assert bound.slow_from_ms == 5
 
 
 def test_a_shadow_cannot_be_left_out_or_loosened() -> None:

@@ -145,6 +145,7 @@ def test_a_signal_that_is_not_judged_takes_nothing_back(
 def test_the_champions_latency_is_fixed_in_the_route_when_a_step_begins(
     churn: SqliteDatabase, clock: ManualClock, traffic: Traffic, complete: OpenTo, release_to_traffic: OpenTo
 ) -> None:
+    declare(churn, declaration(rollout=Canary([5, 100], minimum_time="10s", slow_from_ms=0)))
     complete(1)
     release = release_to_traffic(2)
     limit = churn.read(lambda tx: routing.get(tx, "churn")).slow_us
@@ -161,6 +162,14 @@ def test_the_champions_latency_is_fixed_in_the_route_when_a_step_begins(
     assert release.slow_us is not None
     assert 900 <= release.slow_us <= 990
     assert churn.read(lambda tx: routing.get(tx, "churn")).slow_us == release.slow_us
+
+
+def test_what_nobody_waits_for_is_not_slow(
+    churn: SqliteDatabase, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    """A model in its plain form takes ten times as long as one in its faster form, and both take no time."""
+    complete(1)
+    assert release_to_traffic(2).slow_us == 10_000
 
 
 def test_a_version_that_is_slow_only_when_its_champion_is_goes_on(

@@ -1,7 +1,8 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -214,3 +215,68 @@ for n in range(8):
     shared = [n for n in stored if n >= 100]
     assert shared == sorted(set(shared))  # each sequence once, whoever came first
     assert shared[-1] == 107
+
+
+def test_tables_are_listed_by_the_names_that_they_were_given(lake: Lake) -> None:
+    names = ["plain", "with.dot", "Größe 2", "a/b", "a", "100%"]
+    for name in names:
+        lake.append(f"predictions/{name}", pa.table({"x": [1]}), operation="o")
+    lake.append("other/plain", pa.table({"x": [1]}), operation="o")
+    assert lake.tables("predictions") == sorted(names)
+    assert lake.tables("nothing") == []
+
+
+DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+
+
+def dated(lake: Lake) -> None:
+    for place, day in enumerate(DAYS, 1):
+        rows = pa.table({"id": [f"a{place}", f"b{place}"], "when": [day, day], "who": ["it's", None]})
+        lake.append("log", rows, operation="o", sequence=place)
+
+
+def ids(lake: Lake) -> list[str]:
+    return sorted(lake.read(lake.snapshot("log"))["id"].to_pylist())
+
+
+def test_what_is_older_is_removed_and_then_from_the_disk(lake: Lake, tmp_path: Path) -> None:
+    dated(lake)
+    assert lake.remove("log", "when", before=DAYS[1]) == 2
+    assert ids(lake) == ["a2", "a3", "b2", "b3"]
+    assert lake.remove("log", "when", before=DAYS[1]) == 0
+    assert lake.sweep("log", timedelta(hours=1)) == 0  # somebody may be reading
+    assert lake.sweep("log", timedelta(0)) == 1
+    assert ids(lake) == ["a2", "a3", "b2", "b3"]
+
+
+def test_rows_of_some_values_are_removed_from_files_with_others(lake: Lake) -> None:
+    dated(lake)
+    assert lake.remove("log", "who", values=["it's", "nobody"]) == 3
+    assert ids(lake) == ["b1", "b2", "b3"]
+    assert lake.remove("log", "no such column", values=["x"]) == 0
+
+
+def test_appends_go_on_once_each_after_a_removal(lake: Lake) -> None:
+    dated(lake)
+    lake.remove("log", "when", before=DAYS[2] + timedelta(days=1))
+    assert ids(lake) == []
+    dated(lake)  # the same sequences again
+    assert ids(lake) == []
+    lake.append("log", pa.table({"id": ["n"], "when": [DAYS[0]]}), operation="o", sequence=4)
+    assert ids(lake) == ["n"]
+
+
+def test_appends_and_removals_at_once_lose_nothing(lake: Lake) -> None:
+    dated(lake)
+
+    def append() -> None:
+        for place in range(4, 14):
+            rows = pa.table({"id": [f"n{place}"], "when": [DAYS[2]]})
+            lake.append("log", rows, operation="o", sequence=place)
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    removed = sum(lake.remove("log", "id", values=[f"{side}{place}"]) for place in (1, 2, 3) for side in "ab")
+    writer.join()
+    assert removed == 6
+    assert ids(lake) == sorted(f"n{place}" for place in range(4, 14))

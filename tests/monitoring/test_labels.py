@@ -14,6 +14,7 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.lake import Lake
 from headrace.monitoring import labels
 from headrace.project.model import ModelDeclaration
+from headrace.serving.feedback_join import feedback_table
 from headrace.serving.nouns import Purpose
 
 T = datetime(1997, 7, 1, tzinfo=UTC)
@@ -135,3 +136,32 @@ def test_a_cohort_is_one_versions_answered_and_labelled_predictions(bench: Any, 
     assert found.scores.tolist() == [0.1, 0.9]
     assert found.groups.tolist() == ['{"customer_id":1}', '{"customer_id":2}']
     assert np.isfinite(found.scores).all()
+
+
+def test_what_somebody_said_goes_before_what_was_computed(bench: Any, label: Any) -> None:
+    bench.put_source({1: [T + DAY]}, UNTIL)
+    first, second, third, fourth = bench.predict([1, 2, 3, 4], T, scores=[0.1, 0.9, 0.8, 0.7])
+    join(bench, label)
+    said = [
+        (1, first, "label", 1.0, T),
+        (2, second, label.name, 1.0, T + 2 * DAY),
+        (3, second, "label", 0.0, T + DAY),  # earlier: does not count
+        (4, third, "revenue", 0.0, T),
+        (5, fourth, "label", None, T + DAY),  # a text
+        (6, fourth, "label", 0.0, T),
+        (7, "prd_of_another_version", "label", 0.0, T),
+    ]
+    names = ("sequence", "prediction_id", "name", "number", "at")
+    columns = dict(zip(names, zip(*said, strict=True), strict=True))
+    bench.lake.append(feedback_table("churn"), pa.table(columns), operation="test")
+    found = labels.cohort(bench.lake, "churn", label, 1, T, T + DAY)
+    outcomes = dict(zip(found.scores.tolist(), found.labels.tolist(), strict=True))
+    assert outcomes == {0.1: 1.0, 0.9: 1.0, 0.8: 1.0, 0.7: 1.0}
+
+
+def test_feedback_alone_makes_a_cohort(bench: Any, label: Any) -> None:
+    (first,) = bench.predict([1], T, scores=[0.1])
+    said = {"sequence": [1], "prediction_id": [first], "name": ["label"], "number": [1.0], "at": [T]}
+    bench.lake.append(feedback_table("churn"), pa.table(said), operation="test")
+    found = labels.cohort(bench.lake, "churn", label, 1, T, T + DAY)
+    assert (found.labels.tolist(), found.scores.tolist()) == ([1.0], [0.1])

@@ -149,7 +149,7 @@ class Bench:
             ],
             ready=self.residency.settled,
             state=self._state,
-            admit=lambda _token: None,
+            admit=lambda token: token or "local",
             hosts=None,
             version="1.2.3",
         )

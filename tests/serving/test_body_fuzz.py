@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from headrace.errors import HeadraceError
 from headrace.protocols.openinference import tables, wire
 from headrace.serving import file_forms
-from headrace.serving.forms import FORMS, Asked, Entities, FieldPolicy, Forms
+from headrace.serving.forms import FORMS, Asked, Entities, Forms
 from headrace.serving.inputs import Inputs, nulls, row_values, rows_of
 from headrace.serving.loading import LoadedModel
-from headrace.serving.nouns import ServedVersion
+from headrace.serving.nouns import FieldPolicy, ServedVersion
 from headrace.serving.predictor import Predictor
 from headrace.serving.signature import Column, Kind, Param, Signature, Tensor
 

@@ -1,5 +1,6 @@
 """How long a version takes is learnt from its calls."""
 
+import numpy as np
 import pytest
 
 from headrace.serving.effort import Effort
@@ -41,3 +42,20 @@ def test_it_never_expects_less_than_nothing(calls: list[tuple[int, float]]) -> N
         effort.learn(rows, took_s)
     for rows in (1, 10, 10_000):
         assert effort.expected_s(rows) > 0
+
+
+def test_calls_that_vary_by_themselves_do_not_make_rows_dear() -> None:
+    """Who believed that would turn callers away, and have only small calls to learn from."""
+    generator = np.random.default_rng(5)
+    effort = Effort()
+    worst = 0.0
+    for _ in range(2_000):
+        rows = int(generator.integers(1, 8))
+        effort.learn(rows, 0.02 + float(generator.exponential(0.02)))
+        worst = max(worst, effort.expected_s(256))
+    assert worst < 256 * 0.02 / 2  # half of what as many calls would take
+    effort = Effort()
+    for _ in range(200):
+        rows = int(generator.integers(1, 500))
+        effort.learn(rows, 0.02 + 0.000_5 * rows + float(generator.exponential(0.02)))
+    assert effort.expected_s(1_000) == pytest.approx(0.04 + 0.5, rel=0.2)  # and what rows do cost is found

@@ -90,7 +90,7 @@ def test_the_state_of_a_gateway_is_told(gateway_state: GatewayState) -> None:
 
 
 def test_strangers_read_no_metrics(bench: Bench, run: Run) -> None:
-    def refuse(token: str | None) -> None:
+    def refuse(token: str | None) -> str:
         raise NotAuthenticated("this platform asks for a login")
 
     bench.gateway._metrics = Exposition(bench.measures)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
-from headrace.serving.forms import ROW_LIMIT, Entities, FieldPolicy, Forms
+from headrace.serving.forms import ROW_LIMIT, Entities, Forms
 from headrace.serving.inputs import Inputs
+from headrace.serving.nouns import FieldPolicy
 from headrace.serving.signature import Column, Param, Signature, Tensor
 
 SIGNATURE = Signature(

@@ -20,7 +20,7 @@ from tests.serving.conftest import BUSINESS, Bench, Exchange, Scope, route
 from headrace.serving import gateway, invocations
 from headrace.serving.forms import FORMS, Forms
 from headrace.serving.intake import Intake
-from headrace.serving.nouns import Arm, Purpose
+from headrace.serving.nouns import Arm, FieldPolicy, Purpose
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -73,6 +73,41 @@ def test_a_clock_that_moves_as_a_request_begins_leaves_no_prediction_behind(benc
     (record,) = bench.logged()
     assert said == [BUSINESS]
     assert record.business_at >= said[0]
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "dataframe_split", "inputs", "v2", "csv"])
+def test_every_door_follows_the_models_policy_for_fields(bench: Bench, run: Run, form: str) -> None:
+    """An unknown field and a missing one, by form: refused where nobody says otherwise."""
+    names, values = ["purchases", "other"], [1.0, 9.0]
+    path, kind = PATH, "application/json"
+    body: Any = {form: [dict(zip(names, values, strict=True))]}
+    if form == "dataframe_split":
+        body = {form: {"columns": names, "data": [values]}}
+    elif form == "v2":
+        path = "/v2/models/churn/infer"
+        body = {
+            "inputs": [
+                {"name": name, "shape": [1, 1], "datatype": "FP64", "data": [value]}
+                for name, value in zip(names, values, strict=True)
+            ]
+        }
+    elif form == "csv":
+        kind, body = "text/csv", b"purchases,other\n1.0,9.0\n"
+    lenient = FieldPolicy(unknown="ignore", missing="null")
+
+    async def scenario() -> None:
+        version = bench.version(1, models.forest(), lookup=False)
+        await bench.settle(route(version, champion=1))
+        assert (await bench.post(path, body, content_type=kind)).status == 400
+        changed = msgspec.structs.replace(version, fields=lenient)
+        await bench.settle(route(changed, champion=1, sequence=2))
+        assert (await bench.post(path, body, content_type=kind)).status == 200
+
+    run(scenario())
+    (record,) = bench.logged()
+    assert record.names == models.NAMES
+    assert record.features[0] == 1.0
+    assert record.features[1] is None or record.features[1] != record.features[1]
 
 
 def test_records_are_checked_and_answered(bench: Bench, run: Run) -> None:

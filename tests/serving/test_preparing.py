@@ -13,7 +13,7 @@ from headrace.registry import models, register, removal
 from headrace.registry.nouns import ModelFile, RegisterVersion
 from headrace.serving import allowances, preparing, routing, served
 from headrace.serving.loading_nouns import Allow, Allowance, Forbid, OptimizationReport, Prepared
-from headrace.serving.nouns import Loading, Route, RouteChange
+from headrace.serving.nouns import FieldPolicy, Loading, Route, RouteChange
 
 pytestmark = pytest.mark.both_databases
 
@@ -208,3 +208,12 @@ def test_what_is_known_follows_a_model_to_its_new_name_and_goes_with_it(database
 
 def decoded(job: Job) -> Any:
     return msgspec.json.decode(job.payload, type=preparing.PREPARE.payload).version
+
+
+def test_what_a_project_says_of_fields_reaches_the_gateways(database: Database) -> None:
+    assert routed(database).versions[0].fields == FieldPolicy()
+    declared = {"unknown_fields": "ignore", "missing_fields": "null"}
+    database.write(lambda tx: models.declare(tx, "churn", declared), actor="ana")
+    hear(database)
+    (route,) = database.read(routing.every)
+    assert {version.fields for version in route.versions} == {FieldPolicy(unknown="ignore", missing="null")}

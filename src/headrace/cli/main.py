@@ -16,13 +16,17 @@ from headrace.cli import (
     demo,
     evidence,
     exporting,
+    feedback,
     importing,
     lineage,
     maintenance,
     models,
     overview,
     policy,
+    predictions,
     project,
+    retention,
+    score,
     serve,
     tracking,
     up,
@@ -73,6 +77,7 @@ app.command("apply", rich_help_panel="Project")(project.apply)
 app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
+app.command("score", rich_help_panel="Platform")(score.score)
 app.add_typer(serve.app, name="serve", rich_help_panel="Platform")
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)
@@ -82,11 +87,14 @@ app.add_typer(models.app, name="models", rich_help_panel="Look")
 app.command("lineage", rich_help_panel="Govern")(lineage.lineage)
 app.command("features", rich_help_panel="Look")(overview.features)
 app.command("alerts", rich_help_panel="Look")(overview.alerts)
+app.add_typer(feedback.app, name="feedback", rich_help_panel="Look")
+app.add_typer(predictions.app, name="predictions", rich_help_panel="Look")
 app.add_typer(importing.app, name="import", rich_help_panel="Tracking")
 app.add_typer(exporting.app, name="export", rich_help_panel="Tracking")
 app.add_typer(policy.app, name="policy", rich_help_panel="Govern")
 app.add_typer(approvals.app, name="approvals", rich_help_panel="Govern")
 app.add_typer(evidence.app, name="evidence", rich_help_panel="Delivery")
+app.add_typer(retention.app, name="retention", rich_help_panel="Govern")
 app.add_typer(audit.app, name="audit", rich_help_panel="Govern")
 app.add_typer(access.app, name="access", rich_help_panel="Govern")
 

@@ -192,4 +192,5 @@ def _rollout(declared: Canary, agreed: Canary) -> Canary:
         invalid_tolerance=_least(declared.invalid_tolerance, agreed.invalid_tolerance),
         fallback_tolerance=_least(declared.fallback_tolerance, agreed.fallback_tolerance),
         slow_tolerance=_least(declared.slow_tolerance, agreed.slow_tolerance),
+        slow_from_ms=min(declared.slow_from_ms, agreed.slow_from_ms),
     )

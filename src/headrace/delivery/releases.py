@@ -230,7 +230,9 @@ def _slow_us(tx: Tx, release: Release) -> int | None:
     measured = reports.latency_quantile_us(
         tx, release.model, release.champion, SLOW_QUANTILE, release_id=release.id
     )
-    return release.slow_us if measured is None else measured
+    if measured is None:
+        return release.slow_us
+    return max(measured, round(1000 * release.policy.rollout.slow_from_ms))
 
 
 def _holder(release: Release) -> str:

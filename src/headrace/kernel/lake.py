@@ -1,14 +1,16 @@
 """Tables of many rows, kept as Delta on Parquet, so that what a model was trained on can be read again.
 
 Work-side only: workers and gateways read and append here, control knows tables by name and version. A
-version is a list of immutable files, and rows are only ever appended. An append belongs to an operation and
-happens once however often it is tried: Delta's own application transactions remember what was taken, in the
-commit of the rows.
+version is a list of immutable files. Rows are appended, and removed only where a retention or an erasure says
+so. An append belongs to an operation and happens once however often it is tried: Delta's own application
+transactions remember what was taken, in the commit of the rows.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,10 +30,12 @@ ATTEMPTS = 50
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]")
 _UNUSABLE = re.compile(r"[%\[\]{}*?^\"<>|\\\x00-\x1f]")
+_APPEND_ONLY = "delta.appendOnly"
+_INSTANT = pa.timestamp("us", tz="UTC")
 _CONFIGURATION = {
     # the log is what time travel reads; old versions go when nothing pins them, never by age
     "delta.enableExpiredLogCleanup": "false",
-    "delta.appendOnly": "true",
+    _APPEND_ONLY: "true",
 }
 
 
@@ -111,6 +115,12 @@ class Lake:
         """Whether the table has been made."""
         return bool(DeltaTable.is_deltatable(str(self._path(table))))
 
+    def tables(self, folder: str) -> list[str]:
+        """Names of the tables below a folder, without its name, in their order."""
+        below = self._path(folder)
+        found = (log.parent.relative_to(below) for log in below.glob("**/_delta_log") if log.parent != below)
+        return sorted("/".join(_plain(segment) for segment in path.parts) for path in found)
+
     def snapshot(self, table: str, version: int | None = None) -> Snapshot:
         """A version of the table, the newest one by default.
 
@@ -153,6 +163,53 @@ class Lake:
         if not snapshot.files:
             return snapshot.schema.empty_table().select(wanted)
         return _dataset(snapshot.files, snapshot.schema).to_table(columns=wanted)
+
+    def remove(self, table: str, column: str, *, before: datetime | None = None, values: Sequence[str] = ()) -> int:
+        """Remove rows for good: what a column dates before a moment, or whose text is one of some values.
+
+        They are gone from every later snapshot at once, and from the disk when `sweep` comes by afterwards. One
+        commit removes them, so that a death in between leaves all of them or none; who appends meanwhile is not
+        held up.
+
+        Returns:
+            How many rows were removed.
+
+        Raises:
+            NotFound: no such table.
+            Unavailable: other writers won every race.
+        """
+        snapshot = self.snapshot(table)
+        if not snapshot.files or column not in snapshot.schema.names:
+            return 0
+        field = pc.field(column)
+        doomed = field < pa.scalar(before, _INSTANT) if before is not None else field.isin(list(values))
+        rows = int(_dataset(snapshot.files, snapshot.schema).count_rows(filter=doomed))
+        if rows:
+            retrying = stamina.RetryingCaller(attempts=ATTEMPTS, timeout=120.0, wait_initial=0.01, wait_max=0.5)
+            try:
+                retrying(CommitFailedError, self._delete, table, _predicate(column, before, values))
+            except CommitFailedError as error:
+                raise Unavailable("other writers kept changing the table", where=table, fix="Try again.") from error
+        return rows
+
+    def sweep(self, table: str, spare: timedelta) -> int:
+        """Delete the files of rows that were removed at least so long ago; whoever still reads them has had time.
+
+        Only for tables of whose former versions nobody needs one.
+
+        Returns:
+            How many files went.
+        """
+        hours = math.ceil(spare.total_seconds() / 3600)
+        delta = self._open(table)
+        return len(delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+
+    def _delete(self, table: str, predicate: str) -> None:
+        delta = self._open(table)
+        if delta.metadata().configuration.get(_APPEND_ONLY, "false") == "true":
+            delta.alter.set_table_properties({_APPEND_ONLY: "false"})
+            delta = self._open(table)
+        delta.delete(predicate)
 
     def _append(self, table: str, data: pa.Table, operation: str, sequence: int) -> int:
         path = self._path(table)
@@ -224,6 +281,24 @@ def _escaped(segment: str) -> str:
     # dot.
     return "".join(
         sign if _PLAIN.fullmatch(sign) else "".join(f".{byte:02x}" for byte in sign.encode()) for sign in segment
+    )
+
+
+def _predicate(column: str, before: datetime | None, values: Sequence[str]) -> str:
+    """The rows to remove, in Delta's SQL."""
+    name = '"' + column.replace('"', '""') + '"'
+    if before is not None:
+        instant = f"{before.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+        return f"{name} < arrow_cast('{instant}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    texts = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{name} IN ({texts})"
+
+
+def _plain(segment: str) -> str:
+    """The opposite of `_escaped`."""
+    parts = re.split(r"((?:\.[0-9a-f]{2})+)", segment)
+    return "".join(
+        bytes.fromhex(part.replace(".", "")).decode() if part.startswith(".") else part for part in parts
     )
 
 

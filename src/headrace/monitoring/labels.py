@@ -28,6 +28,8 @@ from headrace.monitoring.predictions import Floats, Predictions, read_live, to_f
 from headrace.project.declaration import definition_digest
 from headrace.project.entity import Entity
 from headrace.project.label import Label
+from headrace.serving.feedback_join import read_effective
+from headrace.serving.feedback_nouns import LABEL
 
 PATIENT_ATTEMPTS = 6
 """Attempts of a job that wait for the label's source; afterwards the window is looked at without new labels."""
@@ -117,12 +119,21 @@ def join(ctx: WorkContext, model: str, label: Label, state: SourceState, until: 
 
 
 def cohort(lake: Lake, model: str, label: Label, version: int, start: datetime, end: datetime) -> Labelled:
-    """Predictions of a version with business time in [start, end) that have an output and a label."""
+    """Predictions of a version with business time in [start, end) that have an output and a label.
+
+    What somebody has said of a prediction, as feedback under the label's name or as `label`, goes before what was
+    computed from the label's source.
+    """
     predictions = read_live(lake, model, start, end).of_version(version).answered().table
     name = labels_table(model)
-    if not predictions.num_rows or not lake.exists(name):
+    told = _told(lake, model, label)
+    if not predictions.num_rows or not (lake.exists(name) or told.num_rows):
         return Labelled(np.empty(0), np.empty(0), np.empty(0, dtype=object))
-    labels = _read(lake, name, label, ["prediction_id", "label"])
+    labels = told
+    if lake.exists(name):
+        computed = _read(lake, name, label, ["prediction_id", "label"])
+        rest = computed.filter(pc.invert(pc.is_in(computed["prediction_id"], value_set=told["prediction_id"])))
+        labels = pa.concat_tables([told, rest])
     joined = (
         predictions.select(["prediction_id", "entity", "output"])
         .join(labels, "prediction_id", join_type="inner")
@@ -130,6 +141,12 @@ def cohort(lake: Lake, model: str, label: Label, version: int, start: datetime, 
     )
     groups = np.array(joined["entity"].to_pylist(), dtype=object)
     return Labelled(to_floats(joined["label"]), to_floats(joined["output"]), groups)
+
+
+def _told(lake: Lake, model: str, label: Label) -> pa.Table:
+    """Labels that came as feedback; what is neither 0 nor 1 is none."""
+    said = read_effective(lake, model, {label.name, LABEL}).rename_columns(["prediction_id", "label"])
+    return said.filter(pc.is_in(said["label"], value_set=pa.array([0.0, 1.0])))
 
 
 def _unlabelled(lake: Lake, model: str, label: Label, before: datetime) -> Predictions:

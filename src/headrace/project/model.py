@@ -41,6 +41,8 @@ class ModelDeclaration(Declaration, frozen=True):
         params: default parameters by name.
         policy: how versions reach production.
         function: the name of the training function in the project file.
+        unknown_fields: whether requests with fields that the model does not have are refused, or those ignored.
+        missing_fields: whether requests that lack a field are refused, or it is null.
     """
 
     name: str
@@ -50,6 +52,8 @@ class ModelDeclaration(Declaration, frozen=True):
     params: Mapping[str, ParameterValue] = {}
     policy: DeliveryPolicy = DeliveryPolicy(declared_at="default")
     function: str = ""
+    unknown_fields: Literal["refuse", "ignore"] = "refuse"
+    missing_fields: Literal["refuse", "null"] = "refuse"
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -64,6 +68,10 @@ class ModelDeclaration(Declaration, frozen=True):
         self._check_kind("label", Label, "hr.Label")
         if self.task != "binary":
             self._refuse(f"the task {self.task!r} is not known", fix='Use task="binary".')
+        if self.unknown_fields not in {"refuse", "ignore"}:
+            self._refuse("unknown fields are refused or ignored", fix='Use unknown_fields="ignore".')
+        if self.missing_fields not in {"refuse", "null"}:
+            self._refuse("missing fields are refused or null", fix='Use missing_fields="null".')
         seen: dict[str, str] = {}
         for view in self.features:
             if not isinstance(view, FeatureView):
@@ -187,6 +195,8 @@ def model(
     label: Label,
     task: Literal["binary"] = "binary",
     params: Mapping[str, ParameterValue] | None = None,
+    unknown_fields: Literal["refuse", "ignore"] = "refuse",
+    missing_fields: Literal["refuse", "null"] = "refuse",
 ) -> Callable[[TrainFunction], Model]:
     """Declares that the decorated function trains a model.
 
@@ -198,12 +208,24 @@ def model(
         label: what is foretold.
         task: "binary".
         params: default parameters by name.
+        unknown_fields: what becomes of a request with fields that the model does not have: it is refused, or they
+            are ignored.
+        missing_fields: what becomes of a request that lacks a field: it is refused, or the field is null.
 
     Raises:
         ProjectError: the declaration cannot be meant; names file and line.
     """
     declared_at = callers_line()
-    declaration = ModelDeclaration(name, features, label, task, dict(params or {}), declared_at=declared_at)
+    declaration = ModelDeclaration(
+        name,
+        features,
+        label,
+        task,
+        dict(params or {}),
+        unknown_fields=unknown_fields,
+        missing_fields=missing_fields,
+        declared_at=declared_at,
+    )
 
     def decorate(function: TrainFunction) -> Model:
         function_name: object = getattr(function, "__name__", None)

@@ -26,6 +26,7 @@ class Canary(Declaration, frozen=True):
             judge it.
         slow_tolerance: how much more often than the champion's the version's answers may take longer than what was
             the champion's 95th percentile when the step began: 1.0 is twice as often. None does not judge it.
+        slow_from_ms: what is faster than this is never slow, whatever the champion's was: nobody waits for it.
         ask_after: a step without a verdict for so long asks a person, wall time.
     """
 
@@ -37,6 +38,7 @@ class Canary(Declaration, frozen=True):
     invalid_tolerance: float | None = 0.01
     fallback_tolerance: float | None = 0.01
     slow_tolerance: float | None = 1.0
+    slow_from_ms: float = 10.0
     ask_after: str = "1d"
 
     @property
@@ -75,6 +77,7 @@ class Canary(Declaration, frozen=True):
                 at_most=10,
                 fix="Use how much more often, or None: slow_tolerance=1.0 is twice as often.",
             )
+        self._check_number("slow_from_ms", at_least=0, fix="Use milliseconds: slow_from_ms=10.")
         self._check_error_rate("alpha")
         parse_duration(self.minimum_time, where=self.declared_at, field="minimum_time")
         parse_duration(self.cooling, where=self.declared_at, field="cooling")

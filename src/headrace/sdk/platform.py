@@ -39,10 +39,13 @@ from headrace.registry.moves import History
 from headrace.registry.nouns import Evidence, Model, ModelDetails, Version
 from headrace.sdk.access import Access
 from headrace.sdk.approving import Approving, Policies
+from headrace.sdk.feedback import Feedbacks
 from headrace.sdk.lineage import Lineages
 from headrace.sdk.loading import Loading
+from headrace.sdk.prediction_log import PredictionLog
 from headrace.sdk.predictions import Predictor
 from headrace.sdk.registering import Measured, register
+from headrace.sdk.retention import Retention
 from headrace.sdk.runs import Runs
 from headrace.serving.nouns import Gateway
 from headrace.tracking.nouns import Collection, CollectRequest, Purge, PurgeRequest
@@ -61,6 +64,9 @@ class Platform:
         runs: what was tracked.
         loading: how versions are loaded.
         lineage: what was made from what.
+        feedback: what became of predictions.
+        predictions: the prediction log.
+        retention: how long that is kept.
         policies: what changes of stages and aliases ask for.
         approving: requests for approval.
     """
@@ -71,6 +77,9 @@ class Platform:
         self.runs = Runs(transport)
         self.loading = Loading(transport)
         self.lineage = Lineages(transport)
+        self.feedback = Feedbacks(transport)
+        self.predictions = PredictionLog(transport)
+        self.retention = Retention(transport)
         self.policies = Policies(transport)
         self.approving = Approving(transport)
 

@@ -17,12 +17,15 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         predictions: the model's outputs.
         prediction_ids: what a label is joined by later.
-        versions: the version that answered each row.
+        versions: the version that answered each row; None where none did.
+        fallbacks: what answered each row in the place of the version that should have; None where all were answered
+            by that.
     """
 
     predictions: list[float]
     prediction_ids: list[str]
-    versions: list[int]
+    versions: list[int | None]
+    fallbacks: list[str | None] | None = None
 
 
 class Predictor:

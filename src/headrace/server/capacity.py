@@ -123,7 +123,7 @@ def measure(
         StartError: the model could not be served; names the log.
     """
     steps: list[Step] = []
-    with _served(directory, allow_code=allow_code, log=log) as (port, server):
+    with served(directory, allow_code=allow_code, log=log) as (port, server):
         for connections in CONNECTIONS:
             busy_s, began_s = _cpu_s(server), time.monotonic()
             found = uvloop.run(load.run(port, "/invocations", requests, connections=connections, seconds=seconds))
@@ -137,7 +137,17 @@ def measure(
 
 
 @contextmanager
-def _served(directory: Path, *, allow_code: bool, log: Path) -> Iterator[tuple[int, psutil.Process]]:
+def served(directory: Path, *, allow_code: bool, log: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """A model served alone in a process of its own: its port, and the process.
+
+    Args:
+        directory: of the model.
+        allow_code: whether it may run code of its author's when it is loaded.
+        log: file for what the process says.
+
+    Raises:
+        StartError: it could not be served; names the log.
+    """
     port = choose_port("127.0.0.1", 0)
     command = [sys.executable, "-P", "-m", "headrace", "serve", str(directory.resolve()), "--port", str(port)]
     process = spawn(

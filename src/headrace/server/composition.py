@@ -22,8 +22,17 @@ from headrace.registry import routes as registry_routes
 from headrace.server import access_routes, approval_pages, blob_routes, platform_routes, run_page, status_page
 from headrace.server.authorization import compose
 from headrace.server.loops import Look
+from headrace.serving import (
+    feedback,
+    feedback_routes,
+    loading_routes,
+    preparing,
+    query_routes,
+    querying,
+    retention,
+    retention_routes,
+)
 from headrace.serving import jobs as serving_jobs
-from headrace.serving import loading_routes, preparing
 from headrace.serving import routes as serving_routes
 from headrace.tracking import import_routes as tracking_import_routes
 from headrace.tracking import jobs as tracking_jobs
@@ -47,6 +56,9 @@ DOORS = (
     training_routes,
     serving_routes,
     loading_routes,
+    feedback_routes,
+    query_routes,
+    retention_routes,
     monitoring_routes,
     delivery_routes,
     governance_routes,
@@ -63,6 +75,9 @@ HANDLINGS: tuple[Handling, ...] = (
     *features_settling.HANDLINGS,
     *serving_jobs.HANDLINGS,
     *preparing.HANDLINGS,
+    *feedback.HANDLINGS,
+    *querying.HANDLINGS,
+    *retention.HANDLINGS,
     *windows.HANDLINGS,
     *settling.HANDLINGS,
 )
@@ -82,6 +97,8 @@ LOOKS: tuple[Look, ...] = (
     Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),
     Look("approval deadlines", 0.25, deadlines.are_due, deadlines.lapse),
     Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
+    Look("feedback", 1.0, feedback.join_is_due, feedback.ask_for_join),
+    Look("retention", 60.0, retention.is_due, retention.ask),
     Look("feature refresh", 30.0, sources.is_stale, sources.request_all),
 )
 """The rooms' background work."""

@@ -8,6 +8,9 @@ from headrace.serving.nouns import Caller
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
+LOCAL = "local"
+"""Whoever calls from this machine without a login."""
+
 
 def login_required(host: str) -> bool:
     """Whether callers of a platform bound to `host` must prove who they are."""
@@ -31,15 +34,15 @@ class Admission:
         self._login_required = login_required
         self._find = find
 
-    def __call__(self, token: str | None) -> None:
-        """Let a request pass.
+    def __call__(self, token: str | None) -> str:
+        """Let a request pass, and say whose it is.
 
         Raises:
             NotAuthenticated: it has no token and needs one, or a wrong one.
             PermissionRefused: whose token it is has no role.
         """
         if not self._login_required:
-            return
+            return LOCAL
         if token is None:
             raise NotAuthenticated(
                 "this platform asks for a login",
@@ -59,3 +62,4 @@ class Admission:
                 where="Authorization",
                 fix=f"An admin can give it: headrace access grant {caller.principal_id} viewer",
             )
+        return caller.principal_id

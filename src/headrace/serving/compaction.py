@@ -21,6 +21,7 @@ from headrace.serving.nouns import Compaction, CompactRequest, Gateway, Predicti
 from headrace.serving.segments import CLOSED, OPEN, folder_name, read_segment, segment_number, segments
 
 FEATURE_PREFIX = "feature."
+PREDICTIONS = "predictions"
 LOCK_PATIENCE_S = 120.0
 LOG_PATIENCE_S = 20.0
 """Longer than a gateway keeps a segment open; what is still open then belongs to a gateway that has died."""
@@ -28,7 +29,7 @@ LOOK_S = 0.1
 ROWS_AT_ONCE = 100_000
 
 _INSTANT = pa.timestamp("us", tz="UTC")
-_COLUMNS: dict[str, pa.DataType] = {
+COLUMNS: dict[str, pa.DataType] = {
     "prediction_id": pa.string(),
     "business_at": _INSTANT,
     "at": _INSTANT,
@@ -50,7 +51,7 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 def predictions_table(model: str) -> str:
     """The lake table that holds a model's predictions."""
-    return f"predictions/{model}"
+    return f"{PREDICTIONS}/{model}"
 
 
 def compact(ctx: WorkContext, model: str, until: datetime | None = None) -> int:
@@ -81,7 +82,7 @@ def run_compaction(ctx: WorkContext, request: CompactRequest) -> Compaction:
 
 def to_table(records: list[PredictionRecord]) -> pa.Table:
     """Predictions as a table, a row each."""
-    columns: dict[str, list[object]] = {name: [] for name in _COLUMNS}
+    columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
     names = list(dict.fromkeys(name for record in records for name in record.names))
     texts = {name for record in records for name in record.texts}
     features: dict[str, list[Any]] = {name: [None] * len(records) for name in names}
@@ -100,7 +101,7 @@ def to_table(records: list[PredictionRecord]) -> pa.Table:
                     values.append(getattr(record, name))
         for name, value in zip(record.names, record.features, strict=True):
             features[name][place] = str(value) if name in texts and value is not None else value
-    arrays = {name: pa.array(values, type=_COLUMNS[name]) for name, values in columns.items()}
+    arrays = {name: pa.array(values, type=COLUMNS[name]) for name, values in columns.items()}
     for name, values in features.items():
         arrays[FEATURE_PREFIX + name] = pa.array(values, pa.string() if name in texts else pa.float64())
     return pa.table(arrays)

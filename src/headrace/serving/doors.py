@@ -37,6 +37,8 @@ class Incoming(NamedTuple):
     body: bytes
     query: str
     trace: Trace | None = None
+    caller: str = ""
+    """Whose request it is."""
 
 
 class Response(NamedTuple):

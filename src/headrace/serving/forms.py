@@ -6,7 +6,7 @@ unknown or of another type is refused with the name of the field and without quo
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from headrace.errors import HeadraceError, InvalidInput, SchemaMismatch, TooLarge
 from headrace.serving.inputs import Inputs, rows_of
+from headrace.serving.nouns import FieldPolicy
 from headrace.serving.signature import NUMBERS, Column, Kind, Signature
 from headrace.serving.tensors import from_instances, from_named
 
@@ -30,13 +31,6 @@ _WHOLE = "Send every column of the model's signature, with its type, and nothing
 _PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _CELL = re.compile(r"^\[(?P<row>[0-9]+)\]\[(?P<place>[0-9]+)\]$")
 _FIELD = re.compile(r"field `(?P<name>.*?)`", re.DOTALL)
-
-
-class FieldPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of fields that the signature does not have, and of those that a row lacks."""
-
-    unknown: Literal["refuse", "ignore"] = "refuse"
-    missing: Literal["refuse", "null"] = "refuse"
 
 
 STRICT = FieldPolicy()

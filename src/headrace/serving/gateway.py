@@ -70,7 +70,7 @@ class Gateway:
         open_doors: the wire formats, asked in their order.
         ready: whether requests can be answered.
         state: what `/api/v1/gateway` shows.
-        admit: takes a bearer token (None: the request has none) and raises `NotAuthenticated` to refuse it.
+        admit: takes a bearer token (None: the request has none) and tells whose it is; it may raise.
         hosts: names that a request may call this gateway by; None for any. A gateway bound to loopback knows its
             names, so that a web page cannot reach it through a name of its own.
         version: the platform's version.
@@ -85,7 +85,7 @@ class Gateway:
         *,
         ready: Callable[[], bool],
         state: Callable[[], msgspec.Struct],
-        admit: Callable[[str | None], None],
+        admit: Callable[[str | None], str],
         hosts: frozenset[str] | None,
         version: str,
         intake: Intake | None = None,
@@ -118,8 +118,8 @@ class Gateway:
                 handler = door.find(scope.method, scope.path)
                 if handler is not None:
                     refuse = door.problem
-                    self._admit(_token(headers))
-                    response = await self._handle(handler, scope, exchange)
+                    caller = self._admit(_token(headers))
+                    response = await self._handle(handler, scope, exchange, caller)
                     break
             else:
                 response = self._answer(scope)
@@ -134,28 +134,30 @@ class Gateway:
             told.append(("connection", "close"))  # whoever asks next asks another gateway
         exchange.response_bytes(response.status, told, content)
 
-    async def _handle(self, handler: Handler, scope: Scope, exchange: Exchange) -> Response:
+    async def _handle(self, handler: Handler, scope: Scope, exchange: Exchange, caller: str) -> Response:
         """Let a door answer, while there is room."""
         self._intake.enter()
         try:
             headers = scope.headers
             if scope.method in _NO_BODY:
-                return await handler(Incoming(headers, b"", scope.query_string))
+                return await handler(Incoming(headers, b"", scope.query_string, caller=caller))
             announced = _announced(headers)
             if announced is None or announced > LARGE_BODY_BYTES:
-                return await self._handle_large(handler, scope, exchange, announced)
+                return await self._handle_large(handler, scope, exchange, announced, caller)
             try:
                 body = await exchange()
             except RuntimeError as error:
                 raise _gone() from error
             if self._tracing is not None:
-                return await self._traced(handler, Incoming(headers, body, scope.query_string), scope)
-            return await handler(Incoming(headers, body, scope.query_string))
+                return await self._traced(
+                    handler, Incoming(headers, body, scope.query_string, caller=caller), scope
+                )
+            return await handler(Incoming(headers, body, scope.query_string, caller=caller))
         finally:
             self._intake.leave()
 
     async def _handle_large(
-        self, handler: Handler, scope: Scope, exchange: Exchange, announced: int | None
+        self, handler: Handler, scope: Scope, exchange: Exchange, announced: int | None, caller: str
     ) -> Response:
         size_bytes = BODY_LIMIT_BYTES if announced is None else announced
         self._intake.hold(size_bytes)
@@ -167,7 +169,9 @@ class Gateway:
                 raise DeadlineExceeded(
                     f"the body did not come within {BODY_TIMEOUT_S:.0f} seconds", where="body"
                 ) from None
-            return await self._traced(handler, Incoming(scope.headers, body, scope.query_string), scope)
+            return await self._traced(
+                handler, Incoming(scope.headers, body, scope.query_string, caller=caller), scope
+            )
         finally:
             self._intake.release(size_bytes)
 

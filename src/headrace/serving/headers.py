@@ -28,7 +28,7 @@ def purpose_of(headers: Headers, *, pinned: bool) -> Purpose:
     """What the prediction is asked for.
 
     Raises:
-        InvalidInput: there is no such purpose, or a staging request names no version.
+        InvalidInput: there is no such purpose, or one that is not live names no version.
     """
     given = headers.get("x-headrace-purpose")
     if given is None:
@@ -39,9 +39,9 @@ def purpose_of(headers: Headers, *, pinned: bool) -> Purpose:
         raise InvalidInput(
             "there is no such purpose", where="X-Headrace-Purpose", fix=f"Use one of {', '.join(Purpose)}."
         ) from None
-    if purpose is Purpose.STAGING and not pinned:
+    if purpose is not Purpose.LIVE and not pinned:
         raise InvalidInput(
-            "a staging request names its version, or it would count for the rollout",
+            f"a {purpose} request names its version, or it would count for the rollout",
             where="X-Headrace-Purpose",
             fix="Send it to /models/<name>/versions/<number>/invocations.",
         )

@@ -3,9 +3,10 @@
 Frozen and light: control, gateways and workers share them, and their JSON is the wire.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,6 +34,8 @@ class Purpose(StrEnum):
     LIVE = "live"
     STAGING = "staging"
     """A check before production; monitoring leaves it out."""
+    BATCH = "batch"
+    """Rows of a file or table; monitoring leaves them out."""
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
 
@@ -77,6 +80,13 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     converted: Converted | None = None
 
 
+class FieldPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of fields that the signature does not have, and of those that a row lacks."""
+
+    unknown: Literal["refuse", "ignore"] = "refuse"
+    missing: Literal["refuse", "null"] = "refuse"
+
+
 class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """All that a gateway needs to load a version and to answer with it."""
 
@@ -91,6 +101,15 @@ class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the entity's key column; None when callers send the features themselves."""
     views: tuple[ServedView, ...] = ()
     loading: Loading = Loading()
+    fields: FieldPolicy = FieldPolicy()
+    """As the model's project declares it; strict where nobody does."""
+
+
+def fields_of(declaration: Mapping[str, Any]) -> FieldPolicy:
+    """What a model's project says of unknown and missing fields."""
+    return FieldPolicy(
+        unknown=declaration.get("unknown_fields", "refuse"), missing=declaration.get("missing_fields", "refuse")
+    )
 
 
 class RouteChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,7 +49,7 @@ class Predictor:
         self.names = model.signature.names
         self.texts = frozenset(column.name for column in model.signature.columns if column.type not in NUMBERS)
         """Columns that are not numbers."""
-        self.forms = Forms(model.signature)
+        self.forms = Forms(model.signature, version.fields)
         self._predict = model.predict
         columns = model.signature.columns
         tensors = model.signature.kind is Kind.TENSORS

@@ -119,6 +119,14 @@ def on_route_set(tx: Tx, event: Event) -> None:
         ask_once(tx, event.payload["model"], number)
 
 
+def on_declared(tx: Tx, event: Event) -> None:
+    """A project was applied: what it says of fields goes for the versions that gateways hold."""
+    for route in routing.every(tx):
+        if route.model == event.payload["model"]:
+            for version in route.versions:
+                routing.refresh(tx, route.model, version.number)
+
+
 def on_removed(tx: Tx, event: Event) -> None:
     """A version, or a model with all of them, was deleted or has another name."""
     payload = event.payload
@@ -141,6 +149,7 @@ HANDLINGS = [Handling(PREPARE, settle, failed)]
 SUBSCRIBERS = [
     Subscriber("serving.preparation", ("registry.version_registered",), on_registered),
     Subscriber("serving.preparation_routes", ("serving.route_set",), on_route_set),
+    Subscriber("serving.fields", ("registry.model_declared",), on_declared),
     Subscriber(
         "serving.loading_names",
         ("registry.version_deleted", "registry.model_deleted", "registry.model_renamed"),

@@ -23,6 +23,9 @@ from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters, Rates
 from headrace.serving.doors import Door
 from headrace.serving.exposition import Exposition
+from headrace.serving.feedback_door import FeedbackDoor
+from headrace.serving.feedback_journal import FeedbackJournal
+from headrace.serving.feedback_nouns import Submitted, Taken
 from headrace.serving.gateway import Gateway
 from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
@@ -57,6 +60,8 @@ STREAM_TIMEOUT_S = 5.0
 SHADOW_PATIENCE_S = 2.0
 REPORT_PATIENCE_S = 1e-6
 """One attempt: what a lost report said, the next one says again."""
+
+FEEDBACK_PATH = "/api/v1/feedback/journal"
 
 DoorMaker = Callable[[Answering, Callable[[], bool]], Door]
 """Makes a door of what answers and of what tells whether the gateway is ready."""
@@ -114,6 +119,7 @@ class GatewayProcess:
             wall=clock.now,
         )
         self._log = PredictionLog(home / "predictions", name, business_time=self._follower.business_time)
+        self._journal = FeedbackJournal(home / "feedback", name, self._bring)
         self._shadows = ThreadPoolExecutor(1, "shadow", initializer=prepare_thread)
         self._shadowing = Shadowing(self._counters, self._shadows)
         answering = Answering(
@@ -131,7 +137,11 @@ class GatewayProcess:
         )
         self._tracing = open_tracing(settings, gateway=name)
         self._gateway = Gateway(
-            [Invocations(answering), *(make(answering, self._ready) for make in doors)],
+            [
+                Invocations(answering),
+                FeedbackDoor(self._journal, self._moment),
+                *(make(answering, self._ready) for make in doors),
+            ],
             ready=self._ready,
             state=self._state,
             admit=Admission(login_required=login_required(settings.host), find=self._find_caller),
@@ -151,6 +161,7 @@ class GatewayProcess:
         prepare_thread()
         self._loop = asyncio.get_running_loop()
         self._log.start()
+        self._journal.start()
         known = self._follower.start()
         if known is not None:
             self._residency.replace(known.routes, known.sequence)
@@ -171,6 +182,7 @@ class GatewayProcess:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)
+            await asyncio.to_thread(self._journal.close)
             await reporter.send()
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
@@ -245,6 +257,10 @@ class GatewayProcess:
             self._log.logged_until if replayed else None,  # without a replay it is news all the time
         )
         return News(self._counters.revision, state)
+
+    def _bring(self, items: Sequence[Submitted]) -> None:
+        """On the journal's thread: hand feedback to control."""
+        self._report_transport.call("POST", FEEDBACK_PATH, items, returns=Taken)
 
     def _report(self, since: int = 0) -> GatewayReport:
         return GatewayReport(

@@ -225,4 +225,5 @@ def _asked(route: Route) -> set[int]:
 
 def _key(version: ServedVersion) -> Key:
     """What is decided about loading a version is part of what is held: another decision is loaded beside it."""
-    return (version.model, version.number, f"{version.digest} {msgspec.json.encode(version.loading).decode()}")
+    decided = msgspec.json.encode((version.loading, version.fields)).decode()
+    return (version.model, version.number, f"{version.digest} {decided}")

@@ -3,10 +3,10 @@
 from headrace.features import catalog
 from headrace.features.nouns import ObjectKind
 from headrace.kernel.database import Tx
-from headrace.registry import versions
+from headrace.registry import models, versions
 from headrace.registry.nouns import Version
 from headrace.serving import tables_loading
-from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView
+from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView, fields_of
 
 
 def describe(tx: Tx, model: str, number: int) -> ServedVersion:
@@ -33,6 +33,7 @@ def describe(tx: Tx, model: str, number: int) -> ServedVersion:
         entity_key=version.entity_key,
         views=views,
         loading=_loading(tx, version),
+        fields=fields_of(models.get(tx, model).declaration or {}),
     )
 
 

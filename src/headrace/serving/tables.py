@@ -137,6 +137,70 @@ counters = sa.Table(
     sa.Index("ix_serving_counters_version", "workspace", "model", "version"),
 )
 
+feedback_sequence = sa.Table(
+    "serving_feedback_sequence",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+)
+
+feedback = sa.Table(
+    "serving_feedback",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("prediction_id", sa.String(128), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("value", Document, nullable=False),
+    sa.Column("number", sa.Float, nullable=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("by", sa.String(256), nullable=False),
+    sa.Column("metadata", Document, nullable=False),
+    sa.Column("effective", sa.Boolean, nullable=False),
+    # what its prediction's log says; null while it waits
+    sa.Column("joined_at", Instant, nullable=True),
+    sa.Column("model", sa.String(256), nullable=True),
+    sa.Column("version", sa.Integer, nullable=True),
+    sa.Column("arm", sa.String(32), nullable=True),
+    sa.Column("propensity", sa.Float, nullable=True),
+    sa.Column("release_id", sa.String(64), nullable=True),
+    sa.Column("step", sa.Integer, nullable=True),
+    sa.Column("purpose", sa.String(32), nullable=True),
+    sa.Column("predicted_at", Instant, nullable=True),
+    sa.Column("output", sa.Float, nullable=True),
+    # how it is looked for
+    sa.Column("looks", sa.Integer, nullable=False),
+    sa.Column("look_at", Instant, nullable=True),
+    sa.Column("batch", sa.BigInteger, nullable=True),
+    sa.Index("ix_serving_feedback_digest", "workspace", "digest", unique=True),
+    sa.Index("ix_serving_feedback_prediction", "workspace", "prediction_id", "name"),
+    sa.Index("ix_serving_feedback_model", "workspace", "model", "name", "joined_at"),
+    sa.Index("ix_serving_feedback_look", "workspace", "look_at"),
+    sa.Index("ix_serving_feedback_batch", "workspace", "batch"),
+)
+
+queries = sa.Table(
+    "serving_queries",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("job_id", sa.String(64), primary_key=True),
+    sa.Column("answer", Document, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+
+retention = sa.Table(
+    "serving_retention",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("data_class", sa.String(32), primary_key=True),
+    sa.Column("model", sa.String(256), primary_key=True),  # empty for all
+    sa.Column("keep", sa.String(32), nullable=False),
+    sa.Column("set_by", sa.String(256), nullable=False),
+    sa.Column("set_at", Instant, nullable=False),
+)
+
 signalled_units = sa.Table(
     "serving_signalled_units",
     metadata,

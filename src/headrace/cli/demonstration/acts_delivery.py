@@ -82,9 +82,9 @@ def faulty_version(stage: Stage, world: World) -> None:
 
 def _confirm_faults(stage: Stage, traffic: Traffic, *, good: int) -> None:
     stage.confirm(
-        f"{traffic.faults} of {traffic.requests:,} requests saw the fault; "
-        f"none of the {traffic.answered[good]:,} that version {good} served failed",
-        holds=traffic.faults > 0 and traffic.unavailable == 0 and traffic.answered[good] > 0,
+        f"in {traffic.replaced} of {traffic.requests:,} requests it failed and version {good} answered instead: "
+        "no caller saw the fault",
+        holds=traffic.replaced > 0 and traffic.faults == traffic.unavailable == 0 and traffic.answered[good] > 0,
     )
 
 

@@ -22,11 +22,13 @@ class Traffic:
     Attributes:
         answered: predictions by the version that made them.
         faults: requests that saw the model fail.
+        replaced: requests in which another version answered for one that failed.
         unavailable: requests that no gateway answered.
     """
 
     answered: Counter[int] = field(default_factory=Counter)
     faults: int = 0
+    replaced: int = 0
     unavailable: int = 0
 
     @property
@@ -41,7 +43,7 @@ def score_customers(platform: Platform, model: str, customers: list[int], *, bat
     predictor = platform.predictor(model)
     for start in range(0, len(customers), batch):
         answer = predictor.predict({"customer_id": customers[start : start + batch]})
-        traffic.answered.update(answer.versions)
+        traffic.answered.update(number for number in answer.versions if number is not None)
     predictor.close()
     return traffic
 
@@ -73,7 +75,7 @@ def live_traffic(platform: Platform, model: str, customers: list[int], *, seed: 
 
 def _one_request(predictor: Predictor, customer: int, traffic: Traffic, lock: threading.Lock) -> None:
     try:
-        versions = predictor.predict({"customer_id": [customer]}).versions
+        answer = predictor.predict({"customer_id": [customer]})
     except ModelFault:
         with lock:
             traffic.faults += 1
@@ -83,4 +85,5 @@ def _one_request(predictor: Predictor, customer: int, traffic: Traffic, lock: th
         time.sleep(0.01)
     else:
         with lock:
-            traffic.answered.update(versions)
+            traffic.answered.update(number for number in answer.versions if number is not None)
+            traffic.replaced += answer.fallbacks is not None

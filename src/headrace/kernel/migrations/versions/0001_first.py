@@ -600,6 +600,68 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "model", "number", name=op.f("pk_serving_allowances")),
     )
     op.create_table(
+        "serving_feedback_sequence",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", name=op.f("pk_serving_feedback_sequence")),
+    )
+    op.create_table(
+        "serving_feedback",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("prediction_id", sa.String(length=128), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("number", sa.Float(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.String(length=256), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("effective", sa.Boolean(), nullable=False),
+        sa.Column("joined_at", sa.BigInteger(), nullable=True),
+        sa.Column("model", sa.String(length=256), nullable=True),
+        sa.Column("version", sa.Integer(), nullable=True),
+        sa.Column("arm", sa.String(length=32), nullable=True),
+        sa.Column("propensity", sa.Float(), nullable=True),
+        sa.Column("release_id", sa.String(length=64), nullable=True),
+        sa.Column("step", sa.Integer(), nullable=True),
+        sa.Column("purpose", sa.String(length=32), nullable=True),
+        sa.Column("predicted_at", sa.BigInteger(), nullable=True),
+        sa.Column("output", sa.Float(), nullable=True),
+        sa.Column("looks", sa.Integer(), nullable=False),
+        sa.Column("look_at", sa.BigInteger(), nullable=True),
+        sa.Column("batch", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "sequence", name=op.f("pk_serving_feedback")),
+    )
+    op.create_index("ix_serving_feedback_digest", "serving_feedback", ["workspace", "digest"], unique=True)
+    op.create_index(
+        "ix_serving_feedback_prediction", "serving_feedback", ["workspace", "prediction_id", "name"], unique=False
+    )
+    op.create_index(
+        "ix_serving_feedback_model", "serving_feedback", ["workspace", "model", "name", "joined_at"], unique=False
+    )
+    op.create_index("ix_serving_feedback_look", "serving_feedback", ["workspace", "look_at"], unique=False)
+    op.create_index("ix_serving_feedback_batch", "serving_feedback", ["workspace", "batch"], unique=False)
+    op.create_table(
+        "serving_queries",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "job_id", name=op.f("pk_serving_queries")),
+    )
+    op.create_table(
+        "serving_retention",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("data_class", sa.String(length=32), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("keep", sa.String(length=32), nullable=False),
+        sa.Column("set_by", sa.String(length=256), nullable=False),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "data_class", "model", name=op.f("pk_serving_retention")),
+    )
+    op.create_table(
         "serving_preparations",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1092,6 +1154,15 @@ def downgrade() -> None:
     op.drop_table("serving_routes")
     op.drop_table("serving_route_sequence")
     op.drop_table("serving_gateways")
+    op.drop_index("ix_serving_feedback_batch", table_name="serving_feedback")
+    op.drop_index("ix_serving_feedback_look", table_name="serving_feedback")
+    op.drop_index("ix_serving_feedback_model", table_name="serving_feedback")
+    op.drop_index("ix_serving_feedback_prediction", table_name="serving_feedback")
+    op.drop_index("ix_serving_feedback_digest", table_name="serving_feedback")
+    op.drop_table("serving_feedback")
+    op.drop_table("serving_feedback_sequence")
+    op.drop_table("serving_queries")
+    op.drop_table("serving_retention")
     op.drop_table("serving_preparations")
     op.drop_table("serving_allowances")
     op.drop_index("ix_serving_counters_version", table_name="serving_counters")

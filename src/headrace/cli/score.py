@@ -1,0 +1,67 @@
+"""`headrace score`: a file of rows, answered by the model that answers online."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model directory, models:/NAME/NUMBER, models:/NAME@ALIAS or runs:/ID/PATH."
+        ),
+    ],
+    rows: Annotated[
+        str, typer.Option("--input", "-i", help="A Parquet or CSV file, a folder of Parquet files, or lake:TABLE.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for answers and rejected rows.")],
+    format: Annotated[str | None, typer.Option(help="parquet or csv; as the input otherwise.")] = None,  # noqa: A002
+    keep: Annotated[list[str] | None, typer.Option(help="A column to copy beside the answers; repeat it.")] = None,
+    unknown_fields: Annotated[
+        str | None,
+        typer.Option(help="refuse or ignore columns that the model lacks; else as its project says."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first row that has no answer.")] = False,
+    part_rows: Annotated[int, typer.Option(min=1, help="Rows of one file, held in memory at once.")] = 100_000,
+    table: Annotated[str | None, typer.Option(help="A table of the lake here that takes the answers too.")] = None,
+    log: Annotated[bool, typer.Option(help="Log a registered version's answers on the platform here.")] = True,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Let it run code when it is loaded; you trust who made it.")
+    ] = False,
+) -> None:
+    """Score a file or table; the same command again goes on where a killed one was."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from headrace.cli.screen import console, plain
+    from headrace.errors import InvalidInput
+    from headrace.sdk.scoring import score as score_rows
+
+    if unknown_fields not in {None, "refuse", "ignore"}:
+        raise InvalidInput("unknown fields are refused or ignored", where="--unknown-fields")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("rows", total=None)
+
+        def told(done: int, rejected: int, every: int | None) -> None:
+            name = f"rows, {rejected} rejected" if rejected else "rows"
+            progress.update(bar, completed=done, total=every, description=name)
+
+        done = score_rows(
+            model,
+            rows,
+            output,
+            format=format,
+            keep=tuple(keep or ()),
+            unknown_fields=unknown_fields,
+            strict=strict,
+            part_rows=part_rows,
+            table=table,
+            log=log,
+            allow_pickle=allow_pickle,
+            told=told,
+        )
+    told_rejects = f", {done.rejected} rejected: see rejects-* there" if done.rejected else ""
+    screen = console()
+    screen.print(plain(f"{done.rows} rows in {done.parts} files of {output}{told_rejects}"))

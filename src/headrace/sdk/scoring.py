@@ -1,0 +1,162 @@
+"""Batch scoring from Python and the terminal: a model's address, rows, and a folder for the answers."""
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InvalidInput, Unavailable
+from headrace.kernel.clocks import SystemClock
+from headrace.kernel.ids import new_hex
+from headrace.kernel.lake import open_lake
+from headrace.kernel.settings import Settings, load_settings, read_endpoint
+from headrace.sdk.connect import connect
+from headrace.sdk.model_uris import FetchedModel, fetch_model
+from headrace.sdk.platform import Platform
+from headrace.serving.loading import load_alone, open_environments
+from headrace.serving.nouns import FieldPolicy, ServedVersion, fields_of
+from headrace.serving.predictor import Predictor
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.scoring import PART_ROWS, Scoring, Told
+from headrace.serving.scoring import score as score_rows
+from headrace.serving.scoring_inputs import open_source
+from headrace.serving.scoring_outputs import Folder, Manifest
+
+
+def score(
+    model: str,
+    rows: str | Path,
+    output: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the word of the trade
+    keep: tuple[str, ...] = (),
+    unknown_fields: str | None = None,
+    strict: bool = False,
+    part_rows: int = PART_ROWS,
+    table: str | None = None,
+    log: bool = True,
+    allow_pickle: bool = False,
+    told: Told = lambda _done, _rejected, _all: None,
+) -> Manifest:
+    """Score a file of rows; called again after a death, it goes on where it was.
+
+    Args:
+        model: a model directory, `models:/NAME/NUMBER`, `models:/NAME@ALIAS` or `runs:/ID/PATH`.
+        rows: a Parquet or CSV file, a folder of Parquet files, or `lake:TABLE`.
+        output: a folder for the answers, the rejected rows with their reasons, and the manifest.
+        format: `parquet` or `csv`; otherwise that of the rows.
+        keep: columns that are copied beside the answers.
+        unknown_fields: `refuse`: rows with columns that the model does not have are rejected; `ignore`: those
+            columns are left out; otherwise as the model's project says.
+        strict: whether the first row without an answer ends the run.
+        part_rows: rows of one file, which are held in memory at once.
+        table: a table of the lake on this machine that takes the answers too.
+        log: whether the prediction log of the platform on this machine takes a registered version's answers.
+        allow_pickle: whether the model may run code when it is loaded.
+        told: takes rows done, rows rejected, and all rows, if known.
+
+    Raises:
+        Conflict: the folder holds something else.
+        SchemaMismatch: a row does not fit, and `strict` was asked for.
+        HeadraceError: the model cannot be loaded, or the rows cannot be read.
+    """
+    settings = load_settings()
+    with ExitStack() as opened:
+        connected: list[Platform] = []
+
+        def platform() -> Platform:
+            connected.append(connect())
+            opened.callback(connected[-1].close)
+            return connected[-1]
+
+        fetched = fetch_model(model, Path(opened.enter_context(tempfile.TemporaryDirectory())), platform)
+        lake = open_lake(settings.home)
+        source = open_source(str(rows), lake)
+        kind = format or ("csv" if str(rows).lower().endswith(".csv") else "parquet")
+        logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
+        # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
+        pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
+        fields = _fields(fetched, connected, unknown_fields)
+        predictor = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle).result()
+        scoring = Scoring(
+            part_rows=part_rows,
+            keep=tuple(keep),
+            reject=not strict,
+            log=lake if logging else None,
+            table=table,
+            tables=lake,
+        )
+        told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
+        wanted = _manifest(fetched, source.identity, fields, **told_apart)
+        folder = Folder(Path(output), kind)
+        ended = threading.Event()
+
+        def heard(done: int, rejected: int, every: int | None) -> None:
+            if ended.is_set():
+                raise Unavailable("the run was ended")
+            told(done, rejected, every)
+
+        now = SystemClock().now
+        work = pool.submit(score_rows, predictor, source, folder, wanted, scoring, now=now, told=heard)
+        try:
+            return work.result()
+        except BaseException:  # Ctrl-C ends the wait, and has to end the work
+            ended.set()
+            raise
+
+
+def _fields(fetched: FetchedModel, connected: Sequence[Platform], unknown: str | None) -> FieldPolicy:
+    """What the model's project says of fields, and the caller of unknown ones."""
+    registered = fetched.digests is not None and connected
+    declared = connected[0].model(fetched.name).model.declaration if registered else None
+    fields = fields_of(declared or {})
+    if unknown is None:
+        return fields
+    try:
+        return msgspec.convert({"unknown": unknown, "missing": fields.missing}, FieldPolicy)
+    except msgspec.ValidationError:
+        raise InvalidInput("unknown fields are refused or ignored", where="unknown_fields") from None
+
+
+def _manifest(fetched: FetchedModel, identity: dict[str, Any], fields: FieldPolicy, **settings: Any) -> Manifest:
+    """What is to be scored with what."""
+    return Manifest(
+        run_id=f"prd_{new_hex()}",
+        model=fetched.name,
+        version=fetched.number,
+        digest=_digest(fetched),
+        input=identity,
+        settings={"fields": msgspec.to_builtins(fields), **settings},
+    )
+
+
+def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, allow_pickle: bool) -> Predictor:
+    files = ModelFiles(fetched.directory, fetched.digests)
+    loaded = load_alone(files, open_environments(settings.home), allow_code=allow_pickle)
+    version = ServedVersion(model=fetched.name, number=fetched.number, digest="", files=(), fields=fields)
+    return Predictor(version, loaded)
+
+
+def _is_here(settings: Settings, platform: Platform) -> bool:
+    """Whether the platform's lake is that of the home on this machine."""
+    endpoint = read_endpoint(settings.home)
+    return endpoint is not None and endpoint.url.rstrip("/") == platform.url
+
+
+def _digest(fetched: FetchedModel) -> str:
+    """Of the model's files: those of a registered version are verified against it as they are read."""
+    digests = fetched.digests
+    if digests is None:
+        files = sorted(path for path in fetched.directory.rglob("*") if path.is_file())
+        digests = {
+            str(path.relative_to(fetched.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
+    return hashlib.sha256(msgspec.json.encode(digests, order="sorted")).hexdigest()

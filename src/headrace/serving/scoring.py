@@ -1,0 +1,238 @@
+"""Batch scoring: a file or table of rows, answered by the very predictor that answers online.
+
+Rows go through the same decoder and checks as a request's, in chunks no larger than one, so that what is refused
+there is rejected here, with the same reason, and what is answered is answered the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.errors import HeadraceError, InvalidInput, ModelFault, SchemaMismatch
+from headrace.kernel.lake import Lake
+from headrace.serving.compaction import predictions_table
+from headrace.serving.forms import NAME_LENGTH, ROW_LIMIT
+from headrace.serving.inputs import Columns, Inputs, Outputs, join, row_answers
+from headrace.serving.logged_tables import logged_table
+from headrace.serving.predictor import Fault, Predictor
+from headrace.serving.scoring_inputs import Rows, Source
+from headrace.serving.scoring_outputs import Folder, Manifest, append_part
+
+PART_ROWS = 100_000
+RESERVED = ("row", "prediction_id", "prediction")
+_REJECTS = pa.schema([("row", pa.int64()), ("where", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How rows are scored.
+
+    Attributes:
+        part_rows: rows of one file, which are held in memory at once.
+        keep: columns that are copied beside the answers.
+        reject: whether a row without an answer is put aside; else it ends the run.
+        log: the lake of the platform whose prediction log takes the answers; None for none.
+        table: a table of a lake that takes the answers too; None for files alone.
+        tables: that lake.
+    """
+
+    part_rows: int = PART_ROWS
+    keep: tuple[str, ...] = ()
+    reject: bool = True
+    log: Lake | None = None
+    table: str | None = None
+    tables: Lake | None = None
+
+
+@dataclass
+class _Scored:
+    """What came of a part."""
+
+    places: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    inputs: list[Inputs] = field(default_factory=list)
+    outputs: list[Outputs] = field(default_factory=list)
+    rejects: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+Told = Callable[[int, int, int | None], None]
+"""Takes how many rows are done, how many of them were rejected, and how many there are, if that is known."""
+
+
+def score(
+    predictor: Predictor,
+    source: Source,
+    folder: Folder,
+    wanted: Manifest,
+    scoring: Scoring,
+    *,
+    now: Callable[[], datetime],
+    told: Told = lambda _done, _rejected, _all: None,
+) -> Manifest:
+    """Score all rows into a folder; what a former run has written there is not done again.
+
+    Raises:
+        Conflict: the folder holds something else.
+        SchemaMismatch: a row does not fit, and rows are not to be rejected.
+        ModelFault: the model failed on a row, and rows are not to be rejected.
+    """
+    columns = _columns(predictor, source, scoring)
+    manifest = folder.begin(wanted)
+    try:
+        if manifest.complete:
+            return manifest
+        rows = rejected = part = 0
+        while (known := folder.done(part)) is not None:
+            rows, rejected, part = rows + sum(known), rejected + known[1], part + 1
+        told(rows, rejected, source.rows)
+        for part_rows in source.parts(scoring.part_rows, part):
+            start = part * scoring.part_rows
+            scored = _Scored()
+            for place in range(0, len(part_rows), ROW_LIMIT):
+                some = part_rows.slice(place, min(ROW_LIMIT, len(part_rows) - place))
+                _answer(predictor, some, columns, start + place, scored, reject=scoring.reject)
+                told(rows + place + len(some), rejected + len(scored.rejects), source.rows)
+            _write(predictor, folder, manifest, scoring, part, start, part_rows, scored, now())
+            rows, rejected, part = rows + len(part_rows), rejected + len(scored.rejects), part + 1
+        manifest = _completed(manifest, rows, rejected, part)
+        folder.put_manifest(manifest)
+    finally:
+        folder.end()
+    return manifest
+
+
+def _completed(manifest: Manifest, rows: int, rejected: int, parts: int) -> Manifest:
+    told: dict[str, Any] = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
+    return Manifest(**(told | {"complete": True, "rows": rows, "rejected": rejected, "parts": parts}))
+
+
+def _columns(predictor: Predictor, source: Source, scoring: Scoring) -> list[str]:
+    """The columns that go to the model; those that are kept and are none of its own do not."""
+    for name in scoring.keep:
+        if name not in source.names:
+            raise SchemaMismatch("the input has no such column to keep", where=name[:NAME_LENGTH])
+        if name in RESERVED:
+            raise InvalidInput("a kept column would hide one of the answers", where=name)
+    own = set(predictor.names)
+    ignore = predictor.version.fields.unknown == "ignore"
+    return [name for name in source.names if name in own or not (ignore or name in scoring.keep)]
+
+
+def _answer(
+    predictor: Predictor, rows: Rows, columns: list[str], start: int, scored: _Scored, *, reject: bool
+) -> None:
+    """Answer rows; when that fails, each half for itself, until the rows that it fails on are alone."""
+    try:
+        inputs = rows.inputs(predictor.forms, columns)
+        outputs = _predict(predictor, inputs)
+    except (SchemaMismatch, ModelFault) as problem:
+        if len(rows) == 1:
+            if not reject:
+                raise _at(problem, start) from None
+            scored.rejects.append((start, problem.where or "", problem.message))
+            return
+    else:
+        scored.places.append(np.arange(start, start + len(rows), dtype=np.int64))
+        scored.inputs.append(inputs)
+        scored.outputs.append(outputs)
+        return
+    half = len(rows) // 2
+    _answer(predictor, rows.slice(0, half), columns, start, scored, reject=reject)
+    _answer(predictor, rows.slice(half, len(rows) - half), columns, start + half, scored, reject=reject)
+
+
+def _predict(predictor: Predictor, inputs: Inputs) -> Outputs:
+    try:
+        return predictor.predict(inputs)
+    except Fault as fault:
+        unfit = predictor.unfit(inputs)
+        if unfit:
+            column, found = predictor.unfit_in(inputs, unfit[0])
+            raise SchemaMismatch(f"the model cannot take {found} here", where=column[:NAME_LENGTH]) from None
+        raise ModelFault(f"the model failed on the row ({fault.kind})") from None
+
+
+def _at(problem: HeadraceError, row: int) -> HeadraceError:
+    where = f"row {row}" + (f", {problem.where}" if problem.where else "")
+    fix = "Without --strict such rows are put aside, with the reason."
+    return type(problem)(problem.message, where=where, fix=fix)
+
+
+def _write(
+    predictor: Predictor,
+    folder: Folder,
+    manifest: Manifest,
+    scoring: Scoring,
+    part: int,
+    start: int,
+    rows: Rows,
+    scored: _Scored,
+    now: datetime,
+) -> None:
+    """Log a part's answers, then write them: what is written is done, and would not be logged any more."""
+    places = np.concatenate(scored.places) if scored.places else np.empty(0, dtype=np.int64)
+    ids = [f"{manifest.run_id}.{place}" for place in places.tolist()]
+    columns: dict[str, Any] = {"row": pa.array(places), "prediction_id": pa.array(ids, pa.string())}
+    if scoring.keep:
+        kept = rows.table(list(scoring.keep)).take(pa.array(places - start))
+        columns |= {name: kept.column(name) for name in scoring.keep}
+    outputs = _joined(scored.outputs)
+    columns |= answers(outputs)
+    table = pa.table(columns)
+    if scoring.log is not None and outputs is not None:
+        logged = logged_table(
+            ids,
+            join(scored.inputs),
+            outputs,
+            names=predictor.names,
+            texts=predictor.texts,
+            model=manifest.model,
+            version=manifest.version,
+            at=now,
+        )
+        append_part(scoring.log, predictions_table(manifest.model), manifest.run_id, part, logged)
+    if scoring.table is not None and scoring.tables is not None:
+        append_part(scoring.tables, scoring.table, manifest.run_id, part, table)
+    folder.write(part, table, _rejects(scored.rejects))
+
+
+def answers(outputs: Outputs | None) -> dict[str, pa.Array]:
+    """Answers as columns: `prediction`, a list for several classes, or `prediction.<name>` for named ones."""
+    if outputs is None:
+        return {"prediction": pa.nulls(0, pa.float64())}
+    if isinstance(outputs, dict):
+        return {f"prediction.{name}": _array(values) for name, values in outputs.items()}
+    return {"prediction": _array(outputs)}
+
+
+def _array(values: npt.NDArray[Any]) -> pa.Array:
+    if values.ndim == 2:
+        flat = pa.array(np.ascontiguousarray(values, dtype=np.float64).ravel())
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1]).cast(pa.list_(pa.float64()))
+    return pa.array(row_answers(values) if values.dtype.kind in "UO" else values)
+
+
+def _joined(parts: Sequence[Outputs]) -> Outputs | None:
+    if not parts:
+        return None
+    first = parts[0]
+    if isinstance(first, dict):
+        names = list(first)
+        return {name: np.concatenate([_column(part, name) for part in parts]) for name in names}
+    return np.concatenate([part for part in parts if not isinstance(part, dict)])
+
+
+def _column(part: Outputs, name: str) -> npt.NDArray[Any]:
+    assert isinstance(part, dict)
+    found: Columns = part
+    return found[name]
+
+
+def _rejects(rejects: Sequence[tuple[int, str, str]]) -> pa.Table:
+    columns = list(zip(*rejects, strict=True)) or [(), (), ()]
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _REJECTS, strict=True)]
+    return pa.table(arrays, schema=_REJECTS)

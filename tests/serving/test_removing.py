@@ -1,0 +1,82 @@
+"""Removal from the lake: only what is old, or an entity's, and all of it, also when a run dies half way."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from tests.serving.test_compaction import control, ctx  # noqa: F401 - fixtures
+from tests.serving.test_feedback_join import predicted_as
+from tests.serving.test_prediction_log import MAY
+from tests.serving.test_prediction_sql import said
+
+from headrace.kernel.lake import Lake
+from headrace.kernel.work import WorkContext
+from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.removing import run_removal
+from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
+
+DAY = timedelta(days=1)
+
+
+def predicted(lake: Lake, model: str, *ids: str, customer: int = 1) -> None:
+    """One a day, by wall time."""
+    records = [
+        msgspec.structs.replace(
+            predicted_as(model, name, place), at=MAY + place * DAY, entity={"customer_id": customer}
+        )
+        for place, name in enumerate(ids)
+    ]
+    lake.append(predictions_table(model), to_table(records), operation=f"test-{customer}")
+
+
+def left(lake: Lake, table: str) -> list[str]:
+    return sorted(lake.read(lake.snapshot(table))["prediction_id"].to_pylist())
+
+
+def expire(data_class: DataClass, days: int, model: str = "") -> Expiry:
+    return Expiry(data_class=data_class, model=model, before=MAY + days * DAY)
+
+
+def test_a_models_own_rule_goes_before_that_of_all(ctx: WorkContext) -> None:  # noqa: F811
+    for model in ("churn", "other"):
+        predicted(ctx.lake, model, "prd_1", "prd_2", "prd_3")
+    rules = (expire(DataClass.PREDICTIONS, 2), expire(DataClass.PREDICTIONS, 1, "other"))
+    removed = run_removal(ctx, RemoveRequest(expiries=rules))
+    assert removed.gone == (
+        Gone(data_class=DataClass.PREDICTIONS, model="churn", rows=2),
+        Gone(data_class=DataClass.PREDICTIONS, model="other", rows=1),
+    )
+    assert left(ctx.lake, "predictions/churn") == ["prd_3"]
+    assert left(ctx.lake, "predictions/other") == ["prd_2", "prd_3"]
+    assert run_removal(ctx, RemoveRequest(expiries=rules)) == Removed()
+
+
+def test_an_entity_is_forgotten_with_what_was_said_of_it(ctx: WorkContext) -> None:  # noqa: F811
+    predicted(ctx.lake, "churn", "prd_1", "prd_2")
+    predicted(ctx.lake, "churn", "prd_3", customer=12)
+    said(ctx.lake, "churn", (1, "prd_1", 1.0, 0), (2, "prd_3", 1.0, 0))
+    removed = run_removal(ctx, RemoveRequest(entity='{"customer_id":1}'))
+    assert set(removed.prediction_ids) == {"prd_1", "prd_2"}
+    assert left(ctx.lake, "predictions/churn") == left(ctx.lake, "feedback/churn") == ["prd_3"]
+
+
+def test_an_erasure_that_died_half_way_is_finished(
+    ctx: WorkContext,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predicted(ctx.lake, "churn", "prd_1")
+    said(ctx.lake, "churn", (1, "prd_1", 1.0, 0))
+    remove = Lake.remove
+
+    def dies(lake: Lake, table: str, column: str, **how: Any) -> int:
+        if table == "predictions/churn":
+            raise KeyboardInterrupt
+        return remove(lake, table, column, **how)
+
+    monkeypatch.setattr(Lake, "remove", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run_removal(ctx, RemoveRequest(entity='{"customer_id":1}'))
+    monkeypatch.undo()
+    assert run_removal(ctx, RemoveRequest(entity='{"customer_id":1}')).prediction_ids == ("prd_1",)
+    assert left(ctx.lake, "predictions/churn") == left(ctx.lake, "feedback/churn") == []
