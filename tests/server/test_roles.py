@@ -38,6 +38,12 @@ GET /version
 """Without a login."""
 
 ANY_ROLE = """
+POST GET /api/v1/feedback
+GET /api/v1/feedback/predictions/{prediction_id}
+GET /api/v1/models/{name}/feedback
+POST /api/v1/predictions/queries
+GET /api/v1/predictions/queries/{job_id}
+GET /api/v1/retention
 GET /
 GET /ajax-api/2.0/mlflow/get-artifact
 GET /ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files
@@ -216,6 +222,8 @@ POST /api/v1/releases/{release_id}/commands
 """
 
 ADMIN = """
+DELETE PUT /api/v1/retention/{data_class}
+POST /api/v1/retention/erasures
 POST /api/v1/access/principals/{name}/disable
 DELETE /api/v1/access/tokens/{token_id}
 DELETE /api/v1/policies/{model}
@@ -239,6 +247,8 @@ DELETE PUT /api/v1/access/principals/{name}/roles/{role}
 """
 
 SYSTEM = """
+POST /api/v1/feedback/journal
+GET /api/v1/feedback/batches/{batch}
 POST /api/v1/gateways/report
 POST /api/v1/jobs/abandon
 POST /api/v1/jobs/claim
@@ -302,7 +312,14 @@ ABOUT = {
 }  # fmt: skip
 """What a request for a change of the registry says: there the verb asks for the role, once it knows of a change."""
 
-PLACES = {"digest": "sha256:" + "0" * 64, "number": "1", "path": "a.txt", "role": "viewer", "kind": "view"}
+PLACES = {
+    "digest": "sha256:" + "0" * 64,
+    "number": "1",
+    "path": "a.txt",
+    "role": "viewer",
+    "kind": "view",
+    "batch": "1",
+}
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_under_a_policy_that_names_movers_they_may_and_nobody_else(staged: Datab
 
 
 def test_a_refusal_has_mlflow_s_shape_and_names_the_request(door: Door, database: Database) -> None:
+    database.write(lambda tx: create_principal(tx, "ana", (Role.DEVELOPER,)), actor="local")
     door("POST", "registered-models/create", name="iris")
     files = (ModelFile(path="MLmodel", digest="sha256:" + "a" * 64, size_bytes=1),)
     wanted = RegisterVersion(model="iris", run_id="r1", files=files)
@@ -96,7 +97,7 @@ def test_a_refusal_has_mlflow_s_shape_and_names_the_request(door: Door, database
     code, message = door.fault("POST", "model-versions/transition-stage", 403, **move)
     assert code == "PERMISSION_DENIED"
     assert message.startswith(
-        "iris@1 may not move to Production yet: it needs 2 approvals of the role approver and has 0; it is for the"
+        "iris@1 may not move to Production yet: it needs 2 approvals of the role approver and has 0. So asks"
     )
     assert "So asks the policy *: stage/Production. Request apr_" in message
     assert door.fault("POST", "model-versions/transition-stage", 403, **move)[1] == message

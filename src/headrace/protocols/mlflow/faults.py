@@ -15,6 +15,7 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 from headrace.errors import (
     AlreadyExists,
     Conflict,
+    DeadlineExceeded,
     HeadraceError,
     InvalidInput,
     NotAuthenticated,
@@ -40,6 +41,7 @@ _CODES: tuple[tuple[type[HeadraceError], str, int], ...] = (
     (Conflict, "RESOURCE_CONFLICT", 409),
     (NotServed, "NOT_IMPLEMENTED", 501),
     (Unavailable, "TEMPORARILY_UNAVAILABLE", 503),
+    (DeadlineExceeded, "TEMPORARILY_UNAVAILABLE", 503),
 )
 _STATUSES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 _TRACES = ("mlflow/traces", "mlflow/unified-traces")
