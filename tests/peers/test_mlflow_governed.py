@@ -242,7 +242,9 @@ def test_two_clients_at_once_file_one_request(shop: Shop) -> None:
 
 def test_an_approver_s_own_client_cannot_approve_by_moving(shop: Shop, tmp_path: Path) -> None:
     """Who may approve is no developer, and so may not move; and a viewer's client may not even ask."""
-    model = f"{shop.model}-raced"
+    model = f"{shop.model}-own-client"
+    shop.clients[0].does("create_registered_model", model)
+    register(shop, model)
     answer = httpx.post(
         f"{shop.platform.url}/api/2.0/mlflow/registered-models/alias",
         json={"name": model, "alias": "mine", "version": "1"},
