@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
-from load import Load
 from rich.console import Console
 from rich.table import Table
 
 from headrace.registry.nouns import ModelFile, RegisterVersion, Version
 from headrace.sdk.platform import Platform
+from headrace.server.load import Load
 from headrace.serving.nouns import LoadedVersion
 from headrace.testing.platform import temporary_platform
 

@@ -50,8 +50,10 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data if self._buffer else data
         end = buffer.find(b"\r\n\r\n")
-        found = _LENGTH.search(buffer, 0, end) if end >= 0 else None
-        if found is None or len(buffer) < end + 4 + int(found[1]):
+        if end < 0:
+            return
+        found = _LENGTH.search(buffer, 0, end)
+        if len(buffer) < end + 4 + int(found[1]) if found else not buffer.endswith(b"0\r\n\r\n"):  # chunked
             return
         self._buffer = b""
         self._waits = False
