@@ -547,6 +547,7 @@ def _logged(
         step=counted.step,
         entity_key=None if part.entities is None else part.predictor.version.entity_key,
         entities=part.entities,
+        unit=question.unit,
         names=signature.names,
         texts=part.predictor.texts,
         inputs=part.inputs,
