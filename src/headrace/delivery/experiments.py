@@ -225,12 +225,12 @@ def _with_verdict(release: Release, rollout: Experiment, seen: ExperimentEvidenc
     champion = f"version {release.champion}"
     if rollout.margin:
         champion += f", less the margin of {rollout.margin:g}"
-    if seen.worse >= seen.needed:
+    if not seen.challenger_rewards or not seen.champion_rewards:
+        verdict, reason = Verdict.HOLD, f"no {rollout.reward} of both versions is mature yet"
+    elif seen.worse >= seen.needed:
         verdict, reason = Verdict.ROLL_BACK, f"it is shown to bring less than {champion}: {said}"
     elif seen.better >= seen.needed:
         verdict, reason = Verdict.ADVANCE, f"it is shown to bring more than {champion}: {said}"
-    elif not seen.challenger_rewards or not seen.champion_rewards:
-        verdict, reason = Verdict.HOLD, f"no {rollout.reward} of both versions is mature yet"
     else:
         verdict, reason = Verdict.HOLD, f"neither is shown to bring more: {said}"
     return msgspec.structs.replace(seen, verdict=verdict.value, reason=reason)

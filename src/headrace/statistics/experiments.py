@@ -136,8 +136,8 @@ def difference(periods: Sequence[Period], *, alpha: float) -> Difference:
     def not_below(value: float) -> bool:
         return shortfall_e_value(periods, at_least=value) >= needed
 
-    low = _edge(not_above, middle, -1.0, 4.0 * spread)
-    high = _edge(not_below, middle, 1.0, 4.0 * spread)
+    ends = _edge(not_above, middle, -1.0, 4.0 * spread), _edge(not_below, middle, 1.0, 4.0 * spread)
+    low, high = min(ends), max(ends)  # they cross where everything is ruled out: units were split otherwise
     return Difference(estimate=min(high, max(low, middle)), low=low, high=high)
 
 
