@@ -28,7 +28,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def predicted(
-    prediction_id: str, arm: Arm, unit: int | None, *, step: int = 0, at: datetime = MAY, **changes: Any
+    prediction_id: str, arm: Arm, unit: int | None, *, step: int | None = 0, at: datetime = MAY, **changes: Any
 ) -> PredictionRecord:
     facts: dict[str, Any] = {
         "prediction_id": prediction_id,
