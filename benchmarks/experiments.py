@@ -205,7 +205,7 @@ def foretold(lift: Lift) -> float:
 
 
 def units_until_found(seed: int, *, lift: Lift, bandit: bool = False) -> tuple[float, float]:
-    """Units until the right verdict, infinity beyond four times what is foretold; and the part on the better arm."""
+    """Units until the right verdict, infinity beyond four times what is foretold; the part on the better arm."""
     generator = np.random.default_rng(seed)
     most = 4 * foretold(lift)
     batch = math.ceil(most / 200)
@@ -274,16 +274,14 @@ def show_alike(pool: ProcessPoolExecutor, screen: Console, tests: int, seed: int
 
 def show_power(pool: ProcessPoolExecutor, screen: Console, runs: int, seed: int) -> int:
     """Differences; returns how many promises were broken beyond what chance explains."""
-    shown = Table("share", "champion", "challenger", "foretold", "median", "found within", "bandit: median", "on better")
+    shown = Table("share", "champion", "challenger", "foretold", "median", "found within", "bandit", "on better")
     broken = 0
     for lift in LIFTS:
         seeds = list(chunks(runs, seed + 1))
         units = [found for found, _ in pool.map(partial(units_until_found, lift=lift), seeds, chunksize=5)]
         within = sum(each <= foretold(lift) for each in units)
         broken += wilson(within, runs)[1] < 0.9
-        moved = list(
-            pool.map(partial(units_until_found, lift=lift, bandit=True), seeds[: runs // 5], chunksize=2)
-        )
+        moved = list(pool.map(partial(units_until_found, lift=lift, bandit=True), seeds[: runs // 5], chunksize=2))
         shown.add_row(
             f"{100 * lift.share:.0f} %",
             f"{lift.champion:g}" + ("" if lift.binary else " (in between)"),
