@@ -41,7 +41,7 @@ REST = 20
 """A count that took a second is made again after so many: the lake's readers share the machine with all else."""
 PATIENCE = timedelta(minutes=10)
 """A count of which nothing was heard for so long is asked for anew."""
-MOST_STEPS = 100
+MOST_STEPS = 60
 """A bandit's share stays after so many: each is a row in the counts of every gateway."""
 LARGEST_E_VALUE = 1e300
 """An e-value beyond this is stored as this: JSON has no infinity."""

@@ -27,6 +27,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 BASELINES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 """What is taken off the rewards; each has the same weight. The nearer to their mean, the less they spread."""
@@ -36,7 +37,7 @@ FRACTIONS = tuple(2.0**-power for power in range(1, 11))
 ODDS = (1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 5.0, 20.0)
 """How many times the declared odds of the challenger the alternatives of a wrong split are, and their inverses."""
 
-BITES = 14
+BITES = 11
 """Halvings of the distance between a value inside of an interval and one outside."""
 OVERHEAD_NATS = 3.2
 """About what the mean over the grid costs beside the best bet."""
@@ -111,8 +112,7 @@ def difference_e_value(periods: Sequence[Period], *, at_most: float) -> float:
     Returns:
         The e-value; 1 before any reward, infinity when it exceeds the range of a float.
     """
-    logs = [_log_product(periods, base, part, at_most) for base in BASELINES for part in FRACTIONS]
-    return _mean_of(logs)
+    return _e_value(_bets(periods), at_most)
 
 
 def shortfall_e_value(periods: Sequence[Period], *, at_least: float) -> float:
@@ -130,11 +130,13 @@ def difference(periods: Sequence[Period], *, alpha: float) -> Difference:
     needed = 2.0 / alpha
     middle, spread = _estimate(periods)
 
+    up, down = _bets(periods), _bets([period.swapped() for period in periods])
+
     def not_above(value: float) -> bool:
-        return difference_e_value(periods, at_most=value) >= needed
+        return _e_value(up, value) >= needed
 
     def not_below(value: float) -> bool:
-        return shortfall_e_value(periods, at_least=value) >= needed
+        return _e_value(down, -value) >= needed
 
     ends = _edge(not_above, middle, -1.0, 4.0 * spread), _edge(not_below, middle, 1.0, 4.0 * spread)
     low, high = min(ends), max(ends)  # they cross where everything is ruled out: units were split otherwise
@@ -244,30 +246,57 @@ def rate_variance(mean: float, *, binary: bool, variance: float) -> float:
     return mean * (1.0 - mean) if binary else variance
 
 
-def _log_product(periods: Sequence[Period], base: float, part: float, at_most: float) -> float:
-    """Log of the product of the bets; for rewards between 0 and 1 a bound of it from below."""
-    total = 0.0
+class _Bet(NamedTuple):
+    """One of the grid's bets on all periods, prepared to be told for many values of the difference.
+
+    Attributes:
+        exact: of rewards that are 0 or 1, for each value of Z how many had it, and the factor's two coefficients.
+        bounded: of others, for each period the part, what one Z may lose at most, and count, sum and squares of Z.
+    """
+
+    exact: list[tuple[float, float, float]]
+    bounded: list[tuple[float, float, float, float, float]]
+
+    def log(self, at_most: float) -> float:
+        """Log of the product of the bets; for rewards between 0 and 1 a bound of it from below."""
+        total = 0.0
+        for count, won, bet in self.exact:
+            total += count * math.log1p(won - bet * at_most)
+        for part, most, count, first, second in self.bounded:
+            squares = max(0.0, second - 2.0 * at_most * first + at_most**2 * count)
+            total += part * (first - at_most * count) / most + (math.log1p(-part) + part) * squares / most**2
+        return total
+
+
+def _bets(periods: Sequence[Period]) -> list[_Bet]:
+    shared = [period for period in periods if 0.0 < period.share < 1.0]
+    return [_bet(shared, base, part) for base in BASELINES for part in FRACTIONS]
+
+
+def _bet(periods: Sequence[Period], base: float, part: float) -> _Bet:
+    found = _Bet([], [])
     for period in periods:
         share, mine, theirs = period.share, period.challenger, period.champion
-        if not 0.0 < share < 1.0:
-            continue
         # no Z - at_most is below minus this, whatever is tested: so the product falls as `at_most` rises
         most = 1.0 + max(base / share, (1.0 - base) / (1.0 - share))
         if mine.binary and theirs.binary:
             bet = part / most
-            won, lost = theirs.total, theirs.count - theirs.total
-            total += mine.total * math.log1p(bet * ((1.0 - base) / share - at_most))
-            total += (mine.count - mine.total) * math.log1p(bet * (-base / share - at_most))
-            total += won * math.log1p(bet * (-(1.0 - base) / (1.0 - share) - at_most))
-            total += lost * math.log1p(bet * (base / (1.0 - share) - at_most))
+            seen = (
+                (mine.total, (1.0 - base) / share),
+                (mine.count - mine.total, -base / share),
+                (theirs.total, -(1.0 - base) / (1.0 - share)),
+                (theirs.count - theirs.total, base / (1.0 - share)),
+            )
+            found.exact.extend((count, bet * value, bet) for count, value in seen if count)
             continue
         first = (mine.total - base * mine.count) / share - (theirs.total - base * theirs.count) / (1.0 - share)
         second = _squares_about(mine, base) / share**2 + _squares_about(theirs, base) / (1.0 - share) ** 2
-        count = mine.count + theirs.count
-        shifted = first - at_most * count
-        squares = max(0.0, second - 2.0 * at_most * first + at_most**2 * count)
-        total += part * shifted / most + (math.log1p(-part) + part) * squares / most**2
-    return total
+        found.bounded.append((part, most, mine.count + theirs.count, first, second))
+    return found
+
+
+def _e_value(bets: Sequence[_Bet], at_most: float) -> float:
+    return _mean_of([bet.log(at_most) for bet in bets])
 
 
 def _squares_about(rewards: Rewards, base: float) -> float:
