@@ -62,6 +62,6 @@ def score(
             allow_pickle=allow_pickle,
             told=told,
         )
-    told_rejects = f", {done.rejected} rejected: see rejects-* there" if done.rejected else ""
+    told_rejects = f", {done.rejected} rejected: see _rejects-* there" if done.rejected else ""
     screen = console()
     screen.print(plain(f"{done.rows} rows in {done.parts} files of {output}{told_rejects}"))

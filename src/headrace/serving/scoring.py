@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.errors import HeadraceError, InvalidInput, ModelFault, SchemaMismatch
 from headrace.kernel.lake import Lake
@@ -175,8 +176,9 @@ def _write(
 ) -> None:
     """Log a part's answers, then write them: what is written is done, and would not be logged any more."""
     places = np.concatenate(scored.places) if scored.places else np.empty(0, dtype=np.int64)
-    ids = [f"{manifest.run_id}.{place}" for place in places.tolist()]
-    columns: dict[str, Any] = {"row": pa.array(places), "prediction_id": pa.array(ids, pa.string())}
+    numbers = pa.array(places)
+    ids = pc.binary_join_element_wise(manifest.run_id, numbers.cast(pa.string()), ".")
+    columns: dict[str, Any] = {"row": numbers, "prediction_id": ids}
     if scoring.keep:
         kept = rows.table(list(scoring.keep)).take(pa.array(places - start))
         columns |= {name: kept.column(name) for name in scoring.keep}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from headrace.errors import InvalidInput, NotFound, SchemaMismatch
 from headrace.kernel.lake import Lake, Snapshot
-from headrace.serving.arrow_forms import from_arrow
+from headrace.serving.arrow_forms import from_arrow, from_texts
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import Inputs
 
@@ -175,6 +175,10 @@ class _TextRows:
         for row in self._rows:
             if len(row) != len(self._names):
                 raise SchemaMismatch(f"the row has {len(row)} values, not {len(self._names)}", where="csv")
+        if sorted(names) == sorted(forms.signature.names):
+            matrix = from_texts(forms.signature, dict(zip(self._names, zip(*self._rows, strict=True), strict=True)))
+            if matrix is not None:
+                return matrix
         known = {column.name for column in forms.signature.columns}
         nothing = {name: None for name in names if name in known}
         places = [(name, self._names.index(name)) for name in names]
