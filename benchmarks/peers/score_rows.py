@@ -1,4 +1,4 @@
-"""Runs in the peers' environment: scores a Parquet file as somebody would by hand, with the model or MLflow's pyfunc."""
+"""Runs in the peers' environment: a Parquet file through a model or MLflow's pyfunc, as somebody would by hand."""
 
 import sys
 from pathlib import Path

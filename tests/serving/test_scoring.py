@@ -31,7 +31,7 @@ from headrace.serving.inputs import row_values
 from headrace.serving.nouns import FieldPolicy, ServedVersion
 from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.scoring import Scoring, score
+from headrace.serving.scoring import Alone, Scoring, score
 from headrace.serving.scoring_inputs import ParquetSource, open_source
 from headrace.serving.scoring_outputs import Folder, Manifest
 from headrace.serving.signature import Column, Signature
@@ -62,7 +62,7 @@ def run_score(model: Predictor, rows: Path | str, out: Path, kind: str = "parque
     wanted = manifest(input=source.identity)
     with ThreadPoolExecutor(1, initializer=prepare_thread) as pool:
         scoring, folder = Scoring(**how), Folder(out, kind)
-        return pool.submit(score, model, source, folder, wanted, scoring, now=lambda: NOW).result()
+        return pool.submit(score, Alone(model), source, folder, wanted, scoring, now=lambda: NOW).result()
 
 
 def answered(out: Path) -> dict[int, Any]:
@@ -184,7 +184,7 @@ def test_arrays_are_read_as_values_are(columns: list[Any], *, extra: bool) -> No
 CELL = st.one_of(
     st.floats().map(repr),
     st.integers(-(10**16), 10**16).map(str),
-    st.sampled_from(["", "1", "0", "-0", "1.", ".5", "007", "1e5", "1E+05", "+1", " 1", "1e999", "0x10", "NaN", "1_0"]),
+    st.sampled_from(["", "1", "0", "-0", "1.", ".5", "007", "1e5", "1E+05", "+1", " 1", "1e999", "0x10", "1_0"]),
     st.text("0123456789.eE+-", max_size=6),
 )
 
@@ -200,13 +200,13 @@ def test_texts_are_read_as_the_online_door_reads_them(kinds: list[str], data: st
     found = from_texts(forms.signature, dict(zip(names, zip(*cells, strict=True), strict=True)))
     if found is not None:
         lines = "".join(",".join(row) + "\n" for row in [names, *cells])
-        np.testing.assert_array_equal(found, from_csv(forms, lines.encode()).rows)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, from_csv(forms, lines.encode()).rows)
 
 
 def test_plain_texts_take_the_short_way() -> None:
     signature = Signature([Column(name="spend", type="double"), Column(name="visits", type="long")])
     found = from_texts(signature, {"visits": ["3", "-4"], "spend": ["", "1.5e3"]})
-    np.testing.assert_array_equal(found, [[np.nan, 3], [1500, -4]])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, [[np.nan, 3], [1500, -4]])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
