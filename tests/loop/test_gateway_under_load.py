@@ -29,6 +29,8 @@ pytestmark = pytest.mark.loop
 
 MODEL = "churn"
 ROUNDS = 10
+AWAY_S = float(os.environ.get("CONTROL_AWAY_S", "1"))
+"""How long control is away; a minute of it is asked for with CONTROL_AWAY_S=60."""
 
 PROJECT = '''"""A model whose versions come from elsewhere."""
 
@@ -142,13 +144,14 @@ def test_control_is_away_and_serving_goes_on(platform: TemporaryPlatform) -> Non
         try:
             eventually(lambda: state(platform).control_away)
             before = len(made.ids)
-            time.sleep(1)
+            time.sleep(AWAY_S)
             assert len(made.ids) > before
         finally:
             os.kill(control, signal.SIGCONT)
         eventually(lambda: not state(platform).control_away)
         promote(platform, 2)  # and it follows again
     assert made.failed == []
+    print(f"control was away for {AWAY_S:.0f} s: {len(made.ids):,} answered, {len(made.failed)} failed")
     assert platform.local.roll_back(MODEL).now == 1
     eventually(lambda: in_force(platform) == (1, None))
     (route,) = platform.local.transport.call("GET", "/api/v1/routes", returns=list[dict[str, object]])

@@ -29,6 +29,7 @@ from headrace.serving import (
     preparing,
     query_routes,
     querying,
+    reports,
     retention,
     retention_routes,
 )
@@ -99,6 +100,7 @@ LOOKS: tuple[Look, ...] = (
     Look("approval deadlines", 0.25, deadlines.are_due, deadlines.lapse),
     Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
     Look("feedback", 1.0, feedback.join_is_due, feedback.ask_for_join),
+    Look("units of releases", 600.0, reports.units_are_stale, reports.forget_units),
     Look("retention", 60.0, retention.is_due, retention.ask),
     Look("feature refresh", 30.0, sources.is_stale, sources.request_all),
 )
