@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import releases, shadow, tables
-from headrace.delivery.foresight import rules_of
+from headrace.delivery import paired, releases, shadow, tables
+from headrace.delivery.foresight import rules_of, tests_of
 from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling, Phase, Retreat
 from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
+from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
@@ -102,6 +103,7 @@ class _Seen(NamedTuple):
     counts: dict[tuple[int, int], Counts]
     judgement: ReleaseJudgement
     comparison: Comparison | None = None
+    quality: QualityEvidence | None = None
 
     def at(self, step: int, number: int | None) -> Counts:
         """Counts of a version in a step."""
@@ -123,15 +125,16 @@ def _judged(tx: Tx, release: Release) -> _Seen:
         {rule.signal: _exposures(release, seen, Signal(rule.signal)) for rule in judged},
         judged,
         alpha=release.policy.rollout.alpha,
-        tests=len(rules),
+        tests=tests_of(release),
         has_champion=release.champion is not None,
     )
-    seen = _Seen(counts, judgement)
-    if not release.in_shadow:
-        return seen
-    compared = seen.at(release.state.step or 0, release.number).compared
-    comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
-    return _Seen(counts, shadow.judged(release, judgement, comparison), comparison)
+    comparison = None
+    if release.in_shadow:
+        compared = _Seen(counts, judgement).at(release.state.step or 0, release.number).compared
+        comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
+        judgement = shadow.judged(release, judgement, comparison)
+    quality = paired.evidence(tx, release)
+    return _Seen(counts, paired.bound(release, judgement, quality), comparison, quality)
 
 
 def _exposures(release: Release, seen: _Seen, signal: Signal) -> list[Exposure]:
@@ -158,6 +161,8 @@ def _exposure(release: Release, seen: _Seen, signal: Signal, step: int) -> Expos
 
 def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
     """The release with this look's evidence; unchanged when nothing new was seen."""
+    if seen.quality != release.quality:
+        release = msgspec.structs.replace(release, quality=seen.quality)
     step = release.state.step or 0
     evidence = StepEvidence(
         step=step,

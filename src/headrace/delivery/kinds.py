@@ -8,6 +8,7 @@ from headrace.delivery.nouns import (
     TrainRequest,
     TrainResult,
 )
+from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.kernel.jobs import JobKind
 
 ATTEMPTS = 8
@@ -16,3 +17,7 @@ ATTEMPTS = 8
 GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult, max_attempts=ATTEMPTS)
 STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=ATTEMPTS)
 TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=ATTEMPTS)
+COMPARE: JobKind[PairedRequest, PairedResult] = JobKind(
+    name="delivery.compare_losses", payload=PairedRequest, result=PairedResult, lease_s=60.0
+)
+"""Compare two versions by what became of the requests that both answered; asked for again and again."""

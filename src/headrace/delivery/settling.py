@@ -2,8 +2,8 @@
 
 import msgspec
 
-from headrace.delivery import holdouts, pipelines, releases, retraining
-from headrace.delivery.kinds import GATES, STAGING, TRAIN
+from headrace.delivery import holdouts, paired, pipelines, releases, retraining
+from headrace.delivery.kinds import COMPARE, GATES, STAGING, TRAIN
 from headrace.delivery.machine import ReportGates, ReportStaging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest, StagingResult
 from headrace.kernel.database import Tx
@@ -67,6 +67,7 @@ HANDLINGS = [
     Handling(GATES, settle_gates, fail_gates),
     Handling(STAGING, settle_staging, fail_staging),
     Handling(TRAIN, pipelines.settle, pipelines.failed),
+    Handling(COMPARE, paired.settle, paired.failed),
 ]
 
 SUBSCRIBERS = [
