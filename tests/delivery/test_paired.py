@@ -123,7 +123,7 @@ def test_a_version_goes_on_once_its_outcomes_are_shown_not_to_be_worse(
     outcomes.compared(300, waiting=900)
     held = outcomes.look(release)
     assert held.state.step == 0
-    assert held.canary[0].reason.endswith("300 of about 5,068 units have an outcome, 900 wait for theirs")
+    assert held.canary[0].reason.endswith("300 of about 5,105 units have an outcome, 900 wait for theirs")
     outcomes.compared(4000, waiting=7, unlabelled=40)
     gone_on = outcomes.look(release)
     assert (gone_on.state.step, gone_on.state.weight_percent) == (1, 5)
