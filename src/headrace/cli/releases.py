@@ -44,8 +44,8 @@ def _show_quality(screen: "Console", release: "Release", seen: "QualityEvidence"
     from headrace.cli.screen import plain, table
 
     shown = table(
-        f">@{release.number}", ">champion", ">difference", ">between", ">margin", ">e-value of harm", ">needed",
-        ">of none", ">needed", "verdict",
+        f">@{release.number}", ">champion", ">difference", ">from", ">to", ">margin", ">e-value of harm",
+        ">of none", "verdict",
         title=f"{seen.loss.replace('_', ' ')} by outcomes of the shadow's requests: {seen.units:,} units",
     )  # fmt: skip
     low, high = seen.difference_low, seen.difference_high
@@ -53,12 +53,11 @@ def _show_quality(screen: "Console", release: "Release", seen: "QualityEvidence"
         _loss(seen.challenger_loss),
         _loss(seen.champion_loss),
         "" if seen.difference is None else f"{seen.difference:+.4f}",
-        "" if low is None or high is None else f"{low:+.4f} and {high:+.4f}",
+        "" if low is None else f"{low:+.4f}",
+        "" if high is None else f"{high:+.4f}",
         f"{seen.margin:g}",
-        _e_value(seen.worse),
-        f"{seen.harm_needed:,.0f}",
-        _e_value(seen.not_worse),
-        f"{seen.needed:,.0f}",
+        f"{_e_value(seen.worse)} of {seen.harm_needed:,.0f}",
+        f"{_e_value(seen.not_worse)} of {seen.needed:,.0f}",
         seen.verdict.replace("_", " ").lower(),
     )
     screen.print(shown)
@@ -84,8 +83,8 @@ def quality_lines(seen: "QualityEvidence") -> list[str]:
         lines.append(f"compared: requests from {seen.first_at:%Y-%m-%d %H:%M} to {seen.last_at:%Y-%m-%d %H:%M}")
     on = ", taking a usual spread since no difference was seen" if seen.assumed else ""
     lines.append(
-        f"nine of ten times {_units(seen.to_go_on_units)} show that one as good is not worse, and "
-        f"{_units(seen.to_take_back_units)} that one twice the margin worse is{on}"
+        f"nine of ten times {_units(seen.to_go_on_units)} show that one as good is not worse, "
+        f"{_units(seen.to_take_back_units)} that one is by twice the margin{on}"
     )
     if seen.before != "nothing":
         lines.append(f"it has to be shown before {seen.before.replace('_', ' ')}")
