@@ -88,7 +88,7 @@ def begin(
     """Version 2 in shadow, with all that the shadow needs but the outcomes."""
 
     def work(*, steps: tuple[int, ...] = (5, 100), **declared: Any) -> Release:
-        quality = PairedLoss(**({"loss": "error", "margin": 0.02} | declared))
+        quality = PairedLoss(**{"loss": "error", "margin": 0.02, **declared})
         policy = declaration(
             shadow=Shadow(units=500, quality=quality), rollout=Canary(steps, minimum_time="10s", cooling="1h")
         )
@@ -278,7 +278,7 @@ def test_corrected_labels_change_what_is_shown(outcomes: Outcomes, begin: Callab
     before = quality(outcomes.look(release))
     outcomes.compared(600, worse=-0.05)
     after = quality(outcomes.look(release))
-    assert (before.difference, after.difference) == (pytest.approx(0.05), pytest.approx(-0.05))
+    assert [before.difference, after.difference] == pytest.approx([0.05, -0.05])
     assert after.worse < before.worse
 
 

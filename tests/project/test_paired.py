@@ -45,7 +45,7 @@ def test_it_waits_for_the_model_s_label_unless_it_names_feedback() -> None:
 )
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ProjectError, match=why):
-        PairedLoss(**({"loss": "error", "margin": 0.01} | wrong))
+        PairedLoss(**{"loss": "error", "margin": 0.01, **wrong})
 
 
 def test_it_belongs_to_a_shadow_and_travels_with_it() -> None:
