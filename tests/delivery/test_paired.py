@@ -182,6 +182,15 @@ def test_outcomes_that_come_later_hold_only_what_they_are_declared_to(
     assert outcomes.look(release).state.weight_percent == 100
 
 
+def test_before_full_traffic_is_the_shadow_where_there_is_no_share_between(
+    outcomes: Outcomes, begin: Callable[..., Release]
+) -> None:
+    release = begin(before="full_traffic", steps=(100,))
+    assert outcomes.look(release).state.step == 0
+    outcomes.compared(4000)
+    assert outcomes.look(release).state.weight_percent == 100
+
+
 def test_outcomes_that_come_while_it_cools_take_it_back(
     churn: SqliteDatabase,
     outcomes: Outcomes,

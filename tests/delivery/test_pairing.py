@@ -1,5 +1,6 @@
 """The comparison itself: which requests make a pair, which outcomes count, and that each unit counts once."""
 
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +35,9 @@ class Shop:
 
     def __init__(self, directory: Path) -> None:
         self.bench = Bench(directory=directory, lake=Lake(directory / "lake"), blobs=open_blob_store(directory))
-        self.said = 0
+        self.records: list[PredictionRecord] = []
+        self.rows: list[dict[str, Any]] = []
+        self.written = self.said = 0
 
     def log(self, prediction_id: str, at: datetime, version: int, output: float | None, **more: Any) -> None:
         fields: dict[str, Any] = {
@@ -55,10 +58,7 @@ class Shop:
             "fault": None if output is not None else "ValueError",
             "purpose": Purpose.LIVE,
         }
-        self.bench.logged += 1
-        table = to_table([PredictionRecord(**(fields | more))])
-        name = predictions_table("churn")
-        self.bench.lake.append(name, table, operation="test", sequence=self.bench.logged)
+        self.records.append(PredictionRecord(**(fields | more)))
 
     def pair(
         self, prediction_id: str, at: datetime, champion: float | None, challenger: float | None, **more: Any
@@ -70,7 +70,7 @@ class Shop:
 
     def say(self, prediction_id: str, value: float, *, name: str = "label", at: datetime = T) -> None:
         self.said += 1
-        row = {
+        row: dict[str, Any] = {
             "sequence": self.said,
             "prediction_id": prediction_id,
             "name": name,
@@ -83,8 +83,18 @@ class Shop:
             "version": 1,
             "predicted_at": at,
         }
-        table = pa.Table.from_pylist([row], _SCHEMA)
-        self.bench.lake.append(feedback_table("churn"), table, operation="test", sequence=self.said)
+        self.rows.append(row)
+
+    def write(self) -> None:
+        """Bring what was logged and said into the lake."""
+        self.written += 1
+        for name, table in (
+            (predictions_table("churn"), to_table(self.records)),
+            (feedback_table("churn"), pa.Table.from_pylist(self.rows, _SCHEMA)),
+        ):
+            if table.num_rows:
+                self.bench.lake.append(name, table, operation="test", sequence=self.written)
+        self.records, self.rows = [], []
 
     def compare(self, quality: PairedLoss = TOLD) -> PairedResult:
         request = PairedRequest(
@@ -98,6 +108,7 @@ class Shop:
             label=declare([]).label,
             alpha=0.05,
         )
+        self.write()
         context = self.bench.context()
         back = pairing.run(context, msgspec.json.decode(msgspec.json.encode(request), type=PairedRequest))
         return msgspec.json.decode(msgspec.json.encode(back), type=PairedResult)
@@ -213,6 +224,37 @@ def test_nothing_is_final_before_the_source_was_read(shop: Shop) -> None:
     shop.bench.control.answers[SOURCE_PATH] = ObjectDetails(versions=())
     found = shop.compare(PairedLoss("error", 0.1))
     assert (found.units, found.waiting, found.final_through) == (0, 1, None)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_it_is_what_somebody_would_count_by_hand(shop: Shop, seed: int) -> None:
+    """Units that come again, faults, copies that were dropped, early, late, missing and corrected feedback."""
+    draw = random.Random(seed)
+    now = shop.bench.context().business_now
+    said: dict[str, float] = {}
+    first: dict[str, tuple[datetime, str, float, float]] = {}
+    for number in range(200):
+        prediction_id, at = f"prd_{number:03d}", now - draw.randint(0, 40) * DAY
+        who = draw.choice([None, None, customer(1), customer(2), customer(3)])
+        champion, challenger = (draw.choice([None, 0.1, 0.4, 0.6, 0.9]) for _ in range(2))
+        if draw.random() < 0.2:
+            shop.log(prediction_id, at, 1, champion, entity=who)
+        else:
+            shop.pair(prediction_id, at, champion, challenger, entity=who)
+            if champion is not None and challenger is not None:
+                unit = prediction_id if who is None else str(who)
+                first[unit] = min(first.get(unit, (now + DAY, "", 0, 0)), (at, prediction_id, champion, challenger))
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            said[prediction_id] = draw.choice([0.0, 1.0])
+            shop.say(prediction_id, said[prediction_id])
+    final = [each for each in first.values() if each[0] <= now - 10 * DAY]
+    counted = [(champion, challenger, said[each]) for _, each, champion, challenger in final if each in said]
+    wrong = [((old >= 0.5) != truth, (new >= 0.5) != truth) for old, new, truth in counted]
+    found = shop.compare()
+    assert found.units == len(counted) > 20
+    assert (found.waiting, found.unlabelled) == (len(first) - len(final), len(final) - len(counted))
+    assert (found.champion, found.challenger) == (sum(old for old, _ in wrong), sum(new for _, new in wrong))
+    assert found.squares == sum(old != new for old, new in wrong)
 
 
 def test_a_log_with_units_counts_each_of_them_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
