@@ -67,10 +67,33 @@ def test_the_interval_ends_where_the_bets_rule_a_mean_out() -> None:
     low, high = mean_bounds(differences, bound=1.0, alpha=ALPHA)
     for_high, _ = greatest_bets(high, 1.0)
     at_high = capital([np.log1p(part * for_high * (high - differences)).sum() for part in BETS])
-    assert at_high == pytest.approx(2 / ALPHA, rel=1e-3)
+    assert 2 / ALPHA <= at_high < 1.02 * 2 / ALPHA
     assert low < differences.mean() < high
     assert mean_bounds(np.empty(0), bound=3.0, alpha=ALPHA) == (-3.0, 3.0)
     assert mean_bounds(np.zeros(3), bound=1.0, alpha=ALPHA)[1] > 0.5
+    assert mean_bounds(np.ones(3), bound=1.0, alpha=ALPHA)[1] == 1.0
+
+
+@given(
+    st.lists(st.sampled_from([-1.0, -0.2, 0.0, 0.001, 0.3, 1.0]), min_size=1, max_size=400),
+    st.floats(0.001, 0.2),
+)
+def test_the_ends_are_found_for_all_that_can_be_seen(differences: list[float], alpha: float) -> None:
+    seen = np.array(differences)
+    low, high = mean_bounds(seen, bound=1.0, alpha=alpha)
+    for sign, end in ((1.0, high), (-1.0, -low)):
+        mean = sign * seen.mean()
+        assert mean <= end <= 1.0
+
+        def ruled_out(at: float, sign: float = sign) -> bool:
+            greatest = greatest_bets(at, 1.0)[0]
+            return capital([np.log1p(part * greatest * (at - sign * seen)).sum() for part in BETS]) >= 2 / alpha
+
+        if end < 1.0:
+            assert ruled_out(end)
+        nearer = mean + 0.99 * (end - mean)
+        if mean < nearer < 1.0:
+            assert not ruled_out(nearer)
 
 
 @pytest.mark.parametrize("truth", [0.0, 0.05])

@@ -6,6 +6,7 @@ that the bets of `paired` do not rule out, each side at half of alpha. It holds 
 Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting" (2024), section 4.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ Floats = npt.NDArray[np.float64]
 
 OF_PROBABILITIES = frozenset({"log_loss", "brier", "error"})
 """Losses of a probability of class 1, against a label of 0 or 1."""
-STEPS = 24
-"""Halvings by which an end of the interval is found, far beyond what is shown."""
+STEPS = 40
+NEAR = 0.002
+"""How near an end of the interval is found, as a part of its distance from the mean; outwards."""
 AT_ONCE = 100_000
 """Units for which capitals are computed at a time."""
 
@@ -121,18 +123,35 @@ def mean_bounds(differences: Floats, *, bound: float, alpha: float) -> tuple[flo
 
 
 def _upper(values: Floats, counts: npt.NDArray[np.int64], bound: float, alpha: float) -> float:
-    """The least mean that the bets on a smaller one rule out; their capital grows with it."""
-    mean = float((values * counts).sum() / counts.sum())
-    inside, outside = mean, bound
+    """The least mean that the bets on a smaller one rule out, or a little more; their capital grows with it."""
+
+    def beyond(mean: float) -> float:
+        """The logarithm of the capital over what it takes."""
+        found = capital(_logs(mean - values, 1.0 / (bound - mean), counts))
+        return min(700.0, math.log(max(found, 1e-300))) - math.log(2.0 / alpha)
+
+    units = float(counts.sum())
+    mean = float((values * counts).sum()) / units
+    spread = math.sqrt(float(((values - mean) ** 2 * counts).sum())) / units
+    inside, below = mean, beyond(mean) if mean < bound else 0.0
+    outside, above, width = bound, math.inf, 4.0 * spread + bound / units
+    while mean + width < bound:
+        if (found := beyond(mean + width)) >= 0.0:
+            outside, above = mean + width, found
+            break
+        inside, below, width = mean + width, found, 2.0 * width
     for _ in range(STEPS):
-        middle = (inside + outside) / 2.0
+        if outside - inside <= NEAR * (outside - mean):
+            break
+        # false position with a foot on either side; by halves where the capital is beyond all numbers
+        part = 0.5 if above == math.inf else min(0.95, max(0.05, -below / (above - below)))
+        middle = inside + part * (outside - inside)
         if not inside < middle < outside:
             break
-        greatest = 1.0 / (bound - middle)
-        if capital(_logs(middle - values, greatest, counts)) >= 2.0 / alpha:
-            outside = middle
+        if (found := beyond(middle)) >= 0.0:
+            outside, above, below = middle, found, below / 2.0
         else:
-            inside = middle
+            inside, below, above = middle, found, above / 2.0
     return outside
 
 
