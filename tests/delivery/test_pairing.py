@@ -1,7 +1,6 @@
 """The comparison itself: which requests make a pair, which outcomes count, and that each unit counts once."""
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -257,23 +256,12 @@ def test_it_is_what_somebody_would_count_by_hand(shop: Shop, seed: int) -> None:
     assert found.squares == sum(old != new for old, new in wrong)
 
 
-def test_a_log_with_units_counts_each_of_them_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log names the unit of a request by a hash while a release is open."""
-    shop.pair("prd_1", T, 0.9, 0.2)
-    shop.pair("prd_2", T + DAY, 0.9, 0.9)
-    shop.pair("prd_3", T + DAY, 0.9, 0.9)
-    for number in (1, 2, 3):
+def test_a_unit_that_the_log_names_counts_once_whatever_entities_it_asks_about(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.2, unit=7)
+    shop.pair("prd_2", T + DAY, 0.9, 0.9, unit=7, entity=customer(1))
+    shop.pair("prd_3", T + DAY, 0.9, 0.9, unit=8)
+    shop.pair("prd_4", T + DAY, 0.9, 0.9)
+    for number in (1, 2, 3, 4):
         shop.say(f"prd_{number}", 1)
-    units = {"prd_1": 7, "prd_2": 7, "prd_3": 8}
-    rows: Callable[..., Any] = pairing._rows
-
-    def with_units(lake: Lake, request: PairedRequest) -> Any:
-        found = rows(lake, request)
-        named = [str(units[one.removesuffix(".shadow")]) for one in found["prediction_id"].to_pylist()]
-        place = found.schema.get_field_index("unit")
-        return found.set_column(place, "unit", pa.array(named))
-
-    assert shop.compare().units == 3
-    monkeypatch.setattr(pairing, "_rows", with_units)
     found = shop.compare()
-    assert (found.units, found.challenger) == (2, 1.0)
+    assert (found.units, found.challenger) == (3, 1.0)

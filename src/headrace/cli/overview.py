@@ -71,6 +71,8 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
 
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
+    from headrace.cli.experiments import in_a_line
+
     phase = release.phase.replace("_", " ")
     if release.phase != "rolling_out" or not release.canary:
         return f"{phase}: {release.reason}" if release.reason else phase
@@ -78,6 +80,8 @@ def _standing(release: "Release") -> str:
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
     outcomes = "" if release.quality is None else f"{_outcomes(release.quality)}, "
+    if release.experiment is not None and not release.state.final:
+        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {outcomes}{seen.verdict}{waits}"
     return (
         f"{phase} {where}: {seen.challenger.units:,} units, "
         f"{seen.challenger.failed_units} with faults, {outcomes}{seen.verdict}{waits}"

@@ -33,6 +33,7 @@ COPY = ".shadow"
 """What the id of a shadow's answer has behind the id of the prediction whose copy it is."""
 _READ = ("prediction_id", "business_at", "version", "entity", "output", "purpose")
 _UNIT = "unit"
+"""The hash of a unit's name; a log that was begun long ago may not have it."""
 
 
 class _Pairs(NamedTuple):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from headrace.delivery import gates, pairing, pipeline, staging
-from headrace.delivery.kinds import COMPARE, GATES, STAGING, TRAIN
+from headrace.delivery import gates, measuring, pairing, pipeline, staging
+from headrace.delivery.kinds import COMPARE, GATES, MEASURE, STAGING, TRAIN
 from headrace.features.ingest import run_ingest
 from headrace.features.kinds import INGEST, MATERIALIZE
 from headrace.features.materialize import run_materialize
@@ -34,6 +34,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (GATES, gates.run),
     (STAGING, staging.run),
     (COMPARE, pairing.run),
+    (MEASURE, measuring.run_measuring),
     (COMPACT, run_compaction),
     (JOIN, run_join),
     (QUERY, run_query),

@@ -93,6 +93,7 @@ async def serve_alone(
         return Moment(at=now, business_at=now, control_away=False)
 
     measures = Measures()
+    intake = Intake(requests=limits.requests_limit)
     answering = Answering(
         residency=residency,
         features=None,
@@ -100,7 +101,7 @@ async def serve_alone(
         breaker=Breaker(),
         log=_NoLog(clock.now()),
         moment=moment,
-        asking=Asking(prepare_thread),
+        asking=Asking(prepare_thread, crowded=intake.is_crowded),
         measures=measures,
         timeout_s=limits.request_timeout_s,
     )
@@ -111,7 +112,7 @@ async def serve_alone(
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
-        intake=Intake(requests=limits.requests_limit),
+        intake=intake,
         metrics=Exposition(measures),
     )
     try:
