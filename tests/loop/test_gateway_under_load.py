@@ -151,7 +151,6 @@ def test_control_is_away_and_serving_goes_on(platform: TemporaryPlatform) -> Non
         eventually(lambda: not state(platform).control_away)
         promote(platform, 2)  # and it follows again
     assert made.failed == []
-    print(f"control was away for {AWAY_S:.0f} s: {len(made.ids):,} answered, {len(made.failed)} failed")
     assert platform.local.roll_back(MODEL).now == 1
     eventually(lambda: in_force(platform) == (1, None))
     (route,) = platform.local.transport.call("GET", "/api/v1/routes", returns=list[dict[str, object]])
