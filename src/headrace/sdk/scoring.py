@@ -2,9 +2,10 @@
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,20 +107,25 @@ def score(
         told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
         wanted = _manifest(fetched, source.identity, fields, **told_apart)
         folder = Folder(Path(output), kind)
-        ended = threading.Event()
+        run = partial(score_rows, scorer, source, folder, wanted, scoring, now=SystemClock().now)
+        return _wait(pool, run, told)
 
-        def heard(done: int, rejected: int, every: int | None) -> None:
-            if ended.is_set():
-                raise Unavailable("the run was ended")
-            told(done, rejected, every)
 
-        now = SystemClock().now
-        work = pool.submit(score_rows, scorer, source, folder, wanted, scoring, now=now, told=heard)
-        try:
-            return work.result()
-        except BaseException:  # Ctrl-C ends the wait, and has to end the work
-            ended.set()
-            raise
+def _wait(pool: ThreadPoolExecutor, run: Callable[..., Manifest], told: Told) -> Manifest:
+    """Run on the thread; who stops waiting, by Ctrl-C say, stops the work."""
+    ended = threading.Event()
+
+    def heard(done: int, rejected: int, every: int | None) -> None:
+        if ended.is_set():
+            raise Unavailable("the run was ended")
+        told(done, rejected, every)
+
+    work = pool.submit(run, told=heard)
+    try:
+        return work.result()
+    except BaseException:
+        ended.set()
+        raise
 
 
 def _fields(fetched: FetchedModel, connected: Sequence[Platform], unknown: str | None) -> FieldPolicy:
