@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.clocks import SystemClock
 from headrace.kernel.ids import new_hex
-from headrace.kernel.lake import open_lake
+from headrace.kernel.lake import Lake, open_lake
 from headrace.kernel.settings import Settings, load_settings, read_endpoint
 from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import FetchedModel, digest_of, fetch_model
@@ -76,8 +77,7 @@ def score(
         connected: list[Platform] = []
 
         def platform() -> Platform:
-            connected.append(connect())
-            opened.callback(connected[-1].close)
+            connected.append(opened.enter_context(closing(connect())))
             return connected[-1]
 
         fetched = fetch_model(model, Path(opened.enter_context(tempfile.TemporaryDirectory())), platform)
@@ -85,24 +85,17 @@ def score(
         source = open_source(str(rows), lake)
         kind = format or ("csv" if str(rows).lower().endswith(".csv") else "parquet")
         logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
-        # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
+        # As in a gateway: a thread whose libraries are set up for models, and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
         fields = _fields(fetched, connected, unknown_fields)
+        url = connected[0].url if connected else None
         if on is None:
-            loading = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle)
-            scorer: Scorer = Alone(loading.result())
+            load = partial(_load, fetched, settings, fields, allow_pickle=allow_pickle)
+            scorer: Scorer = Alone(pool.submit(load).result())
         else:
-            address = connected[0].url if connected else None
-            order = _order(model, fetched, settings, fields, address, allow_pickle=allow_pickle, logging=logging)
+            order = _order(model, fetched, settings, fields, url, allow_pickle=allow_pickle, logging=logging)
             scorer = opened.enter_context(closing(_on_ray(on, order, fetched)))
-        scoring = Scoring(
-            part_rows=part_rows,
-            keep=tuple(keep),
-            reject=not strict,
-            log=lake if logging else None,
-            table=table,
-            tables=lake,
-        )
+        scoring = _scoring(lake, table, logging=logging, part_rows=part_rows, keep=tuple(keep), reject=not strict)
         told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
         wanted = _manifest(fetched, source.identity, fields, **told_apart)
         folder = Folder(Path(output), kind)
@@ -113,8 +106,8 @@ def score(
                 raise Unavailable("the run was ended")
             told(done, rejected, every)
 
-        now = SystemClock().now
-        work = pool.submit(score_rows, scorer, source, folder, wanted, scoring, now=now, told=heard)
+        run = partial(score_rows, now=SystemClock().now, told=heard)
+        work = pool.submit(run, scorer, source, folder, wanted, scoring)
         try:
             return work.result()
         except BaseException:  # Ctrl-C ends the wait, and has to end the work
@@ -152,6 +145,10 @@ def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, all
     loaded = load_alone(files, open_environments(settings.home), allow_code=allow_pickle)
     version = ServedVersion(model=fetched.name, number=fetched.number, digest="", files=(), fields=fields)
     return Predictor(version, loaded)
+
+
+def _scoring(lake: Lake, table: str | None, *, logging: bool, **how: Any) -> Scoring:
+    return Scoring(log=lake if logging else None, table=table, tables=lake, **how)
 
 
 def _order(
