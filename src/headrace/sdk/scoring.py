@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
@@ -14,7 +14,7 @@ import msgspec
 from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.clocks import SystemClock
 from headrace.kernel.ids import new_hex
-from headrace.kernel.lake import Lake, open_lake
+from headrace.kernel.lake import open_lake
 from headrace.kernel.settings import Settings, load_settings, read_endpoint
 from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import FetchedModel, digest_of, fetch_model
@@ -77,7 +77,8 @@ def score(
         connected: list[Platform] = []
 
         def platform() -> Platform:
-            connected.append(opened.enter_context(closing(connect())))
+            connected.append(connect())
+            opened.callback(connected[-1].close)
             return connected[-1]
 
         fetched = fetch_model(model, Path(opened.enter_context(tempfile.TemporaryDirectory())), platform)
@@ -85,34 +86,46 @@ def score(
         source = open_source(str(rows), lake)
         kind = format or ("csv" if str(rows).lower().endswith(".csv") else "parquet")
         logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
-        # As in a gateway: a thread whose libraries are set up for models, and nobody else's are.
+        # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
         fields = _fields(fetched, connected, unknown_fields)
-        url = connected[0].url if connected else None
         if on is None:
-            load = partial(_load, fetched, settings, fields, allow_pickle=allow_pickle)
-            scorer: Scorer = Alone(pool.submit(load).result())
+            loading = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle)
+            scorer: Scorer = Alone(loading.result())
         else:
-            order = _order(model, fetched, settings, fields, url, allow_pickle=allow_pickle, logging=logging)
+            address = connected[0].url if connected else None
+            order = _order(model, fetched, settings, fields, address, allow_pickle=allow_pickle, logging=logging)
             scorer = opened.enter_context(closing(_on_ray(on, order, fetched)))
-        scoring = _scoring(lake, table, logging=logging, part_rows=part_rows, keep=tuple(keep), reject=not strict)
+        scoring = Scoring(
+            part_rows=part_rows,
+            keep=tuple(keep),
+            reject=not strict,
+            log=lake if logging else None,
+            table=table,
+            tables=lake,
+        )
         told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
         wanted = _manifest(fetched, source.identity, fields, **told_apart)
         folder = Folder(Path(output), kind)
-        ended = threading.Event()
+        run = partial(score_rows, scorer, source, folder, wanted, scoring, now=SystemClock().now)
+        return _wait(pool, run, told)
 
-        def heard(done: int, rejected: int, every: int | None) -> None:
-            if ended.is_set():
-                raise Unavailable("the run was ended")
-            told(done, rejected, every)
 
-        run = partial(score_rows, now=SystemClock().now, told=heard)
-        work = pool.submit(run, scorer, source, folder, wanted, scoring)
-        try:
-            return work.result()
-        except BaseException:  # Ctrl-C ends the wait, and has to end the work
-            ended.set()
-            raise
+def _wait(pool: ThreadPoolExecutor, run: Callable[..., Manifest], told: Told) -> Manifest:
+    """Run on the thread; who stops waiting, by Ctrl-C say, stops the work."""
+    ended = threading.Event()
+
+    def heard(done: int, rejected: int, every: int | None) -> None:
+        if ended.is_set():
+            raise Unavailable("the run was ended")
+        told(done, rejected, every)
+
+    work = pool.submit(run, told=heard)
+    try:
+        return work.result()
+    except BaseException:
+        ended.set()
+        raise
 
 
 def _fields(fetched: FetchedModel, connected: Sequence[Platform], unknown: str | None) -> FieldPolicy:
@@ -145,10 +158,6 @@ def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, all
     loaded = load_alone(files, open_environments(settings.home), allow_code=allow_pickle)
     version = ServedVersion(model=fetched.name, number=fetched.number, digest="", files=(), fields=fields)
     return Predictor(version, loaded)
-
-
-def _scoring(lake: Lake, table: str | None, *, logging: bool, **how: Any) -> Scoring:
-    return Scoring(log=lake if logging else None, table=table, tables=lake, **how)
 
 
 def _order(
