@@ -201,7 +201,9 @@ async def ask(port: int, dice: random.Random, count: int, statuses: Counter[int]
         told = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         statuses[int(told[9:12])] += 1
         length = next((line for line in told.split("\r\n") if line.startswith("content-length:")), None)
-        await reader.readexactly(int(length.partition(":")[2]) if length else 0)
+        answer = await reader.readexactly(int(length.partition(":")[2]) if length else 0)
+        if told[9:12] == "500":
+            print(answer.decode(), sent.path, sent.content_type, body[:2_000])
         if "connection: close" in told or length is None:
             writer.close()
             reader = writer = None

@@ -137,7 +137,9 @@ def test_versions_change_under_load_and_no_request_fails(platform: TemporaryPlat
     eventually(is_in_log(platform.launched.home, made.ids))
 
 
-def test_control_is_away_and_serving_goes_on(platform: TemporaryPlatform) -> None:
+def test_control_is_away_and_serving_goes_on(
+    platform: TemporaryPlatform, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     control = platform.launched.processes()["control"].pid
     with load(platform) as made:
         os.kill(control, signal.SIGSTOP)
@@ -151,6 +153,7 @@ def test_control_is_away_and_serving_goes_on(platform: TemporaryPlatform) -> Non
         eventually(lambda: not state(platform).control_away)
         promote(platform, 2)  # and it follows again
     assert made.failed == []
+    record_testsuite_property("answered", len(made.ids))  # --junit-xml shows it
     assert platform.local.roll_back(MODEL).now == 1
     eventually(lambda: in_force(platform) == (1, None))
     (route,) = platform.local.transport.call("GET", "/api/v1/routes", returns=list[dict[str, object]])
