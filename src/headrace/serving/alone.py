@@ -14,14 +14,16 @@ from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.environments import Environments
+from headrace.serving.explaining import Explaining
+from headrace.serving.explanations import ExplanationDoor
 from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
 from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
-from headrace.serving.loading import load_alone
+from headrace.serving.loading import arrange, load_alone
 from headrace.serving.measures import Measures
-from headrace.serving.nouns import Caller, Route, ServedVersion
+from headrace.serving.nouns import Caller, Loading, Route, ServedVersion
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.process import DoorMaker
@@ -92,7 +94,9 @@ async def serve_alone(
         now = clock.now()
         return Moment(at=now, business_at=now, control_away=False)
 
-    measures = Measures()
+    measures, explained = Measures(), Measures()
+    loading = Loading(code=allow_code)
+    explaining = Explaining(lambda _: arrange(files, signature=None, loading=loading, environments=environments))
     answering = Answering(
         residency=residency,
         features=None,
@@ -105,18 +109,23 @@ async def serve_alone(
         timeout_s=limits.request_timeout_s,
     )
     gateway = Gateway(
-        [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
+        [
+            Invocations(answering, alone=model),
+            ExplanationDoor(answering, explaining, explained, alone=model),
+            *(make(answering, residency.settled) for make in doors),
+        ],
         ready=residency.settled,
         state=lambda: Alone(model=model, version=number),
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
         intake=Intake(requests=limits.requests_limit),
-        metrics=Exposition(measures),
+        metrics=Exposition(measures, explained=explained),
     )
     try:
         await listen(gateway, host=host, port=port, began=lambda: began(predictor), drain_s=limits.drain_s)
     finally:
+        explaining.close()
         pool.shutdown()
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from headrace.errors import HeadraceError, ModelFault, NotFound, SchemaMismatch, Unavailable
+from headrace.errors import HeadraceError, ModelFault, NotFound, SchemaMismatch, TooLarge, Unavailable
 from headrace.kernel.ids import new_hex
 from headrace.serving.asking import DEFAULT, Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
@@ -224,6 +224,33 @@ class Answering:
             self._log.end(era)
             self._measure(question, answered, active, status, time.perf_counter() - began_s)
         return answered
+
+    async def unrecorded(self, question: Question, deadline_s: float, *, row_limit: int) -> Answered:
+        """The answers of the same versions as no prediction: nothing is counted or logged, and no other takes over.
+
+        Args:
+            question: what is asked.
+            deadline_s: by the event loop's clock.
+            row_limit: how many rows it may be.
+
+        Raises:
+            TooLarge: there are more rows.
+            HeadraceError: what `answer` says.
+        """
+        answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
+        await self._divide(answered, question, self._residency.active(question.model), self._moment())
+        if answered.rows > row_limit:
+            raise TooLarge(f"this takes at most {row_limit} rows", where="body", fix="Send them in parts.")
+        for part in answered.parts:
+            await self._asking.ask(part, deadline_s)
+        if any(part.faults for part in answered.parts):
+            raise _fault(answered.parts)
+        _require_fit(answered.parts)
+        return answered
+
+    def deadline_s(self, timeout_s: float | None) -> float:
+        """When a request ends that has so many seconds, by the event loop's clock; None has the gateway's own."""
+        return asyncio.get_running_loop().time() + (self._timeout_s if timeout_s is None else timeout_s)
 
     async def aside(self, size_bytes: int, do: Callable[[], Found]) -> Found:
         """Do what may take long for so many bytes: on a thread if they are many."""
