@@ -304,7 +304,9 @@ class _Lane:
                 method=dict(known["method"]),
                 native=native,
             )
-            fits = contributions.ndim == 2 and contributions.shape[0] == len(found.base) == len(found.chosen) == rows
+            fits = (
+                contributions.ndim == 2 and contributions.shape[0] == len(found.base) == len(found.chosen) == rows
+            )
             fits = fits and (found.errors is None or found.errors.shape == contributions.shape)
             fits = fits and all(0 <= place < len(found.labels) for place in found.chosen)
         except (AssertionError, KeyError, TypeError, ValueError):

@@ -190,7 +190,7 @@ def wanted_of(query: str) -> Wanted:
             "the query asks for what is not known, or twice", where="query", fix=f"Ask for {_WORDS} only."
         )
     top = values.get("top")
-    if top is not None and not (top.isascii() and top.isdigit() and 1 <= int(top[:9]) and len(top) <= 9):
+    if top is not None and not (top.isascii() and top.isdigit() and int(top[:9]) >= 1 and len(top) <= 9):
         raise InvalidInput("top is how many contributions to keep", where="top", fix="Send a number, such as 5.")
     return Wanted(None if top is None else int(top), values.get("output"))
 

@@ -164,7 +164,9 @@ TREES: list[tuple[Any, Any, Matrix, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("model", "target", "data", "method"), TREES, ids=[f"{type(each[0]).__name__}-{place}" for place, each in enumerate(TREES)]
+    ("model", "target", "data", "method"),
+    TREES,
+    ids=[f"{type(each[0]).__name__}-{place}" for place, each in enumerate(TREES)],
 )
 def test_trees_give_what_the_definition_gives(model: Any, target: Any, data: Matrix, method: str) -> None:
     model.fit(data, target)

@@ -137,9 +137,7 @@ class Explainer:
         for place in range(rows):
             now_s = time.perf_counter()
             row = [column[place : place + 1] for column in columns]
-            found.append(
-                shapley.explain(ask, row, background, until_s=now_s + (until_s - now_s) / (rows - place))
-            )
+            found.append(shapley.explain(ask, row, background, until_s=now_s + (until_s - now_s) / (rows - place)))
         each = list(zip(found, chosen.tolist(), strict=True))
         pairs = [values.pairs for values in found if values.pairs]
         arrays = {

@@ -124,7 +124,9 @@ def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
         given = xgboost.DMatrix(_dense(rows), nthread=1)
         options = {} if kind == "gblinear" else {"iteration_range": (0, until)}
         found = booster.predict(given, pred_contribs=True, validate_features=False, **options)
-        return _with_base(np.asarray(found, dtype=np.float64).reshape(len(rows), -1, found.shape[-1]), scale, "XGBoost")
+        return _with_base(
+            np.asarray(found, dtype=np.float64).reshape(len(rows), -1, found.shape[-1]), scale, "XGBoost"
+        )
 
     return "tree_shap" if kind != "gblinear" else "linear", PATHS, contributions
 
