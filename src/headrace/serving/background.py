@@ -1,7 +1,7 @@
 """The rows that an explanation compares with: those that a version brings along, and never what callers sent.
 
-Our own training leaves a sample of its training rows in the model directory. Other models have the input example that
-they were logged with. The rows stay in the gateway and its hosts: no answer shows them.
+Our own training leaves a sample of its training rows in the model directory. Other models have the input example
+that they were logged with. The rows stay in the gateway and its hosts: no answer shows them.
 """
 
 import msgspec

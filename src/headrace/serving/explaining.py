@@ -1,8 +1,8 @@
 """Explains predictions beside their way: in a process of its own for each model, behind a short line.
 
-A model is explained in its registered form, in a process that stands behind those that predict, so that a prediction
-never waits for an explanation: they share neither an interpreter nor a line. A process is started when a version is
-first explained, and ends with the version, when others need the room, or after some quiet minutes.
+A model is explained in its registered form, in a process that stands behind those that predict, so that a
+prediction never waits for an explanation: they share neither an interpreter nor a line. A process is started when a
+version is first explained, and ends with the version, when others need the room, or after some quiet minutes.
 """
 
 import asyncio

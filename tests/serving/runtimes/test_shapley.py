@@ -37,7 +37,7 @@ def by_definition(answer: Callable[[Matrix], Matrix], row: Matrix, background: M
         rows[:, list(coalition)] = row[list(coalition)]
         return np.asarray(answer(rows)).reshape(len(rows), -1).mean(axis=0)
 
-    total = 0.0
+    total = np.zeros(1)
     for order in itertools.permutations(range(features)):
         gains = []
         for place in range(features):

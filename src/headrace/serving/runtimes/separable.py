@@ -1,7 +1,8 @@
 """Which column that a caller sends each column that a model sees was made of, where that is one and no more.
 
-Scalers, imputers and encoders make their columns from one each, and so a contribution of theirs is one of that column.
-What mixes columns (PCA, products of features, code of the author's) has no such source, and is explained from outside.
+Scalers, imputers and encoders make each of their columns from one, and so a contribution of theirs is one of that
+column. What mixes columns (PCA, products of features, code of the author's) has no such source, and is explained
+from outside.
 """
 
 import copy

@@ -26,7 +26,7 @@ ASKED_ROWS = 50_000
 CALL_ROWS = 8_192
 """In one call."""
 PAIRS = 100
-"""Pairs of permutations that are walked for a row, at least twice through the background, if that fits the limit."""
+"""Pairs of permutations that are walked for a row: so many, or twice the background's rows, if that fits."""
 FEWEST_PAIRS = 4
 EXACT_FEATURES = 11
 

@@ -2,9 +2,9 @@
 
 Seen from a row and one background row, a leaf is reached when the features of A take the row's values and those of
 B the background row's; all others do not matter. Such a game has Shapley values in closed form: each feature of A
-gets (|A|-1)! |B|! / (|A|+|B|)! of the leaf's value, each of B loses |A|! (|B|-1)! / (|A|+|B|)! of it (Lundberg et al.
-2020, "From local explanations to global understanding with explainable AI for trees", algorithm 3). So a row costs
-one look at each pair of leaf and background row, and most pairs exclude each other at once.
+gets (|A|-1)! |B|! / (|A|+|B|)! of the leaf's value, each of B loses |A|! (|B|-1)! / (|A|+|B|)! of it (Lundberg et
+al. 2020, "From local explanations to global understanding with explainable AI for trees", algorithm 3). So a row
+costs one look at each pair of leaf and background row, and most pairs exclude each other at once.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def leaves_of(trees: Sequence[Nodes]) -> Leaves | None:
             )
         if len(found) > LEAVES_LIMIT:
             return None
-    width = max(1, max(len(path) for path, _ in found))
+    width = max(1, *(len(path) for path, _ in found))
     if width > CONDITIONS_LIMIT:
         return None
     shape = (len(found), width)
