@@ -122,7 +122,7 @@ def test_a_process_that_died_is_started_again_by_the_next_request(bench: Bench, 
 def test_who_has_no_time_is_told_so(bench: Bench, run: Run) -> None:
     async def main() -> None:
         await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
-        answer = await bench.post("/models/churn/explain", RECORDS, x_request_timeout="0.01")
+        answer = await bench.post("/models/churn/explain", RECORDS, x_request_timeout="0.2")
         assert (answer.status, answer.body["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
         await until(lambda: bool(bench.explaining.pids))
         assert (await bench.post("/models/churn/explain", RECORDS)).status == 200

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.preprocessing import OneHotEncoder
 from tests.serving import models
 from tests.serving.conftest import VIEW, Bench, route
+from tests.serving.runtimes.test_explaining import frame_model
 
 from headrace.errors import InvalidInput
 from headrace.serving.explanations import wanted_of
@@ -130,6 +133,23 @@ def test_what_is_wrong_with_a_request_is_told_as_for_predictions(bench: Bench, r
         ]:
             assert (await bench.post(path, body, **headers)).status == status, path
         assert not bench.explaining.pids, "nothing was started for them"
+
+    run(main())
+
+
+def test_a_column_of_text_is_explained_through_the_door(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        directory, _ = frame_model(bench.root, GradientBoostingClassifier(n_estimators=5), city=OneHotEncoder())
+        split = {"columns": ["city", "age", "spend"], "data": [["Delft", 1.0, 2.0], ["Gouda", 0.5, 0.0]]}
+        (directory / "serving_input_example.json").write_text(json.dumps({"dataframe_split": split}))
+        stored = models.store_version(bench.blobs, directory, 1)
+        await bench.settle(route(stored, champion=1))
+        body = {"dataframe_records": [{"city": "Breda", "age": 0.1, "spend": -1.0}]}
+        answer = await bench.post("/models/churn/explain", body)
+        assert answer.status == 200, answer.body
+        (found,) = answer.body["explanations"]
+        assert set(found["contributions"]) == {"city", "age", "spend"}
+        assert 1 / (1 + np.exp(-found["sum"])) == pytest.approx(found["prediction"])
 
     run(main())
 

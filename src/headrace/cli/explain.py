@@ -61,9 +61,8 @@ def show(found: "Explanations", screen: Any) -> None:
         if place:
             screen.print()
         of = "" if each.scale == "value" else f" of {plain(str(each.of))}"
-        screen.print(
-            f"[bold]{plain(found.model)}[/] version {each.version} answers [bold]{plain(_short(each.prediction))}[/]"
-        )
+        answer = plain(_short(each.prediction))
+        screen.print(f"[bold]{plain(found.model)}[/] version {each.version} answers [bold]{answer}[/]")
         if each.registered_prediction is not None:
             said = plain(_short(each.registered_prediction))
             screen.print(f"[yellow]its registered form, which is explained, answers {said}[/]")
