@@ -3,9 +3,9 @@
     pip install shap        # nothing here needs it but the comparison, which is left out without it
     python benchmarks/explain.py [--rows 30] [--seconds 6]
 
-First each method explains single rows in this process: median milliseconds a row, and shap's on the same model, rows
-and background as a ratio. Then `headrace serve` answers predictions alone, and again while other connections ask for
-explanations as fast as they get them: latency of the predictions, and explanations a second.
+First each method explains single rows in this process: median milliseconds a row, and shap's on the same model,
+rows and background as a ratio. Then `headrace serve` answers predictions alone, and again while other connections
+ask for explanations as fast as they get them: latency of the predictions, and explanations a second.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def ours(estimator: Any, folder: Path) -> tuple[Callable[[Any], object], str]:
 
 
 def theirs(name: str, estimator: Any) -> Callable[[Any], object] | None:
-    """The same game by shap: path-dependent trees, interventional trees, linear, or permutations as many as ours."""
+    """The same game by shap; for what is asked from outside, one pair of permutations for each background row."""
     if importlib.util.find_spec("shap") is None:
         return None
     import shap
