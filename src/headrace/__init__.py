@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from headrace.project.checks import stable_distribution as stable_distribution
     from headrace.project.column import column as column
     from headrace.project.entity import Entity as Entity
+    from headrace.project.experiments import ABTest as ABTest
+    from headrace.project.experiments import Bandit as Bandit
     from headrace.project.fallback import Fallback as Fallback
     from headrace.project.feature import age_of_first as age_of_first
     from headrace.project.feature import age_of_last as age_of_last
@@ -61,8 +63,10 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _HOMES = {
+    "ABTest": "project.experiments",
     "ActiveRun": "sdk.run",
     "Approval": "project.approval",
+    "Bandit": "project.experiments",
     "Canary": "project.rollout",
     "Entity": "project.entity",
     "Fallback": "project.fallback",

@@ -13,6 +13,7 @@ from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.approval import Approval
 from headrace.project.column import column
 from headrace.project.declaration import definition
+from headrace.project.experiments import ABTest, Bandit
 from headrace.project.gates import (
     Gate,
     at_least,
@@ -205,3 +206,31 @@ def test_a_shadow_cannot_be_left_out_or_loosened() -> None:
         "person",
     )
     assert stricter(looser, DeliveryPolicy()).shadow == looser.shadow
+
+
+def test_what_decides_by_rewards_is_not_replaced_by_a_canary() -> None:
+    agreed = DeliveryPolicy(rollout=ABTest(reward="purchase", margin=0.01, tolerance=0.02))
+    bound = stricter(DeliveryPolicy(rollout=Canary([2, 100], tolerance=0.01)), agreed).rollout
+    assert isinstance(bound, ABTest)
+    assert (bound.reward, bound.steps) == ("purchase", (2, 50, 100))
+    assert (bound.tolerance, bound.minimum_time) == (0.01, "7d")
+
+
+def test_an_experiment_begins_as_gently_as_the_canary_before_it() -> None:
+    agreed = DeliveryPolicy(rollout=Canary([5, 25, 100], tolerance=0.001, cooling="2d"))
+    bound = stricter(DeliveryPolicy(rollout=Bandit(reward="purchase", ramp=[10])), agreed).rollout
+    assert isinstance(bound, Bandit)
+    assert (bound.steps, bound.tolerance, bound.cooling) == ((5, 10, 50, 100), 0.001, "2d")
+    assert stricter(DeliveryPolicy(rollout=ABTest(reward="purchase", share=3)), agreed).rollout.steps == (3, 100)
+
+
+def test_an_experiment_is_not_weakened() -> None:
+    agreed = DeliveryPolicy(rollout=ABTest(reward="purchase", alpha=0.01, margin=0.001, matures_after="7d"))
+    weak = ABTest(reward="purchase", alpha=0.2, margin=0.1, matures_after="1h", split_alpha=1e-9, minimum_time="1d")
+    bound = stricter(DeliveryPolicy(rollout=weak), agreed).rollout
+    assert isinstance(bound, ABTest)
+    assert (bound.alpha, bound.margin, bound.matures_after) == (0.01, 0.001, "7d")
+    assert (bound.split_alpha, bound.minimum_time) == (0.001, "7d")
+    other = stricter(DeliveryPolicy(rollout=ABTest(reward="minutes", range=(0, 60), margin=1.0)), agreed).rollout
+    assert isinstance(other, ABTest)
+    assert other.margin == 1.0  # in another unit

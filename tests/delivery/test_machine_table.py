@@ -29,6 +29,8 @@ from headrace.delivery.machine import (
     Phase,
     Promote,
     Promoted,
+    Reallocate,
+    Reallocated,
     ReleasePlan,
     ReleaseState,
     ReportGates,
@@ -59,6 +61,7 @@ lapsed            . . A . . . . . . . .
 advance           . . . . O . . . . . .
 advance the last  . . . . C . . . . . .
 ask               . . . . O . . . . . .
+reallocate        . . . . O . . . . . .
 retreat           . . . . K K . . . . .
 end cooling       . . . . . D . . . . .
 pause             G S A R O C ! ! ! ! !
@@ -81,6 +84,7 @@ lapsed            . . A . . .
 advance           . . . . . .
 advance the last  . . . . . .
 ask               . . . . . .
+reallocate        . . . . . .
 retreat           . . . . K K
 end cooling       . . . . . .
 pause             . . . . . .
@@ -104,6 +108,7 @@ lapsed            O
 advance           .
 advance the last  .
 ask               .
+reallocate        .
 retreat           K
 end cooling       .
 pause             .
@@ -156,6 +161,8 @@ def command(name: str, state: ReleaseState) -> Command | None:
         return None
     if name == "ask" and state.asked:
         return None
+    if name == "reallocate" and not _may_reallocate(state):
+        return None
     if name in {"granted", "refused"} and not state.approval_open and state.phase is Phase.AWAITING_APPROVAL:
         return None
     commands: dict[str, Command] = {
@@ -170,6 +177,7 @@ def command(name: str, state: ReleaseState) -> Command | None:
         "advance": Advance(step=state.step or 0),
         "advance the last": Advance(step=state.step or 0),
         "ask": Ask(step=state.step or 0),
+        "reallocate": Reallocate(step=state.step or 0, weight_percent=40 if state.weight_percent == 50 else 50),
         "retreat": Retreat(),
         "end cooling": EndCooling(),
         "pause": Pause(),
@@ -179,6 +187,12 @@ def command(name: str, state: ReleaseState) -> Command | None:
         "roll back": RollBack(),
     }
     return commands[name]
+
+
+def _may_reallocate(state: ReleaseState) -> bool:
+    """Only a share can be moved; and not for ever here, or there would be no end of states."""
+    shared = state.weight_percent < 100 and len(state.plan.steps) < 5
+    return state.phase is not Phase.ROLLING_OUT or shared
 
 
 def entered(plan: ReleasePlan, letter: str) -> Phase:
@@ -336,9 +350,14 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(step=st.integers(0, 4))
     def stale_verdict(self, step: int) -> None:
-        """A verdict on a step that is over."""
+        """A verdict on a step that is over, or a move of its share."""
         if step != self.state.step:
             assert decide(self.state, Advance(step=step)) == []
+            assert decide(self.state, Reallocate(step=step, weight_percent=60)) == []
+
+    @rule(weight=st.sampled_from([-1, 0, 100, 101]))
+    def move_to_no_share(self, weight: int) -> None:
+        assert decide(self.state, Reallocate(step=self.state.step or 0, weight_percent=weight)) == []
 
     def carry_out(self, given: Command | None) -> None:
         if given is None:
@@ -360,7 +379,7 @@ class Sequences(RuleBasedStateMachine):
 
     @invariant()
     def nothing_has_an_effect_twice(self) -> None:
-        steps = [event.step for event in self.happened if isinstance(event, StepStarted)]
+        steps = [event.step for event in self.happened if isinstance(event, StepStarted | Reallocated)]
         assert steps == list(range(len(steps)))
         assert sum(isinstance(event, Promoted) for event in self.happened) <= 1
         ends = [event for event in self.happened if type(event).__name__ in ENDS]

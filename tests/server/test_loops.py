@@ -7,7 +7,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.kernel.subscriptions import Subscriber
-from headrace.server.loops import looks
+from headrace.server.loops import looks, rest_s
 
 
 def test_an_event_that_cannot_be_handled_holds_up_none_before_it(database: SqliteDatabase) -> None:
@@ -33,3 +33,8 @@ def test_an_event_that_cannot_be_handled_holds_up_none_before_it(database: Sqlit
     assert refused >= 3
     with pytest.raises(RuntimeError):  # and it is never skipped in silence
         database.write(look.do, actor="system")
+
+
+def test_what_takes_long_is_done_less_often() -> None:
+    assert rest_s(0.25, 0.01) == 0.25
+    assert rest_s(0.25, 2.0) >= 4.0  # never more than a third of the time

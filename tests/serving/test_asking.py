@@ -93,6 +93,83 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scenario)
 
 
+@pytest.fixture
+def quick(slow: Slow, version: Predictor, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """The same version, which now is quick enough for the event loop."""
+    monkeypatch.setattr(predictor, "INLINE_LIMIT_S", 1_000.0)
+    return version
+
+
+def ask_in_one_turn(*parts: Part, crowded: bool = True) -> None:
+    """Ask for all of them from an event loop before any is answered."""
+
+    async def scenario() -> None:
+        made = Asking(crowded=lambda: crowded)
+        await asyncio.gather(*(made.ask(each) for each in parts), return_exceptions=True)
+
+    run(scenario())
+
+
+def test_a_quick_version_answers_all_of_one_turn_by_one_call(slow: Slow, quick: Predictor) -> None:
+    first, second, third = part(quick, 1.0), part(quick, 2.0, 3.0), part(quick, 4.0)
+    ask_in_one_turn(first, second, third)
+    assert [answers(each) for each in (first, second, third)] == [[2.0], [4.0, 6.0], [8.0]]
+    assert slow.calls == [[1.0, 2.0, 3.0, 4.0]]
+    assert all(each.begun and each.latency_us >= 0 for each in (first, second, third))
+
+
+def test_while_nobody_else_asks_a_quick_version_answers_at_once(slow: Slow, quick: Predictor) -> None:
+    asked = part(quick, 1.0)
+    coroutine = Asking(crowded=lambda: False).ask(asked)
+    with pytest.raises(StopIteration):  # it did not wait for anything
+        coroutine.send(None)
+    assert answers(asked) == [2.0]
+
+
+def test_a_turn_of_many_rows_is_answered_by_several_calls(slow: Slow, quick: Predictor) -> None:
+    parts = [part(quick, *[float(number)] * 30) for number in range(5)]
+    ask_in_one_turn(*parts)
+    assert [answers(each) for each in parts] == [[2.0 * number] * 30 for number in range(5)]
+    assert [len(call) for call in slow.calls] == [60, 60, 30]
+
+
+def test_of_one_turn_a_failure_is_the_fault_of_its_own_request(slow: Slow, quick: Predictor) -> None:
+    good, bad = part(quick, 2.0), part(quick, 3.0, 13.0)
+    ask_in_one_turn(good, bad)
+    assert (answers(good), good.faults) == ([4.0], {})
+    assert (answers(bad), bad.faults) == (None, {1: "ValueError"})
+
+
+def test_of_one_turn_a_caller_that_goes_away_leaves_the_others_their_answers(slow: Slow, quick: Predictor) -> None:
+    gone, stays, later = part(quick, 2.0), part(quick, 3.0), part(quick, 4.0)
+
+    async def scenario() -> None:
+        made = Asking(crowded=lambda: True)
+        tasks = [asyncio.create_task(made.ask(each)) for each in (gone, stays)]
+        asyncio.get_running_loop().call_soon(tasks[0].cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert tasks[0].cancelled()
+        await made.ask(later)
+
+    run(scenario())
+    assert (answers(stays), answers(later)) == ([6.0], [8.0])
+
+
+def test_a_defect_of_ours_is_told_to_all_of_the_turn(quick: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        made = Asking(crowded=lambda: True)
+        monkeypatch.setattr(asking, "answer_together", lambda _parts: 1 / 0)
+        told = await asyncio.gather(*(made.ask(part(quick, 1.0)) for _ in range(2)), return_exceptions=True)
+        assert [type(each) for each in told] == [ZeroDivisionError] * 2
+        monkeypatch.undo()
+        monkeypatch.setattr(predictor, "INLINE_LIMIT_S", 1_000.0)
+        later = part(quick, 4.0)
+        await made.ask(later)
+        assert answers(later) == [8.0]
+
+    run(scenario())
+
+
 def test_who_asks_alone_waits_for_nobody(slow: Slow, version: Predictor) -> None:
     asked = part(version, 1.0, 2.0)
     run(Asking().ask(asked))

@@ -70,12 +70,16 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
 
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
+    from headrace.cli.experiments import in_a_line
+
     phase = release.phase.replace("_", " ")
     if release.phase != "rolling_out" or not release.canary:
         return f"{phase}: {release.reason}" if release.reason else phase
     seen = release.canary[-1]
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
+    if release.experiment is not None and not release.state.final:
+        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {seen.verdict}{waits}"
     return (
         f"{phase} {where}: {seen.challenger.units:,} units, "
         f"{seen.challenger.failed_units} with faults, {seen.verdict}{waits}"

@@ -13,10 +13,13 @@ NAMES = {
     "slow": "slow answers",
     "fallbacks": "fallbacks",
 }
+STEPS_SHOWN = 6
+"""The last ones; a bandit has many."""
 
 
 def show_release(screen: "Console", release: "Release") -> None:
     """Print a release."""
+    from headrace.cli.experiments import show_experiment
     from headrace.cli.screen import plain
 
     phase = release.phase.replace("_", " ")
@@ -32,8 +35,9 @@ def show_release(screen: "Console", release: "Release") -> None:
             f"  headrace release {plain(release.model)} --do promote    (or abort, pause)",
             highlight=False,
         )
+    show_experiment(screen, release)
     _show_foresight(screen, release)
-    for seen in release.canary:
+    for seen in release.canary[-STEPS_SHOWN:]:
         _show_step(screen, release, seen)
 
 
@@ -48,7 +52,7 @@ def _show_foresight(screen: "Console", release: "Release") -> None:
         ">step", ">goes on after", ">soonest", "signal", ">finds from", ">until asked", ">one that always gives it",
         title=f"what the steps can show, {traffic}",
     )  # fmt: skip
-    for step in release.foresight:
+    for step in release.foresight[-STEPS_SHOWN:]:
         first = (
             f"{step.weight_percent} %" if step.weight_percent else "shadow",
             f"{step.to_go_on_units:,} units",
@@ -65,6 +69,7 @@ def _found(found: "Detectable") -> tuple[str, str, str]:
 
 
 def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> None:
+    from headrace.cli.experiments import e_value
     from headrace.cli.screen import plain, table
 
     limit = "" if seen.slow_us is None else f", slow is beyond {seen.slow_us / 1000:,.2f} ms"
@@ -84,9 +89,9 @@ def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> N
             NAMES[signal],
             f"{seen.challenger.signalled(signal):,}",
             f"{seen.champion.signalled(signal):,}",
-            _e_value(harm),
+            e_value(harm),
             f"{found.harm_needed:,.0f}",
-            _e_value(found.within_tolerance),
+            e_value(found.within_tolerance),
             f"{found.needed:,.0f}",
             found.verdict.replace("_", " ").lower(),
         )
@@ -118,9 +123,3 @@ def lasting(seconds: float) -> str:
 
 def _percent(rate: float | None) -> str:
     return "none" if rate is None else f"{100 * rate:.3g} %"
-
-
-def _e_value(value: float) -> str:
-    if value >= 1e300:
-        return "∞"
-    return f"{value:,.2f}" if value < 1000 else f"{value:.1e}"

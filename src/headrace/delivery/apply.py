@@ -19,6 +19,7 @@ from headrace.kernel import events
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Tx
 from headrace.project.declaration import definition
+from headrace.project.experiments import ABTest, Bandit, Rollout
 from headrace.project.manifest import Manifest
 from headrace.project.model import ModelDeclaration
 from headrace.registry import models
@@ -212,11 +213,21 @@ def _delivery(declaration: ModelDeclaration) -> str:
         parts.append("no approval")
     if policy.shadow:
         parts.append(f"shadow of {policy.shadow.percent} %")
-    parts.append(f"canary {' → '.join(str(step) for step in policy.rollout.steps)} %")
+    parts.append(_rollout(policy.rollout))
     parts.append(f"{len(policy.monitors)} monitors")
     if policy.retrain:
         parts.append(f"retraining on {' and '.join(policy.retrain.on)}")
     return ", ".join(parts)
+
+
+def _rollout(rollout: Rollout) -> str:
+    steps = " → ".join(str(step) for step in rollout.steps)
+    match rollout:
+        case ABTest():
+            return f"A/B test on {rollout.reward}, {steps} %"
+        case Bandit():
+            return f"bandit on {rollout.reward}, from {steps} %"
+    return f"canary {steps} %"
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from headrace.project.approval import Approval
+from headrace.project.experiments import ABTest, Bandit, Experiment, Rollout
 from headrace.project.gates import (
     AtLeast,
     AtMost,
@@ -178,13 +179,14 @@ def _shadow(declared: Shadow | None, agreed: Shadow | None) -> Shadow | None:
     )
 
 
-def _rollout(declared: Canary, agreed: Canary) -> Canary:
-    longer = max(declared, agreed, key=lambda canary: canary.minimum_time_duration)
-    cooler = max(declared, agreed, key=lambda canary: canary.cooling_duration)
-    gentler = declared if declared.steps[0] <= agreed.steps[0] else agreed
-    return structs.replace(
+def _rollout(declared: Rollout, agreed: Rollout) -> Rollout:
+    """What decides by rewards is not replaced by what only looks for harm; the rest is bound field by field."""
+    if isinstance(agreed, Experiment) and not isinstance(declared, Experiment):
+        return _rollout(agreed, declared)
+    longer = max(declared, agreed, key=lambda rollout: rollout.minimum_time_duration)
+    cooler = max(declared, agreed, key=lambda rollout: rollout.cooling_duration)
+    guarded = structs.replace(
         declared,
-        steps=gentler.steps,
         tolerance=min(declared.tolerance, agreed.tolerance),
         alpha=min(declared.alpha, agreed.alpha),
         minimum_time=longer.minimum_time,
@@ -193,4 +195,23 @@ def _rollout(declared: Canary, agreed: Canary) -> Canary:
         fallback_tolerance=_least(declared.fallback_tolerance, agreed.fallback_tolerance),
         slow_tolerance=_least(declared.slow_tolerance, agreed.slow_tolerance),
         slow_from_ms=min(declared.slow_from_ms, agreed.slow_from_ms),
+    )
+    gentler = declared if declared.steps[0] <= agreed.steps[0] else agreed
+    if isinstance(guarded, Canary):
+        return structs.replace(guarded, steps=gentler.steps)
+    if gentler is agreed:  # it begins as gently, and goes on from there
+        first = agreed.steps[0]
+        guarded = structs.replace(guarded, ramp=(first, *(step for step in guarded.ramp if step > first)))
+    return _experiment(guarded, agreed) if isinstance(agreed, Experiment) else guarded
+
+
+def _experiment(declared: ABTest | Bandit, agreed: Experiment) -> ABTest | Bandit:
+    slower = max(declared, agreed, key=lambda rollout: rollout.matures_after_duration)
+    alike = (declared.reward, declared.range, declared.lower_is_better)
+    same = alike == (agreed.reward, agreed.range, agreed.lower_is_better)
+    return structs.replace(
+        declared,
+        margin=min(declared.margin, agreed.margin) if same else declared.margin,
+        matures_after=slower.matures_after,
+        split_alpha=max(declared.split_alpha, agreed.split_alpha),  # the greater it is, the sooner a test is held
     )

@@ -5,13 +5,14 @@ times, by anyone: the test is anytime-valid, and a verdict that was carried out 
 """
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import releases, shadow, tables
+from headrace.delivery import experiments, releases, shadow, tables
+from headrace.delivery.experiment_nouns import ExperimentEvidence
 from headrace.delivery.foresight import rules_of
 from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling, Phase, Retreat
 from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
@@ -70,30 +71,33 @@ def look(tx: Tx, release: Release) -> tuple[Release, Command | None]:
     if release.phase not in WATCHED or release.step_started_at is None:
         return release, None
     if tx.now < release.step_started_at:  # the clock was set back: time on this step begins anew
-        release = msgspec.structs.replace(release, step_started_at=tx.now)
+        release = msgspec.structs.replace(release, step_started_at=tx.now, judged_since=tx.now)
     tripped = _trip(tx, release)
     if tripped is not None:
         return release, Retreat(reason=tripped)
     seen = _judged(tx, release)
     kept = _with_evidence(tx, release, seen)
-    return kept, _asked_for(kept, seen.judgement, tx.now - (release.step_started_at or tx.now))
+    return kept, _asked_for(kept, seen.judgement, tx.now)
 
 
-def _asked_for(release: Release, judgement: ReleaseJudgement, elapsed: timedelta) -> Command | None:
+def _asked_for(release: Release, judgement: ReleaseJudgement, now: datetime) -> Command | None:
     rollout = release.policy.rollout
+    elapsed = now - (release.judged_since or release.step_started_at or now)
     if judgement.verdict is Verdict.ROLL_BACK:
         return Retreat(reason=judgement.reason)
     if release.state.paused:
         return None
     if release.phase is Phase.COOLING:
         return EndCooling() if elapsed >= rollout.cooling_duration else None
-    if judgement.verdict is Verdict.ADVANCE and elapsed >= rollout.minimum_time_duration:
+    if experiments.waits(release):
+        return Ask(step=release.state.step or 0, reason=judgement.reason, wait=True)
+    if judgement.verdict is Verdict.ADVANCE and elapsed >= experiments.shortest_stay(release):
         if release.in_shadow and shadow.waits(release):
             return Ask(step=release.state.step or 0, reason=f"{judgement.reason}; resume to go on", wait=True)
         return Advance(step=release.state.step or 0, reason=judgement.reason)
     if judgement.verdict is Verdict.HOLD and not release.state.asked and elapsed >= rollout.ask_after_duration:
         return Ask(step=release.state.step or 0, reason=f"no verdict after {rollout.ask_after}: {judgement.reason}")
-    return None
+    return experiments.reallocation(release, now)
 
 
 class _Seen(NamedTuple):
@@ -102,6 +106,7 @@ class _Seen(NamedTuple):
     counts: dict[tuple[int, int], Counts]
     judgement: ReleaseJudgement
     comparison: Comparison | None = None
+    experiment: ExperimentEvidence | None = None
 
     def at(self, step: int, number: int | None) -> Counts:
         """Counts of a version in a step."""
@@ -126,6 +131,9 @@ def _judged(tx: Tx, release: Release) -> _Seen:
         tests=len(rules),
         has_champion=release.champion is not None,
     )
+    if experiments.under_way(release) is not None:
+        experiment = experiments.evidence_of(tx, release)
+        return _Seen(counts, experiments.judged(judgement, experiment), experiment=experiment)
     seen = _Seen(counts, judgement)
     if not release.in_shadow:
         return seen
@@ -158,6 +166,8 @@ def _exposure(release: Release, seen: _Seen, signal: Signal, step: int) -> Expos
 
 def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
     """The release with this look's evidence; unchanged when nothing new was seen."""
+    if seen.experiment is not None and seen.experiment != release.experiment:
+        release = msgspec.structs.replace(release, experiment=seen.experiment)
     step = release.state.step or 0
     evidence = StepEvidence(
         step=step,

@@ -6,10 +6,13 @@ same units come again and again, there are fewer of them, and it takes longer.
 
 import math
 
+from headrace.delivery import outlook
+from headrace.delivery.experiment_nouns import RewardOutlook
 from headrace.delivery.machine import SHADOW
 from headrace.delivery.nouns import Detectable, Foresight, Release
 from headrace.delivery.shadow import SHARE
 from headrace.kernel.database import Tx
+from headrace.project.experiments import Experiment
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
 from headrace.statistics.rollouts import Rule, Setting, rate_to_detect, units_to_detect, units_to_go_on
@@ -41,10 +44,10 @@ def foresee(tx: Tx, release: Release) -> tuple[Foresight, ...]:
         champion = reports.counts_of_version(tx, release.model, release.champion)
     steps = range(now, len(release.state.plan.steps))
     told = tuple(known for known in release.foresight if known.step < now)
-    return (*told, *(_foresee(release, step, units_per_s, champion) for step in steps))
+    return (*told, *(_foresee(tx, release, step, units_per_s, champion) for step in steps))
 
 
-def _foresee(release: Release, step: int, units_per_s: float, champion: Counts) -> Foresight:
+def _foresee(tx: Tx, release: Release, step: int, units_per_s: float, champion: Counts) -> Foresight:
     rollout = release.policy.rollout
     weight = release.state.plan.steps[step]
     rules = rules_of(release)
@@ -83,7 +86,16 @@ def _foresee(release: Release, step: int, units_per_s: float, champion: Counts) 
         to_go_on_units=math.ceil(to_go_on),
         to_go_on_s=max(shortest_s, to_go_on / units_per_s) if units_per_s > 0 else None,
         signals=signals,
+        reward=_outlook(tx, release, step, units_per_s),
     )
+
+
+def _outlook(tx: Tx, release: Release, step: int, units_per_s: float) -> RewardOutlook | None:
+    """What the step on which rewards decide will find; the one before the last."""
+    rollout, champion = release.policy.rollout, release.champion
+    if not isinstance(rollout, Experiment) or champion is None or step != len(release.state.plan.steps) - 2:
+        return None
+    return outlook.of_rewards(rollout, units_per_s, outlook.champions_spread(tx, rollout, release.model, champion))
 
 
 def _rate(champion: Counts, signal: Signal) -> float:

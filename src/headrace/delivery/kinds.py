@@ -1,5 +1,6 @@
 """The kinds of work that delivery asks workers for; both sides of the queue name them from here."""
 
+from headrace.delivery.experiment_nouns import Measured, MeasureRequest
 from headrace.delivery.nouns import (
     GatesRequest,
     GatesResult,
@@ -15,4 +16,5 @@ ATTEMPTS = 8
 
 GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult, max_attempts=ATTEMPTS)
 STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=ATTEMPTS)
+MEASURE = JobKind(name="delivery.measure_rewards", payload=MeasureRequest, result=Measured, lease_s=60.0)
 TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=ATTEMPTS)

@@ -50,7 +50,9 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
     staging: bool
     approval: bool
     steps: tuple[int, ...]
-    """Percent of the traffic at each step; the last is 100, and `SHADOW` is a step on copies of the requests."""
+    """Percent of the traffic at each step; the last is 100, and `SHADOW` is a step on copies of the requests.
+
+    A bandit adds steps as it goes; nothing else changes a plan."""
 
 
 class ReleaseState(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +148,14 @@ class Ask(Command, frozen=True, tag="ask"):
     """Whether nothing goes on until somebody resumes the release."""
 
 
+class Reallocate(Command, frozen=True, tag="reallocate"):
+    """A bandit gives the version another share than the present step's: a step of its own."""
+
+    step: int
+    weight_percent: int
+    reason: str = ""
+
+
 class Retreat(Command, frozen=True, tag="retreat"):
     """The evidence says that the version does harm."""
 
@@ -225,6 +235,13 @@ class StepStarted(Happening, frozen=True, tag="release_step_started"):
     step: int
 
 
+class Reallocated(Happening, frozen=True, tag="release_reallocated"):
+    """The version's share was moved by what its answers brought: a step of its own, so that it has one share."""
+
+    step: int
+    weight_percent: int
+
+
 class Asked(Happening, frozen=True, tag="release_asked"):
     """A person was asked what shall become of a step; it goes on unless it waits."""
 
@@ -274,6 +291,7 @@ Happened = (
     | ApprovalLapsed
     | ApprovalLost
     | StepStarted
+    | Reallocated
     | Asked
     | Promoted
     | Completed
@@ -316,8 +334,8 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
             return msgspec.structs.replace(state, approval_open=False, paused=True)
         case ApprovalLost():
             return msgspec.structs.replace(state, approval_open=True, paused=True)
-        case StepStarted(step=step):
-            return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False, waited=False)
+        case StepStarted() | Reallocated():
+            return _on_step(state, event)
         case Promoted(step=step):
             return msgspec.structs.replace(
                 state, phase=Phase.COOLING, step=step, paused=False, approval_open=False, asked=False, waited=False
@@ -335,6 +353,14 @@ def evolve(state: ReleaseState | None, event: Happening) -> ReleaseState:
             return msgspec.structs.replace(
                 state, phase=_ENDS[type(event)], paused=False, approval_open=False, asked=False, waited=False
             )
+
+
+def _on_step(state: ReleaseState, event: StepStarted | Reallocated) -> ReleaseState:
+    step = event.step
+    if isinstance(event, StepStarted):
+        return msgspec.structs.replace(state, phase=Phase.ROLLING_OUT, step=step, asked=False, waited=False)
+    steps = (*state.plan.steps[:step], event.weight_percent, *state.plan.steps[step:])
+    return msgspec.structs.replace(state, plan=msgspec.structs.replace(state.plan, steps=steps), step=step)
 
 
 def replay(events: Events) -> ReleaseState | None:
@@ -363,7 +389,7 @@ def decide(state: ReleaseState | None, command: Command) -> list[Happening]:
             return _follow(state, _report(state, command))
         case AnswerApproval() | ExpireApproval():
             return _follow(state, _answer(state, command))
-        case Advance() | Ask() | Retreat() | EndCooling():
+        case Advance() | Ask() | Reallocate() | Retreat() | EndCooling():
             return _judged(state, command)
         case Pause() | Resume():
             return _follow(state, _hold(state, command))
@@ -396,7 +422,7 @@ def _answer(state: ReleaseState, command: AnswerApproval | ExpireApproval) -> li
     return [Approved(reason=command.reason) if command.granted else Refused(reason=command.reason)]
 
 
-def _judged(state: ReleaseState, command: Advance | Ask | Retreat | EndCooling) -> list[Happening]:
+def _judged(state: ReleaseState, command: Advance | Ask | Reallocate | Retreat | EndCooling) -> list[Happening]:
     if isinstance(command, Retreat):
         return [RolledBack(reason=command.reason)] if state.phase in WITH_TRAFFIC else []
     if state.paused:
@@ -409,6 +435,11 @@ def _judged(state: ReleaseState, command: Advance | Ask | Retreat | EndCooling) 
         known = state.waited if command.wait else state.asked
         return [] if known else [Asked(reason=command.reason, wait=command.wait)]
     after = command.step + 1
+    if isinstance(command, Reallocate):
+        shared = SHADOW < state.weight_percent < 100 and SHADOW < command.weight_percent < 100
+        if not shared or command.weight_percent == state.weight_percent:
+            return []
+        return [Reallocated(step=after, weight_percent=command.weight_percent, reason=command.reason)]
     if after < len(state.plan.steps):
         return [StepStarted(step=after, reason=command.reason)]
     return [Promoted(step=after, reason=command.reason)]

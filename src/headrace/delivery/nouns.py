@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from headrace.delivery.experiment_nouns import ExperimentEvidence, RewardOutlook
 from headrace.delivery.machine import SHADOW, Happened, Phase, ReleaseState
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
@@ -98,6 +99,8 @@ class Foresight(msgspec.Struct, frozen=True, kw_only=True):
     to_go_on_s: float | None
     """The same in seconds, at that traffic and no sooner than the shortest stay."""
     signals: dict[Signal, Detectable]
+    reward: RewardOutlook | None = None
+    """Where rewards decide: which differences of them are found, and when."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +130,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """What takes longer at the present step counts as slow; None while nothing is known of the champion."""
     step_started_at: datetime | None = None
     """Wall time at which the present step, or the cooling, began."""
+    judged_since: datetime | None = None
+    """The same, but that a bandit's moves of the share begin nothing anew."""
+    experiment: ExperimentEvidence | None = None
+    """Of an A/B test or a bandit: what the rewards show."""
     updated_at: datetime
     ended_at: datetime | None = None
 

@@ -23,6 +23,7 @@ from headrace.delivery.machine import (
     Phase,
     Promote,
     Promoted,
+    Reallocated,
     ReleasePlan,
     ReleaseState,
     Resume,
@@ -200,12 +201,14 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
     """Write the events, the state after each, and their effects."""
     for happening in happened:
         after = evolve(before, happening)
-        timed = isinstance(happening, StepStarted | Promoted)
+        begun = isinstance(happening, StepStarted | Promoted)
+        timed = begun or isinstance(happening, Reallocated)
         release = msgspec.structs.replace(
             release,
             state=after,
             slow_us=_slow_us(tx, release) if timed else release.slow_us,
             step_started_at=tx.now if timed else release.step_started_at,
+            judged_since=tx.now if begun else release.judged_since,
             updated_at=tx.now,
             ended_at=tx.now if after.final else None,
         )
@@ -256,4 +259,4 @@ def _facts(release: Release, happening: Happening) -> dict[str, object]:
         "weight_percent": release.state.weight_percent,
         "happening": happening,
         "evidence": release.canary[-1] if release.canary else None,
-    }
+    } | ({} if release.experiment is None else {"experiment": release.experiment})

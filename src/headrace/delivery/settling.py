@@ -2,8 +2,8 @@
 
 import msgspec
 
-from headrace.delivery import holdouts, pipelines, releases, retraining
-from headrace.delivery.kinds import GATES, STAGING, TRAIN
+from headrace.delivery import experiments, holdouts, pipelines, releases, retraining
+from headrace.delivery.kinds import GATES, MEASURE, STAGING, TRAIN
 from headrace.delivery.machine import ReportGates, ReportStaging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest, StagingResult
 from headrace.kernel.database import Tx
@@ -66,6 +66,7 @@ def _record(tx: Tx, found: Evidence, release_id: str, attempt: int) -> Evidence:
 HANDLINGS = [
     Handling(GATES, settle_gates, fail_gates),
     Handling(STAGING, settle_staging, fail_staging),
+    Handling(MEASURE, experiments.settle, experiments.failed),
     Handling(TRAIN, pipelines.settle, pipelines.failed),
 ]
 

@@ -1,11 +1,12 @@
 """Delivery's tables and every statement on them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from headrace.delivery.experiment_nouns import ExperimentEvidence
 from headrace.delivery.machine import FINAL, Phase
 from headrace.delivery.nouns import Pipeline, PipelineStatus, Project, Release
 from headrace.kernel.database import Tx, insert
@@ -207,6 +208,75 @@ def _completed(tx: Tx, model: str) -> sa.ColumnElement[bool]:
         releases.c.workspace == tx.workspace,
         releases.c.model == model,
         releases.c.phase == Phase.COMPLETED.value,
+    )
+
+
+# -- experiments --------------------------------------------------------------------------------------------
+
+measurements = sa.Table(
+    "delivery_measurements",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),
+    sa.Column("job_id", sa.String(64), nullable=True),  # of the count that is under way
+    sa.Column("at", Instant, nullable=False),  # of the last word on it: asked for, or settled
+    sa.Column("took_us", sa.BigInteger, nullable=False),
+    sa.Column("evidence", Document, nullable=True),
+)
+
+
+class Measurement(NamedTuple):
+    """How the counting of a release's rewards stands.
+
+    Attributes:
+        under_way: whether a worker was asked and has not answered.
+        at: wall time at which it was asked, or answered.
+        took: how long the last count took.
+        evidence: what came of it; None before the first.
+    """
+
+    under_way: bool
+    at: datetime
+    took: timedelta
+    evidence: ExperimentEvidence | None
+
+
+def measurement(tx: Tx, release_id: str) -> Measurement | None:
+    """How the counting of a release's rewards stands; None before it was asked for."""
+    query = sa.select(measurements).where(
+        measurements.c.workspace == tx.workspace, measurements.c.release_id == release_id
+    )
+    row = tx.execute(query).first()
+    if row is None:
+        return None
+    evidence = None if row.evidence is None else _decoded(row.evidence, ExperimentEvidence)
+    return Measurement(row.job_id is not None, row.at, timedelta(microseconds=row.took_us), evidence)
+
+
+def ask_for_measurement(tx: Tx, release_id: str, job_id: str) -> None:
+    """Remember that a worker was asked."""
+    values = {"job_id": job_id, "at": tx.now}
+    statement = insert(tx, measurements).values(
+        workspace=tx.workspace, release_id=release_id, took_us=0, evidence=None, **values
+    )
+    tx.execute(statement.on_conflict_do_update(index_elements=["workspace", "release_id"], set_=values))
+
+
+def put_measurement(
+    tx: Tx, release_id: str, job_id: str, evidence: ExperimentEvidence | None, took: timedelta
+) -> None:
+    """Write what came of a count, unless another one was asked for since; without evidence the last one stays."""
+    values: dict[str, Any] = {"job_id": None, "at": tx.now, "took_us": round(took / timedelta(microseconds=1))}
+    if evidence is not None:
+        values["evidence"] = evidence
+    tx.execute(
+        sa.update(measurements)
+        .where(
+            measurements.c.workspace == tx.workspace,
+            measurements.c.release_id == release_id,
+            measurements.c.job_id == job_id,
+        )
+        .values(**values)
     )
 
 

@@ -9,6 +9,7 @@ from headrace.errors import ProjectError
 from headrace.project.approval import Approval
 from headrace.project.checks import Check
 from headrace.project.declaration import Declaration, callers_line
+from headrace.project.experiments import Rollout
 from headrace.project.fallback import Fallback
 from headrace.project.feature_view import FeatureView
 from headrace.project.fitted import Fitted
@@ -152,7 +153,7 @@ class Model:
         staging: Replay | None = None,
         approval: Approval | None = None,
         shadow: Shadow | None = None,
-        rollout: Canary | None = None,
+        rollout: Rollout | None = None,
         fallback: Fallback | None = None,
         monitors: Sequence[Monitor] = (),
         retrain: Retrain | None = None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from headrace.project.approval import Approval
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.declaration import Declaration
+from headrace.project.experiments import ROLLOUTS, Rollout
 from headrace.project.fallback import Fallback
 from headrace.project.gates import GATES, Gate
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
@@ -27,12 +28,12 @@ EVIDENCE_KINDS: tuple[str, ...] = tuple(
 )
 """What there can be evidence of, by the names that projects use."""
 
-OPTIONS: dict[str, type] = {
+OPTIONS: dict[str, type | tuple[type, ...]] = {
     "search": Search,
     "staging": Replay,
     "approval": Approval,
     "shadow": Shadow,
-    "rollout": Canary,
+    "rollout": ROLLOUTS,
     "fallback": Fallback,
     "retrain": Retrain,
 }
@@ -64,7 +65,7 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
     staging: Replay | None = None
     approval: Approval | None = None
     shadow: Shadow | None = None
-    rollout: Canary = Canary(declared_at="default")
+    rollout: Rollout = Canary(declared_at="default")
     fallback: Fallback = Fallback(declared_at="default")
     monitors: Sequence[Monitor] = ()
     retrain: Retrain | None = None
@@ -77,7 +78,9 @@ class DeliveryPolicy(Declaration, frozen=True, kw_only=True):
         for field, kind in OPTIONS.items():
             value = getattr(self, field)
             if value is not None and not isinstance(value, kind):
-                self._refuse(f"{field} must be a hr.{kind.__name__}", fix=f"It is a {type(value).__name__}.")
+                kinds = kind if isinstance(kind, tuple) else (kind,)
+                names = " or ".join(f"hr.{each.__name__}" for each in kinds)
+                self._refuse(f"{field} must be a {names}", fix=f"It is a {type(value).__name__}.")
         if self.rollout is None:
             self._refuse("a model needs a rollout", fix="Leave rollout out to get the default, hr.Canary().")
         if self.fallback is None:

@@ -3,7 +3,7 @@
 Control-side only: nothing here may reach the engines that workers and gateways use.
 """
 
-from headrace.delivery import canary, deadlines, settling
+from headrace.delivery import canary, deadlines, experiments, settling
 from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
@@ -95,6 +95,7 @@ SUBSCRIBERS: tuple[Subscriber, ...] = (
 
 LOOKS: tuple[Look, ...] = (
     Look("canary verdicts", 0.25, canary.is_needed, canary.evaluate_open),
+    Look("rewards of releases", 1.0, experiments.is_due, experiments.ask),
     Look("approval deadlines", 0.25, deadlines.are_due, deadlines.lapse),
     Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
     Look("feedback", 1.0, feedback.join_is_due, feedback.ask_for_join),

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 SYSTEM = "system"
 RETRY_S = 1.0
+REST = 3.0
+"""How much longer than it took a pass is at rest, at least."""
 EVENTS_AT_ONCE = 50
 
 
@@ -76,11 +78,21 @@ class Loops:
             await asyncio.wrap_future(self._database.submit(look.do, actor=SYSTEM))
 
 
+def rest_s(every_s: float, took_s: float) -> float:
+    """Seconds until the next pass of what is done every so often and has just taken so long.
+
+    The more there is to look at, the longer a pass takes; it must not keep the database's writer from others.
+    """
+    return max(every_s, REST * took_s)
+
+
 async def _repeat(name: str, every_s: float, single: Callable[[], Awaitable[object]]) -> None:
+    loop = asyncio.get_running_loop()
     while True:
+        began_s = loop.time()
         try:
             await single()
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(rest_s(every_s, loop.time() - began_s))
         except Exception as error:
             log.error("background work failed", work=name, exc_info=error)
             await asyncio.sleep(RETRY_S)

@@ -5,6 +5,8 @@ from datetime import datetime
 import msgspec
 
 from headrace.delivery import releases
+from headrace.delivery.machine import Phase
+from headrace.delivery.nouns import Release
 from headrace.kernel import business_time, events, jobs
 from headrace.kernel.business_time import BusinessClock
 from headrace.kernel.database import Tx
@@ -73,7 +75,7 @@ def read_status(tx: Tx) -> Status:
                 model=release.model,
                 number=release.number,
                 phase=release.phase,
-                reason=release.reason,
+                reason=_reason(release),
                 weight_percent=release.state.weight_percent,
                 updated_at=release.updated_at,
             )
@@ -84,6 +86,12 @@ def read_status(tx: Tx) -> Status:
         runs=search.find(tx, RunQuery(select=NOTHING, limit=RUNS_SHOWN)).runs,
         events=tuple(events.recent(tx, limit=EVENTS_SHOWN)),
     )
+
+
+def _reason(release: Release) -> str:
+    """Why it stands there; where rewards decide, what they show by now."""
+    decided = release.experiment is not None and release.phase is Phase.ROLLING_OUT and release.canary
+    return release.canary[-1].reason if decided else release.reason
 
 
 def _model(tx: Tx, name: str) -> ModelLine:

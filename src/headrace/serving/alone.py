@@ -97,6 +97,7 @@ async def serve_alone(
     measures, explained = Measures(), Measures()
     loading = Loading(code=allow_code)
     explaining = Explaining(lambda _: arrange(files, signature=None, loading=loading, environments=environments))
+    intake = Intake(requests=limits.requests_limit)
     answering = Answering(
         residency=residency,
         features=None,
@@ -104,7 +105,7 @@ async def serve_alone(
         breaker=Breaker(),
         log=_NoLog(clock.now()),
         moment=moment,
-        asking=Asking(prepare_thread),
+        asking=Asking(prepare_thread, crowded=intake.is_crowded),
         measures=measures,
         timeout_s=limits.request_timeout_s,
     )
@@ -119,7 +120,7 @@ async def serve_alone(
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
-        intake=Intake(requests=limits.requests_limit),
+        intake=intake,
         metrics=Exposition(measures, explained=explained),
     )
     try:

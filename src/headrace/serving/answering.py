@@ -262,18 +262,33 @@ class Answering:
         timeout_s = self._timeout_s if question.timeout_s is None else question.timeout_s
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         moment = self._moment()
-        await self._divide(answered, question, active, moment)
+        unit = answered.id if question.unit is None else question.unit
+        assignment = self._assign(question.model, question.number, active, unit)
+        predictor = self._loaded(question.model, assignment.number, active)
+        if question.size_bytes > LARGE_BYTES:
+            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        else:
+            asked = question.read(predictor)
+        if isinstance(asked.rows, Entities):
+            self._divide(answered, question, active, asked.rows, moment)
+        else:
+            part = part_of(predictor, assignment, asked.rows)
+            part.params = asked.params
+            answered.rows = part.size
+            answered.parts.append(part)
         route = None if active is None or question.number is not None else active.route
         problems = []
+        faulty = False
         for place, part in enumerate(answered.parts):
-            if self._attempts.at_once(part):
+            if await self._attempts.quickly(part):
                 continue
             tried = Tried(question, moment, active, route, deadline_s, may_blame=question.timeout_s is None)
-            answered.parts[place], failed, problem = await self._attempts.make(part, tried)
+            made, failed, problem = await self._attempts.make(part, tried)
+            answered.parts[place] = made
             answered.failed += failed
+            faulty = faulty or bool(made.faults)
             if problem is not None:
                 problems.append(problem)
-        faulty = any(part.faults for part in answered.parts)
         if not faulty and not problems:
             _require_fit(answered.parts)
         self._record(question, active, answered, moment, refused=faulty or bool(problems))
@@ -315,22 +330,10 @@ class Answering:
             number = self._assign(model, None, active, "").number
         return self._loaded(model, number, active)
 
-    async def _divide(self, answered: Answered, question: Question, active: Active | None, moment: Moment) -> None:
-        """The rows by version, with their features; everything that a caller can get wrong shows here."""
-        unit = answered.id if question.unit is None else question.unit
-        assignment = self._assign(question.model, question.number, active, unit)
-        predictor = self._loaded(question.model, assignment.number, active)
-        if question.size_bytes > LARGE_BYTES:
-            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
-        else:
-            asked = question.read(predictor)
-        if not isinstance(asked.rows, Entities):
-            part = part_of(predictor, assignment, asked.rows)
-            part.params = asked.params
-            answered.rows = part.size
-            answered.parts.append(part)
-            return
-        entities = asked.rows
+    def _divide(
+        self, answered: Answered, question: Question, active: Active | None, entities: Entities, moment: Moment
+    ) -> None:
+        """The rows by version, with their features: each entity is a unit of its own."""
         answered.rows = len(entities.values)
         found: dict[int, tuple[Assignment, list[int]]] = {}
         for place, value in enumerate(entities.values):
@@ -574,6 +577,7 @@ def _logged(
         step=counted.step,
         entity_key=None if part.entities is None else part.predictor.version.entity_key,
         entities=part.entities,
+        unit=question.unit,
         names=signature.names,
         texts=part.predictor.texts,
         inputs=part.inputs,

@@ -2,6 +2,7 @@
 
 While a slow version answers, whoever asks next waits in line; when it is done, one call answers all who wait. So
 nobody waits for a batch to fill, and a model whose call costs more than its rows answers far more rows a second.
+A quick version answers on the event loop; of it, those who ask within one turn of the loop are answered together.
 
 A line is bounded. Who would wait in it longer than the request has time is turned away at once, so that a line that
 cannot keep up answers those whom it can; whoever's time is over leaves it unanswered. Each version has a thread of
@@ -77,12 +78,21 @@ class Asking:
         prepare: called on each thread that predicts, before it does.
         line_rows: rows that wait for one version at most.
         all_rows: rows that wait for all versions together at most.
+        crowded: whether others ask at the same time. Then even a quick version, which answers on the event loop,
+            answers all that ask it in one turn of the loop by one call; else nobody waits for a turn to end.
     """
 
     def __init__(
-        self, prepare: Callable[[], None] = lambda: None, *, line_rows: int = LINE_ROWS, all_rows: int = ALL_ROWS
+        self,
+        prepare: Callable[[], None] = lambda: None,
+        *,
+        line_rows: int = LINE_ROWS,
+        all_rows: int = ALL_ROWS,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._prepare = prepare
+        self._crowded = crowded
+        self._gathered: dict[Predictor, _Gathered] = {}
         self._room = _Room(line_rows, all_rows)
         self._lines: weakref.WeakKeyDictionary[Predictor, _Line] = weakref.WeakKeyDictionary()
 
@@ -102,9 +112,15 @@ class Asking:
             Overloaded: it would not be answered in time; nothing was asked.
             DeadlineExceeded: it was not; `part.begun` says whether the version was asked.
         """
-        if self.ask_at_once(part):
-            return
         started = time.perf_counter_ns()
+        if part.predictor.inline(part.size):
+            if self._crowded():
+                await self._gather(part)
+            else:
+                part.begun = True
+                answer(part)
+            part.latency_us = (time.perf_counter_ns() - started) // 1000
+            return
         line = self._lines.get(part.predictor)
         if line is None:
             line = self._lines[part.predictor] = _Line(self._prepare, self._room)
@@ -113,15 +129,31 @@ class Asking:
         finally:
             part.latency_us = (time.perf_counter_ns() - started) // 1000
 
-    def ask_at_once(self, part: Part) -> bool:
-        """Fill in a part's answers, or its faults; False, and nothing, if that may hold up the event loop."""
-        if not part.predictor.inline(part.size):
-            return False
-        started = time.perf_counter_ns()
-        part.begun = True
-        answer(part)
-        part.latency_us = (time.perf_counter_ns() - started) // 1000
-        return True
+    def _gather(self, part: Part) -> "asyncio.Future[None]":
+        """Have a quick version answer in the next turn of the event loop, with all that ask it in this one."""
+        loop = asyncio.get_running_loop()
+        predictor = part.predictor
+        gathered = self._gathered.get(predictor)
+        if gathered is None or not predictor.inline(gathered.rows + part.size):
+            gathered = self._gathered[predictor] = _Gathered([], 0)
+            loop.call_soon(self._answer_gathered, predictor, gathered)
+        waiting = _Waiting(part, loop.create_future())
+        gathered.waiting.append(waiting)
+        gathered.rows += part.size
+        return waiting.answered
+
+    def _answer_gathered(self, predictor: Predictor, gathered: "_Gathered") -> None:
+        if self._gathered.get(predictor) is gathered:
+            del self._gathered[predictor]
+        parts = [waiting.part for waiting in gathered.waiting]
+        for part in parts:
+            part.begun = True
+        defect: Exception | None = None
+        try:
+            answer_together(parts)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; whoever waits is told
+            defect = error
+        _tell(gathered.waiting, defect)
 
 
 @dataclass(slots=True)
@@ -146,6 +178,14 @@ class _Waiting:
     def expire(self) -> None:
         if not self.answered.done():
             self.answered.set_exception(_expired(self.part))
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Those who asked a quick version in one turn of the event loop."""
+
+    waiting: list[_Waiting]
+    rows: int
 
 
 class _Line:
@@ -227,13 +267,18 @@ class _Line:
         self._effort.learn(rows, loop.time() - self._began_s)
         if self._waiting:
             self._next(loop)
-        for waiting in taken:
-            if waiting.answered.done():
-                continue
-            if defect is not None:
-                waiting.answered.set_exception(defect)
-            else:
-                waiting.answered.set_result(None)
+        _tell(taken, defect)
+
+
+def _tell(waiting: Sequence[_Waiting], defect: Exception | None) -> None:
+    """Wake those who wait, unless their time is over or their caller gone."""
+    for each in waiting:
+        if each.answered.done():
+            continue
+        if defect is not None:
+            each.answered.set_exception(defect)
+        else:
+            each.answered.set_result(None)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "latency_us": pa.int64(),
     "fault": pa.string(),
     "purpose": pa.string(),
+    "unit": pa.int64(),
 }
 
 

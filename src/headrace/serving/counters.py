@@ -150,7 +150,8 @@ class Counters:
             return False
         if unit is None:
             totals.anonymous += 1
-            totals.signalled_anonymous.update(seen.signals(first=True))
+            for signal in seen.signals(first=True):
+                totals.signalled_anonymous[signal] += 1
             return True
         return self._count_named(counted, totals, unit_hash(counted.release_id, unit), seen)
 

@@ -28,7 +28,7 @@ def count_part(
     if part.entities is None:
         rows = part.size - len(part.unfit)
         if rows:
-            invalid = sum(kind in INVALID_OUTPUTS for kind in part.faults.values())
+            invalid = sum(kind in INVALID_OUTPUTS for kind in part.faults.values()) if part.faults else 0
             fallbacks = rows if replaced else 0
             asked = 0 if replaced and not part.begun else rows
             seen = Seen(part.latency_us, asked, len(part.faults), invalid, fallbacks, slow)

@@ -66,9 +66,12 @@ class Attempts:
         self._circuits = circuits
         self._in_place_of = in_place_of
 
-    def at_once(self, part: Part) -> bool:
+    async def quickly(self, part: Part) -> bool:
         """Ask a quick version that nothing is wrong with, as nearly all are; whether it has answered."""
-        return self._circuits.quiet and self._asking.ask_at_once(part) and not part.faults
+        if not self._circuits.quiet or not part.predictor.inline(part.size):
+            return False
+        await self._asking.ask(part)
+        return not part.faults
 
     async def make(self, part: Part, tried: Tried) -> tuple[Part, list[Part], HeadraceError | None]:
         """Ask until there is an answer; a part that was asked at once, and failed, is not asked again.

@@ -345,7 +345,8 @@ def _from_tensors(signature: Signature, text: bytes, form: str) -> Inputs:
 
 
 def _only(body: Any) -> None:
-    if sum(getattr(body, name) is not UNSET for name in FORMS) > 1:
+    given = (body.dataframe_records, body.entities, body.dataframe_split, body.instances, body.inputs)
+    if given.count(UNSET) < len(given) - 1:
         raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
 
 

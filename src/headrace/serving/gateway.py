@@ -32,6 +32,8 @@ BODY_LIMIT_BYTES = 16 << 20
 LARGE_BODY_BYTES = 64 << 10
 """A body above this is waited for with a limit, and counts for what all bodies together may take."""
 BODY_TIMEOUT_S = 30.0
+HOSTS_LIMIT = 100
+"""Ways to write the names of this gateway that are remembered."""
 _NO_BODY = frozenset({"GET", "HEAD"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 
@@ -97,6 +99,7 @@ class Gateway:
         self._state = state
         self._admit = admit
         self._hosts = hosts
+        self._hosts_seen: set[str] = set()
         self._version = version
         self._intake = Intake() if intake is None else intake
         self._metrics = metrics
@@ -108,39 +111,41 @@ class Gateway:
         """Answer one request."""
         if scope.proto != "http":
             return
-        headers = scope.headers
+        method, path, headers = scope.method, scope.path, scope.headers  # each is made anew when asked for
         given = headers.get("x-request-id")
         request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_hex()
         refuse = doors.problem
         try:
-            self._check_host(scope)
+            if self._hosts is not None:
+                self._check_host(headers.get("host") or scope.authority or "")
             for door in self._doors:
-                handler = door.find(scope.method, scope.path)
+                handler = door.find(method, path)
                 if handler is not None:
                     refuse = door.problem
                     caller = self._admit(_token(headers))
-                    response = await self._handle(handler, scope, exchange, caller)
+                    response = await self._handle(handler, scope, headers, exchange, caller)
                     break
             else:
                 response = self._answer(scope)
         except HeadraceError as problem:
             response = _refusal(refuse(problem), problem)
         except Exception:  # a defect of ours must not close the connection in silence
-            log.exception("request failed", path=scope.path, request_id=request_id)
+            log.exception("request failed", path=path, request_id=request_id)
             response = refuse(InternalError("a defect of the gateway; its log says more"))
-        content = b"" if scope.method == "HEAD" else response.body
+        content = b"" if method == "HEAD" else response.body
         told = [("content-type", response.content_type), ("x-request-id", request_id), *response.headers]
         if self.draining:
             told.append(("connection", "close"))  # whoever asks next asks another gateway
         exchange.response_bytes(response.status, told, content)
 
-    async def _handle(self, handler: Handler, scope: Scope, exchange: Exchange, caller: str) -> Response:
+    async def _handle(
+        self, handler: Handler, scope: Scope, headers: Headers, exchange: Exchange, caller: str
+    ) -> Response:
         """Let a door answer, while there is room."""
         self._intake.enter()
         try:
-            headers = scope.headers
             if scope.method in _NO_BODY:
-                return await handler(Incoming(headers, b"", scope.query_string, caller=caller))
+                return await handler(Incoming(headers, b"", scope.query_string, None, caller))
             announced = _announced(headers)
             if announced is None or announced > LARGE_BODY_BYTES:
                 return await self._handle_large(handler, scope, exchange, announced, caller)
@@ -148,11 +153,10 @@ class Gateway:
                 body = await exchange()
             except RuntimeError as error:
                 raise _gone() from error
-            if self._tracing is not None:
-                return await self._traced(
-                    handler, Incoming(headers, body, scope.query_string, caller=caller), scope
-                )
-            return await handler(Incoming(headers, body, scope.query_string, caller=caller))
+            incoming = Incoming(headers, body, scope.query_string, None, caller)
+            if self._tracing is None:
+                return await handler(incoming)
+            return await self._traced(handler, incoming, scope)
         finally:
             self._intake.leave()
 
@@ -215,17 +219,19 @@ class Gateway:
             raise Unavailable("not ready yet", where="gateway", fix="Ask again in a moment.")
         return Response(b"\n")
 
-    def _check_host(self, scope: Scope) -> None:
-        if self._hosts is None:
+    def _check_host(self, given: str) -> None:
+        if given in self._hosts_seen:
             return
-        host = (scope.headers.get("host") or scope.authority or "").lower()
+        host = given.lower()
         name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
-        if name not in self._hosts:
+        if name not in (self._hosts or ()):
             raise PermissionRefused(
                 "this gateway is bound to this machine and answers to no other name",
                 where="Host",
                 fix="Call it as 127.0.0.1 or localhost.",
             )
+        if len(self._hosts_seen) < HOSTS_LIMIT:
+            self._hosts_seen.add(given)
 
 
 def _announced(headers: Headers) -> int | None:

@@ -4,6 +4,7 @@ A matrix is what fast models take as it is; a frame is built only by those that 
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,11 @@ def join(parts: Sequence[Inputs]) -> Inputs:
 
 def split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
     """The opposite of `join`, for answers."""
-    ends = np.cumsum(sizes)[:-1]
+    ends = list(accumulate(sizes))
+    places = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     if isinstance(outputs, dict):
-        pieces = {name: np.split(values, ends) for name, values in outputs.items()}
-        return [{name: parts[place] for name, parts in pieces.items()} for place in range(len(sizes))]
-    return list(np.split(outputs, ends))
+        return [{name: values[place] for name, values in outputs.items()} for place in places]
+    return [outputs[place] for place in places]
 
 
 def nulls(inputs: Inputs, names: Sequence[str]) -> npt.NDArray[np.bool_]:

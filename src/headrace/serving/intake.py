@@ -27,6 +27,10 @@ class Intake:
         """Bytes of large bodies under way."""
         self.turned_away = 0
 
+    def is_crowded(self) -> bool:
+        """Whether more than one request is under way."""
+        return self.requests > 1
+
     def enter(self) -> None:
         """A request begins; `leave` is called at its end.
 

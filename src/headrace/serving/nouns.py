@@ -471,6 +471,8 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None
     """Class of the error, never its text: that may quote the input."""
     purpose: Purpose
+    unit: int | None = None
+    """Hash of what sticks to a version, salted with the release; None outside of one, and where it has no name."""
 
 
 class CompactRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,8 +114,8 @@ class GatewayProcess:
         self._measures = Measures()
         self._explained = Measures()
         self._explaining = Explaining(loader.arrange)
-        self._asking = Asking(prepare_thread)
         self._intake = Intake(requests=settings.requests_limit)
+        self._asking = Asking(prepare_thread, crowded=self._intake.is_crowded)
         self._follower = RouteFollower(
             self._stream_transport,
             _folder(home, name) / "routes.json",

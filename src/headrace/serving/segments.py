@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from headrace.serving.distinct import unit_hash
 from headrace.serving.forms import EntityValue
 from headrace.serving.inputs import Inputs, Outputs, row_answers, row_values
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -33,6 +34,8 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None
     entity_key: str | None = None
     entities: Sequence[EntityValue] | None = None
+    unit: str | None = None
+    """What the caller sticks to a version by; rows of entities have units of their own."""
     names: tuple[str, ...]
     texts: frozenset[str] = frozenset()
     inputs: Inputs
@@ -63,6 +66,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True, tag="row", gc=False):
     latency_us: int
     fault: str | None
     purpose: Purpose
+    unit: int | None
 
 
 class Lines:
@@ -79,6 +83,7 @@ class Lines:
         if not named:
             lines.append(_Names(logged.version, logged.names, logged.texts))
         answers = None if logged.outputs is None else row_answers(logged.outputs)
+        units = _unit_hashes(logged)
         for place, features in enumerate(row_values(logged.inputs, logged.names)):
             fault = logged.faults.get(place)
             if answers is None and fault is None:
@@ -102,11 +107,24 @@ class Lines:
                     logged.latency_us,
                     fault,
                     logged.purpose,
+                    units[place],
                 )
             )
         encoded = self._encode(lines)
         self._named[logged.version] = logged.names  # only now: names of lines that fail are not written
         return encoded
+
+
+def _unit_hashes(logged: Logged) -> Sequence[int | None]:
+    """Of each row the hash of its unit, which tells units of one release apart and names none; None outside of one.
+
+    Here, on the writer's thread, and not where a caller waits.
+    """
+    salt = logged.release_id
+    if salt is not None and logged.entities is not None:
+        return [unit_hash(salt, str(value)) for value in logged.entities]
+    one = None if salt is None or logged.unit is None else unit_hash(salt, logged.unit)
+    return [one] * len(logged.ids)
 
 
 def read_segment(path: Path) -> Iterator[PredictionRecord | None]:
@@ -176,4 +194,5 @@ def _record(model: str, row: _Row, named: _Names | None) -> PredictionRecord | N
         latency_us=row.latency_us,
         fault=row.fault,
         purpose=row.purpose,
+        unit=row.unit,
     )

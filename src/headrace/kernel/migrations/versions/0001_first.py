@@ -37,6 +37,16 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "delivery_measurements",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("took_us", sa.BigInteger(), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "release_id", name=op.f("pk_delivery_measurements")),
+    )
+    op.create_table(
         "delivery_model_projects",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1257,6 +1267,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_pipelines_model", table_name="delivery_pipelines")
     op.drop_table("delivery_pipelines")
     op.drop_table("delivery_model_projects")
+    op.drop_table("delivery_measurements")
     op.drop_table("delivery_holdout_uses")
     op.drop_table("cursors")
     op.drop_table("business_clock")

@@ -1,0 +1,150 @@
+"""An A/B test on a whole platform: callers say what answers brought, and the better version takes over."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.serving import models
+
+from headrace.delivery.machine import Phase
+from headrace.delivery.nouns import Release, ReleaseAction
+from headrace.sdk.platform import Platform
+from headrace.serving.assignment import bucket
+from headrace.testing.platform import TemporaryPlatform, temporary_platform
+
+from .test_loading import headrace, register
+
+pytestmark = pytest.mark.loop
+
+MODEL = "offers"
+UNITS = 500
+HALF = 5_000
+"""Buckets that belong to a challenger with half of the units."""
+BUYS = {1: 0.1, 2: 0.5, 3: 0.5}
+"""How probable it is that an offer of a version is bought."""
+
+PROJECT = '''"""Offers whose versions come from elsewhere, and are judged by what is bought."""
+
+import headrace as hr
+
+customer = hr.Entity("customer", key="customer_id")
+events = hr.Source("events", "events.parquet", time="day")
+activity = hr.FeatureView(
+    "activity", entity=customer, source=events, ttl="365d", features={"count_60d": hr.count(window="60d")}
+)
+gone = hr.Label("gone", entity=customer, source=events, value=hr.none_within("30d"), matures_after="30d")
+
+
+@hr.model("offers", features=[activity], label=gone, task="binary")
+def offers(data: hr.TrainingSet, params: hr.Params) -> hr.Fitted:
+    raise NotImplementedError
+
+
+offers.delivered_by(
+    rollout=hr.ABTest(
+        reward="purchase", missing=0.0, matures_after="1d", minimum_time="1s", cooling="1s", slow_tolerance=None
+    )
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlatform]:
+    """Three versions of a model, the first in production."""
+    folder = tmp_path_factory.mktemp("experiments")
+    with temporary_platform(folder / "home", {"HEADRACE_OPTIMIZE": "0"}) as running:
+        local = running.local
+        _apply(local, folder / "project")
+        for number in BUYS:
+            register(local, MODEL, models.write_model(folder / str(number), models.binary_model(flip=number == 2)))
+        first = _begin(running, 1)
+        local.command_release(first.id, ReleaseAction.PROMOTE, "the first")
+        _wait(local, first, Phase.COMPLETED)
+        yield running
+
+
+def test_the_better_version_takes_over_by_itself(platform: TemporaryPlatform) -> None:
+    local = platform.local
+    release = _begin(platform, 2)
+    _serve(platform)
+    local.move_clock(local.clock().now + timedelta(days=2))  # now all of it is mature
+    judged = local.wait_for(
+        lambda: local.release(release.id), lambda now: now.state.weight_percent == 100, "the verdict"
+    )
+    seen = judged.experiment
+    assert seen is not None
+    assert seen.challenger_units + seen.champion_units == UNITS
+    assert (seen.verdict, seen.problem) == ("ADVANCE", None)
+    assert seen.difference_low > 0.0
+    assert "bring more than version 1" in judged.canary[0].reason
+    said = headrace(platform, "release", MODEL)
+    assert "A/B test on purchase" in said
+    assert "the better one" in said
+    _serve(platform)  # at 100 % it is watched for faults, as any canary is
+    _wait(local, release, Phase.COMPLETED)
+    assert local.model(MODEL).production == 2
+
+
+def test_callers_who_pin_a_version_are_noticed_and_nothing_is_decided(platform: TemporaryPlatform) -> None:
+    local = platform.local
+    release = _begin(platform, 3)
+    _serve(platform, salt=release.id)
+    local.move_clock(local.clock().now + timedelta(days=2))
+    held = local.wait_for(lambda: local.release(release.id), lambda now: now.state.paused, "the alarm")
+    assert held.experiment is not None
+    assert (held.experiment.problem, held.experiment.verdict) == ("split", "HOLD")
+    assert "callers pin a version" in held.reason
+    assert (held.state.step, held.state.waited) == (0, True)
+    assert "they are not" in headrace(platform, "release", MODEL)
+    local.command_release(release.id, ReleaseAction.ABORT, "the test")
+
+
+def _apply(local: Platform, folder: Path) -> None:
+    folder.mkdir()
+    days = pa.array(range(20_000, 20_100), pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"customer_id": pa.array(range(100)), "day": days}), folder / "events.parquet")
+    (folder / "project.py").write_text(PROJECT)
+    local.apply(*local.plan(folder / "project.py"))
+    local.settle()
+
+
+def _begin(platform: TemporaryPlatform, number: int) -> Release:
+    """Open a release and wait until the gateway obeys."""
+    release = platform.local.open_release(MODEL, number)
+
+    def in_force() -> list[int | None]:
+        state = httpx.get(f"{platform.gateway_url}/api/v1/gateway", timeout=20).json()
+        return [route["challenger"] for route in state["routes"]]
+
+    platform.local.wait_for(in_force, lambda found: found == [number], "the gateway")
+    return release
+
+
+def _wait(local: Platform, release: Release, phase: Phase) -> None:
+    local.wait_for(lambda: local.release(release.id), lambda now: now.phase is phase, phase.value)
+
+
+def _serve(platform: TemporaryPlatform, *, salt: str | None = None) -> None:
+    """Every unit asks, some twice, and says what it bought; with a salt, some pin the champion."""
+    chance = random.Random(4)
+    bought: list[dict[str, Any]] = []
+    with httpx.Client(base_url=platform.gateway_url, timeout=30) as client:
+        for place in range(UNITS):
+            unit = f"customer-{place}"
+            path = f"/models/{MODEL}"
+            if salt is not None and bucket(salt, MODEL, unit) < HALF and place % 2:
+                path += "/versions/2"
+            body = {"dataframe_records": [dict.fromkeys(models.NAMES, 0.5)]}
+            for _ in range(1 + (place % 5 == 0)):
+                answer = client.post(f"{path}/invocations", json=body, headers={"X-Unit": unit})
+                assert answer.status_code == 200, answer.text
+                told = answer.json()
+                if chance.random() < BUYS[told["versions"][0]]:
+                    bought.append({"prediction_id": told["prediction_ids"][0], "name": "purchase", "value": 1})
+        assert client.post("/feedback", json=bought).status_code == 202
