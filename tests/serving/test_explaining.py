@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tests.serving import models
@@ -48,7 +49,9 @@ def alive(pid: int) -> bool:
 def test_a_full_line_turns_away_and_predictions_go_on(bench: Bench, run: Run) -> None:
     async def main() -> None:
         await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
-        asked = [asyncio.create_task(bench.post("/models/churn/explain", RECORDS)) for _ in range(30)]
+        body = msgspec.json.encode(RECORDS)
+        length = {"content_length": str(len(body))}
+        asked = [asyncio.create_task(bench.post("/models/churn/explain", body, **length)) for _ in range(30)]
         await asyncio.sleep(0)
         predicted = await bench.post("/models/churn/invocations", RECORDS)
         assert predicted.status == 200
@@ -132,7 +135,7 @@ def test_who_has_no_time_is_told_so(bench: Bench, run: Run) -> None:
 
 def test_a_faster_form_that_answers_otherwise_is_told_apart(bench: Bench, run: Run, tmp_path: Path) -> None:
     """The graph that serves is that of another model; what is explained is the one that was registered."""
-    from skl2onnx import to_onnx
+    from skl2onnx import to_onnx  # type: ignore[import-untyped]
 
     async def main() -> None:
         other = models.binary_model(flip=True)

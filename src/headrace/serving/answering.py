@@ -226,19 +226,25 @@ class Answering:
         return answered
 
     async def unrecorded(self, question: Question, deadline_s: float, *, row_limit: int) -> Answered:
-        """The answers of the same versions as no prediction: nothing is counted or logged, and no other takes over.
-
-        Args:
-            question: what is asked.
-            deadline_s: by the event loop's clock.
-            row_limit: how many rows it may be.
+        """The answers as no prediction: nothing is counted or logged, and no other version takes over.
 
         Raises:
-            TooLarge: there are more rows.
+            TooLarge: there are more rows than `row_limit`.
             HeadraceError: what `answer` says.
         """
         answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
-        await self._divide(answered, question, self._residency.active(question.model), self._moment())
+        active = self._residency.active(question.model)
+        unit = answered.id if question.unit is None else question.unit
+        assignment = self._assign(question.model, question.number, active, unit)
+        predictor = self._loaded(question.model, assignment.number, active)
+        asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        if isinstance(asked.rows, Entities):
+            self._divide(answered, question, active, asked.rows, self._moment())
+        else:
+            part = part_of(predictor, assignment, asked.rows)
+            part.params = asked.params
+            answered.rows = part.size
+            answered.parts.append(part)
         if answered.rows > row_limit:
             raise TooLarge(f"this takes at most {row_limit} rows", where="body", fix="Send them in parts.")
         for part in answered.parts:

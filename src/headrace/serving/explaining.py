@@ -9,9 +9,9 @@ import asyncio
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -84,16 +84,28 @@ class Explaining:
         self._waiting = waiting
         self._idle_s = idle_s
         self._lanes: weakref.WeakKeyDictionary[Predictor, _Lane] = weakref.WeakKeyDictionary()
+        self._coming: weakref.WeakKeyDictionary[Predictor, int] = weakref.WeakKeyDictionary()
 
-    def require_room(self, predictor: Predictor) -> None:
-        """Refuse before anything is done for a request that would not be explained.
+    @contextmanager
+    def place(self, predictor: Predictor) -> Iterator[None]:
+        """A place in the line for a request that is being answered, so that none is that would not be explained.
 
         Raises:
             Overloaded: the line is full.
         """
-        lane = self._lanes.get(predictor)
-        if lane is not None and lane.waiting >= self._waiting:
-            raise _turned_away(predictor, lane.effort.expected_s(lane.rows, lane.waiting))
+        self._require_room(predictor)
+        self._coming[predictor] = self._coming.get(predictor, 0) + 1
+        try:
+            yield
+        finally:
+            self._coming[predictor] -= 1
+
+    def _require_room(self, predictor: Predictor) -> None:
+        lane, coming = self._lanes.get(predictor), self._coming.get(predictor, 0)
+        waiting = coming + (0 if lane is None else lane.waiting)
+        if waiting >= self._waiting:
+            wait_s = 0.0 if lane is None else lane.effort.expected_s(lane.rows + coming, waiting)
+            raise _turned_away(predictor, wait_s)
         if lane is None and self._full() and not self._idle():
             raise _turned_away(predictor, 1.0)
 
@@ -124,7 +136,7 @@ class Explaining:
             NotServed: the model cannot be explained; the message says why and what to do.
             ModelFault: the model failed.
         """
-        self.require_room(predictor)
+        self._require_room(predictor)
         lane = self._lane(predictor)
         loop = asyncio.get_running_loop()
         rows = rows_of(inputs)

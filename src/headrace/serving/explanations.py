@@ -138,8 +138,8 @@ class ExplanationDoor:
             deadline_s = self._answering.deadline_s(question.timeout_s)
             predictor = self._answering.predictor(model, number)
             known, served = True, (predictor.version.number, "")
-            self._explaining.require_room(predictor)
-            answered = await self._answering.unrecorded(question, deadline_s, row_limit=ROW_LIMIT)
+            with self._explaining.place(predictor):
+                answered = await self._answering.unrecorded(question, deadline_s, row_limit=ROW_LIMIT)
             found: list[Explanation | None] = [None] * answered.rows
             methods: dict[str, Method] = {}
             for part in answered.parts:

@@ -21,6 +21,7 @@ CONDITIONS_LIMIT = 62
 PAIRS_LIMIT = 5_000_000
 """Pairs of leaf and background row that are held in memory; above it fewer background rows are used."""
 FEWEST_ROWS = 10
+CHUNK = 1 << 16
 LEAVES_LIMIT = PAIRS_LIMIT // FEWEST_ROWS
 
 
@@ -116,41 +117,37 @@ class TreeExplainer:
         self._leaves = leaves
         self._used = leaves.feature >= 0
         self._all = _bits(self._used)
-        self._theirs = np.stack([self._met(row) for row in background[: self.rows]])
+        theirs = np.stack([self._met(row) for row in background[: self.rows]])
         self._gain, self._loss = _weights(leaves.feature.shape[1])
-        self.base = np.stack([self._sum(met) for met in self._theirs]).mean(axis=0)
+        self._leaf, self._theirs, self._times = _told_apart(theirs)
+        reached = (theirs == self._all).sum(axis=0)
+        self.base = reached @ leaves.value / self.rows
         """The mean sum of the trees over the background, shape (outputs,)."""
 
     def sums(self, rows: Floats) -> Floats:
         """The sums of the trees, shape (rows, outputs)."""
-        return np.stack([self._sum(self._met(row)) for row in rows])
+        return np.stack([self._leaves.value[self._met(row) == self._all].sum(axis=0) for row in rows])
 
     def contributions(self, row: Floats) -> Floats:
         """Of each feature, shape (outputs, features)."""
-        mine, leaves = self._met(row), self._leaves
-        alive = (mine | self._theirs) == self._all
-        mine_only, theirs_only = mine & ~self._theirs, self._theirs & ~mine
-        alive &= (mine_only | theirs_only) != 0
-        _, leaf = at = np.nonzero(alive)
-        total = np.zeros((leaves.value.shape[1], len(row)))
-        chunk = 1 << 18
-        for start in range(0, len(leaf), chunk):
-            some = slice(start, start + chunk)
-            self._add(total, leaf[some], mine_only[at][some], theirs_only[at][some])
+        mine = self._met(row)[self._leaf]
+        alive = np.flatnonzero(((mine | self._theirs) == self._all[self._leaf]) & (mine != self._theirs))
+        mine, theirs = mine[alive], self._theirs[alive]
+        total = np.zeros((self._leaves.value.shape[1], len(row)))
+        for start in range(0, len(alive), CHUNK):
+            some = slice(start, start + CHUNK)
+            at = alive[some]
+            self._add(total, at, mine[some] & ~theirs[some], theirs[some] & ~mine[some])
         return total / self.rows
 
     def _add(
-        self,
-        total: Floats,
-        leaf: npt.NDArray[np.intp],
-        mine: npt.NDArray[np.int64],
-        theirs: npt.NDArray[np.int64],
+        self, total: Floats, at: npt.NDArray[np.intp], mine: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
     ) -> None:
-        places = np.arange(self._leaves.feature.shape[1])
+        leaf, places = self._leaf[at], np.arange(self._leaves.feature.shape[1])
         for_it, against = (mine[:, None] >> places) & 1, (theirs[:, None] >> places) & 1
         a, b = for_it.sum(axis=1), against.sum(axis=1)
-        shares = for_it * self._gain[a, b][:, None] - against * self._loss[a, b][:, None]
-        # one sum for each leaf and condition before leaves have to do with features
+        times = self._times[at]
+        shares = for_it * (times * self._gain[a, b])[:, None] - against * (times * self._loss[a, b])[:, None]
         kept = shares != 0.0
         features = self._leaves.feature[leaf][kept]
         for output in range(len(total)):
@@ -164,8 +161,17 @@ class TreeExplainer:
         met = np.where(np.isnan(values), leaves.missing, (values > leaves.low) & (values <= leaves.high))
         return _bits(met & self._used)
 
-    def _sum(self, met: npt.NDArray[np.int64]) -> Floats:
-        return self._leaves.value[met == self._all].sum(axis=0)
+
+def _told_apart(
+    met: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Background rows that meet the same conditions of a leaf are one to it: leaf, conditions, and how many."""
+    rows, count = met.shape
+    leaf, bits = np.tile(np.arange(count), rows), met.ravel()
+    order = np.lexsort((bits, leaf))
+    leaf, bits = leaf[order], bits[order]
+    first = np.flatnonzero(np.concatenate([[True], (leaf[1:] != leaf[:-1]) | (bits[1:] != bits[:-1])]))
+    return leaf[first], bits[first], np.diff(np.append(first, len(leaf)))
 
 
 def _bits(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
