@@ -90,13 +90,8 @@ async def serve_alone(
     residency.replace([Route(model=model, champion=number, salt="", versions=(version,), sequence=1)], 1)
     clock = SystemClock()
 
-    def moment() -> Moment:
-        now = clock.now()
-        return Moment(at=now, business_at=now, control_away=False)
-
     measures, explained = Measures(), Measures()
-    loading = Loading(code=allow_code)
-    explaining = Explaining(lambda _: arrange(files, signature=None, loading=loading, environments=environments))
+    explaining = _explaining(files, environments, allow_code=allow_code)
     intake = Intake(requests=limits.requests_limit)
     answering = Answering(
         residency=residency,
@@ -104,17 +99,14 @@ async def serve_alone(
         counters=Counters(),
         breaker=Breaker(),
         log=_NoLog(clock.now()),
-        moment=moment,
+        moment=lambda: _moment(clock),
         asking=Asking(prepare_thread, crowded=intake.is_crowded),
         measures=measures,
         timeout_s=limits.request_timeout_s,
     )
+    own = (Invocations(answering, alone=model), ExplanationDoor(answering, explaining, explained, alone=model))
     gateway = Gateway(
-        [
-            Invocations(answering, alone=model),
-            ExplanationDoor(answering, explaining, explained, alone=model),
-            *(make(answering, residency.settled) for make in doors),
-        ],
+        [*own, *(make(answering, residency.settled) for make in doors)],
         ready=residency.settled,
         state=lambda: Alone(model=model, version=number),
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
@@ -128,6 +120,16 @@ async def serve_alone(
     finally:
         explaining.close()
         pool.shutdown()
+
+
+def _moment(clock: SystemClock) -> Moment:
+    now = clock.now()
+    return Moment(at=now, business_at=now, control_away=False)
+
+
+def _explaining(files: ModelFiles, environments: Environments, *, allow_code: bool) -> Explaining:
+    loading = Loading(code=allow_code)
+    return Explaining(lambda _: arrange(files, signature=None, loading=loading, environments=environments))
 
 
 class _NoLog:
