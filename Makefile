@@ -16,6 +16,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 install = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
 	|| $(BIN)/python -m pip install $(PIP_OPTIONS) -r $(1)
 
+# Ray is large, and its tests have an environment of their own (RAY_PYTHON).
+EXTRAS := $(addprefix --extra ,sklearn xgboost lightgbm onnx pandas tracing postgres)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-format check-lint check-types check-layers check-house format lock clean
 
@@ -53,7 +56,7 @@ lock: $(DEVELOPMENT) ## Resolve the newest allowed packages and write requiremen
 	$(LOCK) --upgrade requirements/bootstrap.in --output-file requirements/bootstrap.txt
 	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --extra sklearn --extra onnx --group pyproject.toml:build \
 		--output-file requirements/runtime.txt
-	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml --all-extras --constraints requirements/runtime.txt \
+	$(LOCK) --upgrade --fork-strategy fewest pyproject.toml $(EXTRAS) --constraints requirements/runtime.txt \
 		--group pyproject.toml:build --group pyproject.toml:test --group pyproject.toml:check \
 		--output-file requirements/development.txt
 	$(LOCK) --upgrade --fork-strategy fewest requirements/peers/mlflow.in --output-file requirements/peers/mlflow.txt

@@ -175,8 +175,8 @@ def headrace(*, optimize: bool = True, log: bool = True) -> Callable[..., Abstra
     return served
 
 
-def put_into_production(local: Platform, saved: Saved, *, faster: bool) -> None:
-    """Register a saved model, release it, and wait until it is served as it will be."""
+def register(local: Platform, saved: Saved) -> None:
+    """Register a saved model as version 1."""
     files = []
     for path in sorted(file for file in saved.folder.rglob("*") if file.is_file()):
         content = path.read_bytes()
@@ -186,6 +186,11 @@ def put_into_production(local: Platform, saved: Saved, *, faster: bool) -> None:
         files.append(ModelFile(path=kept, digest=digest, size_bytes=len(content)))
     asked = RegisterVersion(model=saved.name, source=f"file://{saved.name}", files=tuple(files))
     local.transport.call("POST", f"/api/v1/models/{saved.name}/versions", asked, returns=Version)
+
+
+def put_into_production(local: Platform, saved: Saved, *, faster: bool) -> None:
+    """Register a saved model, release it, and wait until it is served as it will be."""
+    register(local, saved)
     if saved.name == "pyfunc":
         local.loading.allow(saved.name, 1, code=True, reason="the benchmark's own")
     local.open_release(saved.name, 1)

@@ -12,6 +12,7 @@ import pandas as pd
 import xgboost
 from mlflow.models import infer_signature
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,13 +29,14 @@ class Distance(mlflow.pyfunc.PythonModel):
 
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
+    width = 10 if name == "linear" else FEATURES
     generator = np.random.default_rng(0)
-    rows = pd.DataFrame(generator.normal(size=(ROWS, FEATURES)), columns=[f"f{place}" for place in range(FEATURES)])
+    rows = pd.DataFrame(generator.normal(size=(ROWS, width)), columns=[f"f{place}" for place in range(width)])
     labels = (rows.sum(axis=1) + generator.normal(size=ROWS) > 0).astype(int)
     shown = {"input_example": rows[:50]}
-    if name == "forest":
-        model: Any = make_pipeline(StandardScaler(), RandomForestClassifier(TREES, random_state=0, n_jobs=1))
-        model.fit(rows, labels)
+    if name in {"forest", "linear"}:
+        last = LogisticRegression() if name == "linear" else RandomForestClassifier(TREES, random_state=0, n_jobs=1)
+        model: Any = make_pipeline(StandardScaler(), last).fit(rows, labels)
         answers = model.predict_proba(rows)
         mlflow.sklearn.save_model(
             model,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from headrace.project.monitors import drift as drift
     from headrace.project.monitors import performance as performance
     from headrace.project.monitors import quality as quality
+    from headrace.project.paired import PairedLoss as PairedLoss
     from headrace.project.params import Params as Params
     from headrace.project.retrain import Retrain as Retrain
     from headrace.project.rollout import Canary as Canary
@@ -73,6 +74,7 @@ _HOMES = {
     "FeatureView": "project.feature_view",
     "Fitted": "project.fitted",
     "Label": "project.label",
+    "PairedLoss": "project.paired",
     "Params": "project.params",
     "Retrain": "project.retrain",
     "Search": "project.search",

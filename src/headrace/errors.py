@@ -15,6 +15,7 @@ HeadraceError
 │   ├── LabelsNotMature     409  outcomes are not yet known at the business clock
 │   ├── EnvironmentMismatch 409  the bundle was locked to other packages
 │   └── Pinned              409  something still needs what was to be deleted
+├── BodyTimeout             408  the body of a request did not come
 ├── TooLarge                413
 ├── NotServed               501  a part of a foreign protocol that is not served
 │   └── MissingExtra        501  an optional dependency is not installed
@@ -204,6 +205,13 @@ class Overloaded(Unavailable):
     """More is asked for than can be answered in time; nothing was done for this request."""
 
     code = "OVERLOADED"
+
+
+class BodyTimeout(HeadraceError):
+    """The body of a request did not come in time, so its place was given to others."""
+
+    code = "BODY_TIMEOUT"
+    status = 408
 
 
 class DeadlineExceeded(HeadraceError):

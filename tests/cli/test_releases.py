@@ -10,6 +10,7 @@ from rich.console import Console
 from headrace.cli.releases import lasting, show_release
 from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
 from headrace.delivery.nouns import Comparison, Detectable, Foresight, Release, SignalEvidence, StepEvidence
+from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.project.policy import DeliveryPolicy
 from headrace.serving.nouns import Counts, Signal
 
@@ -113,4 +114,55 @@ def test_a_shadow_shows_how_its_answers_differ() -> None:
     )
     said = shown(msgspec.structs.replace(RELEASE, state=state, canary=(seen,)))
     for part in ("rolling out as a shadow", "1,200 units compared", "1.23% decided otherwise", "0.004 apart"):
+        assert part in said
+
+
+QUALITY = QualityEvidence(
+    loss="log_loss",
+    margin=0.01,
+    before="full_traffic",
+    verdict="HOLD",
+    reason="not enough",
+    matures_after_s=90 * 86_400,
+    needed=20,
+    harm_needed=100,
+    to_go_on_units=5669,
+    to_take_back_units=None,
+    assumed=True,
+)
+
+
+def test_outcomes_show_what_they_compare_and_what_waits() -> None:
+    seen = msgspec.structs.replace(
+        QUALITY,
+        units=1204,
+        waiting=310,
+        next_at=NOW,
+        unlabelled=12,
+        champion_loss=0.4321,
+        challenger_loss=0.4290,
+        difference=-0.0031,
+        difference_low=-0.008,
+        difference_high=0.0018,
+        not_worse=13.5,
+        worse=0.02,
+        assumed=False,
+        first_at=NOW,
+        last_at=NOW,
+    )
+    said = shown(msgspec.structs.replace(RELEASE, quality=seen))
+    for part in (
+        "log loss by outcomes of the shadow's requests: 1,204 units", "0.4290", "0.4321", "-0.0031",
+        "-0.0080", "+0.0018", "0.02 of 100", "13.50 of 20", "310 units wait", "final 90 d after the request",
+        "the next 2026-01-01 00:00", "12 units (1.0%) should have an outcome and have none",
+        "requests from 2026-01-01 00:00", "5,669 units show", "no number of units", "shown before full traffic",
+        "hold: not enough",
+    ):  # fmt: skip
+        assert part in said
+    assert "taking a usual spread" not in said
+
+
+def test_outcomes_that_are_not_known_are_told_as_such() -> None:
+    said = shown(msgspec.structs.replace(RELEASE, quality=msgspec.structs.replace(QUALITY, problem="no disk")))
+    for part in ("0 units", "taking a usual spread", "the last comparison failed: no disk"):
         assert part in said

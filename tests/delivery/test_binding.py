@@ -25,6 +25,7 @@ from headrace.project.gates import (
     size,
     slices,
 )
+from headrace.project.paired import PairedLoss
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.project.shadow import Shadow
@@ -206,6 +207,25 @@ def test_a_shadow_cannot_be_left_out_or_loosened() -> None:
         "person",
     )
     assert stricter(looser, DeliveryPolicy()).shadow == looser.shadow
+
+
+def test_a_comparison_by_outcomes_cannot_be_left_out_loosened_or_replaced() -> None:
+    agreed = DeliveryPolicy(shadow=Shadow(quality=PairedLoss("error", margin=0.02, before="full_traffic")))
+    assert agreed.shadow is not None
+
+    def bound(quality: PairedLoss | None) -> PairedLoss | None:
+        shadow = stricter(DeliveryPolicy(shadow=Shadow(quality=quality)), agreed).shadow
+        assert shadow is not None
+        return shadow.quality
+
+    assert bound(None) == agreed.shadow.quality
+    assert bound(PairedLoss("brier", margin=0.001)) == agreed.shadow.quality
+    looser = bound(PairedLoss("error", margin=0.05, before="nothing"))
+    assert looser is not None
+    assert (looser.margin, looser.before) == (0.02, "full_traffic")
+    tighter = bound(PairedLoss("error", margin=0.01, before="canary"))
+    assert tighter is not None
+    assert (tighter.margin, tighter.before) == (0.01, "canary")
 
 
 def test_what_decides_by_rewards_is_not_replaced_by_a_canary() -> None:

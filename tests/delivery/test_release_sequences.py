@@ -161,6 +161,12 @@ class Life(RuleBasedStateMachine):
         self.world.look()
         self.note()
 
+    @rule(weight=st.sampled_from([1, 20, 50, 80, 99, 100]), step=st.sampled_from([None, None, 0, 1]))
+    def reallocate(self, weight: int, step: int | None) -> None:
+        """What a bandit asks for, now or of a step that is over."""
+        quietly(lambda: self.world.reallocate(weight, step))
+        self.note()
+
     @rule(seconds=jumps_s)
     def pass_time(self, seconds: int) -> None:
         """Wall time goes on, or is set."""

@@ -36,6 +36,7 @@ POLICY = {
     "staging": {"kind": "replay", "rows": 50, "declared_at": "project.py:34"},
     "approval": {"role": "approver", "four_eyes": True, "expires": "7d", "declared_at": "project.py:35"},
     "rollout": {
+        "kind": "canary",
         "steps": [5, 50, 100],
         "tolerance": 0.01,
         "alpha": 0.05,

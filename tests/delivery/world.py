@@ -17,7 +17,7 @@ from tests.delivery.conftest import declaration, manifest
 
 from headrace.delivery import apply, canary, deadlines, history, releases, rollback, settling, tables
 from headrace.delivery.kinds import GATES, STAGING
-from headrace.delivery.machine import BEFORE_TRAFFIC, Phase
+from headrace.delivery.machine import BEFORE_TRAFFIC, Phase, Reallocate
 from headrace.delivery.nouns import (
     GatesResult,
     OpenRelease,
@@ -55,6 +55,8 @@ REFUSALS = (Conflict, NotFound, PermissionRefused, LeaseLost)
 
 LEASE = timedelta(seconds=GATES.lease_s + 1)
 COOLING = timedelta(hours=1)
+DECLARED_STEPS = {True: 1, False: 3}
+"""Of a first version, and of one that has a champion."""
 
 
 class World:
@@ -181,6 +183,15 @@ class World:
             self.write(canary.evaluate_open, actor="system")
         if self.read(deadlines.are_due):
             self.write(deadlines.lapse, actor="system")
+
+    def reallocate(self, weight_percent: int, step: int | None = None) -> None:
+        """A bandit moves the share of the present step, or of one that may be over."""
+        release = self.last()
+        if release is None:
+            return
+        at = (release.state.step or 0) if step is None else step
+        asked = Reallocate(step=at, weight_percent=weight_percent, reason="it is the better one")
+        self.write(lambda tx: releases.execute(tx, release.id, asked), actor="system")
 
     def needs_a_look(self) -> bool:
         return self.read(canary.is_needed)
@@ -314,7 +325,8 @@ def _check_release(tx: Tx, release: Release) -> None:
     assert told.agrees, release
     kinds = Counter(type(step.happened).__name__ for step in told.steps)
     assert max((count for kind, count in kinds.items() if kind not in MAY_REPEAT), default=0) <= 1, kinds
-    assert kinds["StepStarted"] <= len(release.state.plan.steps)
+    assert kinds["StepStarted"] + kinds["Reallocated"] <= len(release.state.plan.steps)
+    assert len(release.state.plan.steps) == DECLARED_STEPS[release.champion is None] + kinds["Reallocated"]
     phases = [None, *(step.state.phase for step in told.steps)]
     entered = Counter(after for before, after in pairwise(phases) if after is not before)
     for kind, phase in ((GATES, Phase.GATING), (STAGING, Phase.STAGING)):
@@ -345,7 +357,7 @@ def _check_release(tx: Tx, release: Release) -> None:
     assert len(moves) == kinds["Promoted"]
 
 
-MAY_REPEAT = {"StepStarted", "Asked", "Paused", "Resumed", "ApprovalLapsed", "ApprovalLost"}
+MAY_REPEAT = {"StepStarted", "Reallocated", "Asked", "Paused", "Resumed", "ApprovalLapsed", "ApprovalLost"}
 
 
 def asked_for(steps: Any) -> int:

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from headrace.errors import Conflict, InvalidInput, NotFound, SchemaMismatch
-from headrace.kernel.lake import Lake, open_lake
+from headrace.kernel.lake import SAMPLE_ROWS, Lake, hardly_repeated, open_lake
 
 
 @pytest.fixture
@@ -280,3 +281,23 @@ def test_appends_and_removals_at_once_lose_nothing(lake: Lake) -> None:
     writer.join()
     assert removed == 6
     assert ids(lake) == sorted(f"n{place}" for place in range(4, 14))
+
+
+def test_columns_that_hardly_repeat_are_written_without_a_dictionary(lake: Lake) -> None:
+    count = 2 * SAMPLE_ROWS
+    data = pa.table(
+        {
+            "id": [f"run.{row}" for row in range(count)],
+            "few": [float(row % 3) for row in range(count)],
+            "many": [row / 7 for row in range(count)],
+            "none": pa.nulls(count, pa.string()),
+        }
+    )
+    lake.append("t", data, operation="a")
+    snapshot = lake.snapshot("t")
+    assert lake.read(snapshot).equals(data)
+    group = pq.ParquetFile(snapshot.files[0]).metadata.row_group(0)
+    encodings = {group.column(place).path_in_schema: group.column(place).encodings for place in range(4)}
+    assert [name for name, used in encodings.items() if "RLE_DICTIONARY" not in used] == ["id", "many"]
+    assert "DELTA_BYTE_ARRAY" in encodings["id"]
+    assert hardly_repeated(data.slice(0, 10)) == []

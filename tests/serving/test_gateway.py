@@ -18,6 +18,7 @@ from tests.serving import models
 from tests.serving.conftest import BUSINESS, Bench, Exchange, Scope, route
 
 from headrace.serving import gateway, invocations
+from headrace.serving.bodies import Bodies
 from headrace.serving.forms import FORMS, Forms
 from headrace.serving.intake import Intake
 from headrace.serving.nouns import Arm, FieldPolicy, Purpose
@@ -426,15 +427,15 @@ def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
             await asyncio.sleep(60)
             return b""
 
-    monkeypatch.setattr(gateway, "BODY_TIMEOUT_S", 0.02)
-
     async def scenario() -> None:
+        monkeypatch.setattr(bench.gateway, "_bodies", Bodies(0.02))
         await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
-        exchange = Silent()
-        headers = {"content-type": "application/json", "content-length": "1000000"}
-        await bench.gateway.__rsgi__(Scope("POST", PATH, headers), exchange)
-        assert exchange.status == 504
-        assert bench.gateway._intake.size_bytes == 0
+        for size in ("1000000", "20"):
+            exchange = Silent()
+            headers = {"content-type": "application/json", "content-length": size}
+            await bench.gateway.__rsgi__(Scope("POST", PATH, headers), exchange)
+            assert exchange.status == 408
+            assert (bench.gateway._intake.size_bytes, bench.gateway._intake.requests) == (0, 0)
 
     run(scenario())
 

@@ -12,10 +12,10 @@ from tests.conftest import START
 
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database
-from headrace.serving import reports
+from headrace.serving import reports, tables
 from headrace.serving.distinct import unit_hash
 from headrace.serving.latencies import bucket
-from headrace.serving.nouns import Counts, GatewayReport, LoadedVersion, Signal, SignalledUnit, VersionCounts
+from headrace.serving.nouns import Counts, GatewayReport, LoadedVersion, Route, Signal, SignalledUnit, VersionCounts
 
 pytestmark = pytest.mark.both_databases
 
@@ -175,6 +175,33 @@ def test_a_unit_that_gave_a_signal_in_an_earlier_step_gives_it_again(database: D
     second = database.read(lambda tx: reports.counts(tx, "rel_1", 1, 2))
     assert (first.slow_units, first.again) == (1, {})
     assert (second.slow_units, second.again) == (2, {Signal.SLOW: 1})
+
+
+def test_units_of_a_release_that_is_over_are_forgotten_and_its_counts_are_not(
+    database: Database, clock: ManualClock
+) -> None:
+    signalled = (SignalledUnit(signal=Signal.FAULTS, unit=unit_hash("rel_1", "ana")),)
+    told = msgspec.structs.replace(counted(5, 2), failed_units=0, signalled=signalled)
+    record(database, report(told))
+
+    def look() -> tuple[bool, int]:
+        """As the loop does; whether something was stale, and how many units are known afterwards."""
+        stale = database.read(reports.units_are_stale)
+        database.write(reports.forget_units, actor="system")
+        return stale, counts(database).failed_units
+
+    route = Route(model="churn", champion=1, challenger=2, salt="s", release_id="rel_1", versions=(), sequence=1)
+    database.write(lambda tx: tables.put_route(tx, route), actor="system")
+    assert look() == (False, 1)
+    clock.advance(reports.UNITS_KEPT + timedelta(seconds=1))
+    assert look() == (False, 1)  # the release is open, however quiet
+    over = msgspec.structs.replace(route, release_id=None, challenger=None, sequence=2)
+    database.write(lambda tx: tables.put_route(tx, over), actor="system")
+    assert look() == (True, 0)
+    assert look() == (False, 0)
+    assert (counts(database).requests, counts(database).faults) == (5, 2)
+    record(database, report(told, boot="boot-2", booted_at=START + timedelta(seconds=9)))
+    assert look() == (False, 1)  # it has counted just now
 
 
 def test_names_that_did_not_change_stay_as_they_were(database: Database) -> None:

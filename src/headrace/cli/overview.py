@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from headrace.delivery.nouns import Release
+    from headrace.delivery.paired_nouns import QualityEvidence
     from headrace.registry.nouns import Estimate
     from headrace.sdk.platform import Platform
 
@@ -78,12 +79,21 @@ def _standing(release: "Release") -> str:
     seen = release.canary[-1]
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
+    outcomes = "" if release.quality is None else f"{_outcomes(release.quality)}, "
     if release.experiment is not None and not release.state.final:
-        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {seen.verdict}{waits}"
+        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {outcomes}{seen.verdict}{waits}"
     return (
         f"{phase} {where}: {seen.challenger.units:,} units, "
-        f"{seen.challenger.failed_units} with faults, {seen.verdict}{waits}"
+        f"{seen.challenger.failed_units} with faults, {outcomes}{seen.verdict}{waits}"
     )
+
+
+def _outcomes(seen: "QualityEvidence") -> str:
+    """How two versions compare by what became of their requests."""
+    name = seen.loss.replace("_", " ")
+    if seen.difference is None:
+        return f"{name} by no outcome yet ({seen.waiting:,} wait)"
+    return f"{name} {seen.difference:+.4f} by {seen.units:,} outcomes ({seen.waiting:,} wait)"
 
 
 def clock(

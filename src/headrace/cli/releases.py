@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from headrace.delivery.nouns import Comparison, Detectable, Release, StepEvidence
+    from headrace.delivery.paired_nouns import QualityEvidence
 
 NAMES = {
     "faults": "faults",
@@ -39,6 +40,70 @@ def show_release(screen: "Console", release: "Release") -> None:
     _show_foresight(screen, release)
     for seen in release.canary[-STEPS_SHOWN:]:
         _show_step(screen, release, seen)
+    if release.quality is not None:
+        _show_quality(screen, release, release.quality)
+
+
+def _show_quality(screen: "Console", release: "Release", seen: "QualityEvidence") -> None:
+    from headrace.cli.experiments import e_value
+    from headrace.cli.screen import plain, table
+
+    shown = table(
+        f">@{release.number}", ">champion", ">difference", ">from", ">to", ">margin", ">e-value of harm",
+        ">of none", "verdict",
+        title=f"{seen.loss.replace('_', ' ')} by outcomes of the shadow's requests: {seen.units:,} units",
+    )  # fmt: skip
+    low, high = seen.difference_low, seen.difference_high
+    shown.add_row(
+        _loss(seen.challenger_loss),
+        _loss(seen.champion_loss),
+        "" if seen.difference is None else f"{seen.difference:+.4f}",
+        "" if low is None else f"{low:+.4f}",
+        "" if high is None else f"{high:+.4f}",
+        f"{seen.margin:g}",
+        f"{e_value(seen.worse)} of {seen.harm_needed:,.0f}",
+        f"{e_value(seen.not_worse)} of {seen.needed:,.0f}",
+        seen.verdict.replace("_", " ").lower(),
+    )
+    screen.print(shown)
+    for line in quality_lines(seen):
+        screen.print(f"  {plain(line)}", highlight=False)
+    screen.print(f"  {plain(seen.verdict.replace('_', ' ').lower())}: {plain(seen.reason)}", style="dim")
+
+
+def quality_lines(seen: "QualityEvidence") -> list[str]:
+    """What waits, what is missing, how old the evidence is, and how much more of it will tell."""
+    waits = (
+        f"{seen.waiting:,} units wait for their outcome, final {lasting(seen.matures_after_s)} after the request"
+    )
+    if seen.next_at is not None:
+        waits += f", the next {seen.next_at:%Y-%m-%d %H:%M}"
+    lines = [waits]
+    due = seen.units + seen.unlabelled
+    if seen.unlabelled:
+        lines.append(
+            f"{seen.unlabelled:,} units ({seen.unlabelled / due:.1%}) should have an outcome and have none"
+        )
+    if seen.first_at is not None and seen.last_at is not None:
+        lines.append(f"compared: requests from {seen.first_at:%Y-%m-%d %H:%M} to {seen.last_at:%Y-%m-%d %H:%M}")
+    on = ", taking a usual spread since no difference was seen" if seen.assumed else ""
+    lines.append(
+        f"nine of ten times {_units(seen.to_go_on_units)} show that one as good is not worse, "
+        f"{_units(seen.to_take_back_units)} that one is by twice the margin{on}"
+    )
+    if seen.before != "nothing":
+        lines.append(f"it has to be shown before {seen.before.replace('_', ' ')}")
+    if seen.problem:
+        lines.append(f"the last comparison failed: {seen.problem}")
+    return lines
+
+
+def _units(number: int | None) -> str:
+    return "no number of units" if number is None else f"{number:,} units"
+
+
+def _loss(mean: float | None) -> str:
+    return "" if mean is None else f"{mean:.4f}"
 
 
 def _show_foresight(screen: "Console", release: "Release") -> None:

@@ -30,6 +30,9 @@ def score(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Let it run code when it is loaded; you trust who made it.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="ray or ray://HOST:PORT: a cluster's workers answer; else this process.")
+    ] = None,
 ) -> None:
     """Score a file or table; the same command again goes on where a killed one was."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -60,8 +63,9 @@ def score(
             table=table,
             log=log,
             allow_pickle=allow_pickle,
+            on=on,
             told=told,
         )
-    told_rejects = f", {done.rejected} rejected: see rejects-* there" if done.rejected else ""
+    told_rejects = f", {done.rejected} rejected: see _rejects-* there" if done.rejected else ""
     screen = console()
     screen.print(plain(f"{done.rows} rows in {done.parts} files of {output}{told_rejects}"))

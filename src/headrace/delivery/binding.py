@@ -24,6 +24,7 @@ from headrace.project.gates import (
     Small,
 )
 from headrace.project.metrics import HIGHER_IS_BETTER
+from headrace.project.paired import PairedLoss
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.project.shadow import Shadow
@@ -176,6 +177,22 @@ def _shadow(declared: Shadow | None, agreed: Shadow | None) -> Shadow | None:
         flips=_least(declared.flips, agreed.flips),
         difference=_least(declared.difference, agreed.difference),
         then="canary" if declared.then == agreed.then == "canary" else "person",
+        quality=_paired_loss(declared.quality, agreed.quality),
+    )
+
+
+def _paired_loss(declared: PairedLoss | None, agreed: PairedLoss | None) -> PairedLoss | None:
+    """The agreed one where the two are about something else: they cannot be compared, and there is but one."""
+    if declared is None or agreed is None:
+        return declared or agreed
+    about = [(one.loss, one.feedback, one.matures_after, one.bound) for one in (declared, agreed)]
+    if about[0] != about[1]:
+        return agreed
+    order = ("nothing", "full_traffic", "canary")
+    return structs.replace(
+        declared,
+        margin=min(declared.margin, agreed.margin),
+        before=max(declared.before, agreed.before, key=order.index),
     )
 
 

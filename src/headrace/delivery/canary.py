@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.delivery import experiments, releases, shadow, tables
+from headrace.delivery import experiments, paired, releases, shadow, tables
 from headrace.delivery.experiment_nouns import ExperimentEvidence
-from headrace.delivery.foresight import rules_of
+from headrace.delivery.foresight import rules_of, tests_of
 from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling, Phase, Retreat
 from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
+from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.kernel.database import Tx
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
@@ -107,6 +108,7 @@ class _Seen(NamedTuple):
     judgement: ReleaseJudgement
     comparison: Comparison | None = None
     experiment: ExperimentEvidence | None = None
+    quality: QualityEvidence | None = None
 
     def at(self, step: int, number: int | None) -> Counts:
         """Counts of a version in a step."""
@@ -128,18 +130,19 @@ def _judged(tx: Tx, release: Release) -> _Seen:
         {rule.signal: _exposures(release, seen, Signal(rule.signal)) for rule in judged},
         judged,
         alpha=release.policy.rollout.alpha,
-        tests=len(rules),
+        tests=tests_of(release),
         has_champion=release.champion is not None,
     )
+    comparison = experiment = None
     if experiments.under_way(release) is not None:
         experiment = experiments.evidence_of(tx, release)
-        return _Seen(counts, experiments.judged(judgement, experiment), experiment=experiment)
-    seen = _Seen(counts, judgement)
-    if not release.in_shadow:
-        return seen
-    compared = seen.at(release.state.step or 0, release.number).compared
-    comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
-    return _Seen(counts, shadow.judged(release, judgement, comparison), comparison)
+        judgement = experiments.judged(judgement, experiment)
+    elif release.in_shadow:
+        compared = _Seen(counts, judgement).at(release.state.step or 0, release.number).compared
+        comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
+        judgement = shadow.judged(release, judgement, comparison)
+    quality = paired.evidence(tx, release)
+    return _Seen(counts, paired.bound(release, judgement, quality), comparison, experiment, quality)
 
 
 def _exposures(release: Release, seen: _Seen, signal: Signal) -> list[Exposure]:
@@ -168,6 +171,8 @@ def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
     """The release with this look's evidence; unchanged when nothing new was seen."""
     if seen.experiment is not None and seen.experiment != release.experiment:
         release = msgspec.structs.replace(release, experiment=seen.experiment)
+    if seen.quality != release.quality:
+        release = msgspec.structs.replace(release, quality=seen.quality)
     step = release.state.step or 0
     evidence = StepEvidence(
         step=step,

@@ -35,6 +35,11 @@ def rules_of(release: Release) -> list[Rule]:
     return found
 
 
+def tests_of(release: Release) -> int:
+    """How many tests share the release's alpha for going back: one for each signal, and that of the outcomes."""
+    return len(rules_of(release)) + (release.paired_loss is not None)
+
+
 def foresee(tx: Tx, release: Release) -> tuple[Foresight, ...]:
     """What every step from the present one on can show; what was told of earlier steps stays."""
     now = release.state.step or 0
@@ -55,7 +60,7 @@ def _foresee(tx: Tx, release: Release, step: int, units_per_s: float, champion: 
     setting = Setting(
         share=SHARE if shadow else weight / 100,
         alpha=rollout.alpha,
-        tests=len(rules),
+        tests=tests_of(release),
         has_champion=release.champion is not None,
     )
     needed = {rule.signal: units_to_go_on(rule, setting) for rule in rules}
@@ -66,6 +71,11 @@ def _foresee(tx: Tx, release: Release, step: int, units_per_s: float, champion: 
     if shadow and release.policy.shadow:
         to_go_on = max(to_go_on, release.policy.shadow.units)
         units_per_s *= release.policy.shadow.percent / 100
+    outcomes = release.quality if shadow else None
+    outcomes_last_s = 0.0
+    if outcomes is not None and outcomes.before == "canary" and outcomes.to_go_on_units is not None:
+        to_go_on = max(to_go_on, outcomes.to_go_on_units)
+        outcomes_last_s = outcomes.matures_after_s
     seen = 2 if shadow else 1
     asked = rollout.ask_after_duration.total_seconds() * units_per_s
     signals = {}
@@ -84,7 +94,7 @@ def _foresee(tx: Tx, release: Release, step: int, units_per_s: float, champion: 
         weight_percent=weight,
         units_per_s=units_per_s,
         to_go_on_units=math.ceil(to_go_on),
-        to_go_on_s=max(shortest_s, to_go_on / units_per_s) if units_per_s > 0 else None,
+        to_go_on_s=max(shortest_s, to_go_on / units_per_s + outcomes_last_s) if units_per_s > 0 else None,
         signals=signals,
         reward=_outlook(tx, release, step, units_per_s),
     )

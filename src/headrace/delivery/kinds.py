@@ -9,6 +9,7 @@ from headrace.delivery.nouns import (
     TrainRequest,
     TrainResult,
 )
+from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.kernel.jobs import JobKind
 
 ATTEMPTS = 8
@@ -18,3 +19,7 @@ GATES = JobKind(name="delivery.gates", payload=GatesRequest, result=GatesResult,
 STAGING = JobKind(name="delivery.staging", payload=StagingRequest, result=StagingResult, max_attempts=ATTEMPTS)
 MEASURE = JobKind(name="delivery.measure_rewards", payload=MeasureRequest, result=Measured, lease_s=60.0)
 TRAIN = JobKind(name="delivery.train", payload=TrainRequest, result=TrainResult, max_attempts=ATTEMPTS)
+COMPARE: JobKind[PairedRequest, PairedResult] = JobKind(
+    name="delivery.compare_losses", payload=PairedRequest, result=PairedResult, lease_s=60.0
+)
+"""Compare two versions by what became of the requests that both answered; asked for again and again."""

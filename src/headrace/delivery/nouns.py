@@ -7,8 +7,10 @@ import msgspec
 
 from headrace.delivery.experiment_nouns import ExperimentEvidence, RewardOutlook
 from headrace.delivery.machine import SHADOW, Happened, Phase, ReleaseState
+from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
+from headrace.project.paired import PairedLoss
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.search import ParameterValue
 from headrace.registry.nouns import Evidence, FeatureUse, RegisterVersion
@@ -123,6 +125,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     canary: tuple[StepEvidence, ...] = ()
     foresight: tuple[Foresight, ...] = ()
     """What each step can show: the present one as it was told when it began, the later ones as told then."""
+    quality: QualityEvidence | None = None
+    """What the outcomes of the shadow's requests show; None where that is not asked for."""
     pipeline_id: str | None = None
     opened_by: str
     opened_at: datetime
@@ -147,6 +151,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the version answers copies of the requests now, and nobody."""
         state = self.state
         return state.phase is Phase.ROLLING_OUT and state.weight_percent == SHADOW
+
+    @property
+    def paired_loss(self) -> PairedLoss | None:
+        """What is asked of the outcomes of its shadow's requests; nothing of a release without a shadow."""
+        shadow = self.policy.shadow
+        has_one = self.champion is not None and self.state.plan.steps[0] == SHADOW
+        return shadow.quality if shadow is not None and has_one else None
 
     @property
     def reason(self) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from headrace.delivery import clearance, effects, foresight, policies, tables
+from headrace.delivery import clearance, effects, foresight, paired, policies, tables
 from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     SHADOW,
@@ -212,6 +212,8 @@ def _carry_out(tx: Tx, release: Release, before: ReleaseState | None, happened: 
             updated_at=tx.now,
             ended_at=tx.now if after.final else None,
         )
+        if isinstance(happening, Opened):
+            release = msgspec.structs.replace(release, quality=paired.foretold(tx, release))
         if timed or isinstance(happening, Opened):
             release = msgspec.structs.replace(release, foresight=foresight.foresee(tx, release))
         event = events.append(
@@ -259,4 +261,5 @@ def _facts(release: Release, happening: Happening) -> dict[str, object]:
         "weight_percent": release.state.weight_percent,
         "happening": happening,
         "evidence": release.canary[-1] if release.canary else None,
+        "quality": release.quality,
     } | ({} if release.experiment is None else {"experiment": release.experiment})

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from headrace.delivery import experiments, holdouts, pipelines, releases, retraining
-from headrace.delivery.kinds import GATES, MEASURE, STAGING, TRAIN
+from headrace.delivery import experiments, holdouts, paired, pipelines, releases, retraining
+from headrace.delivery.kinds import COMPARE, GATES, MEASURE, STAGING, TRAIN
 from headrace.delivery.machine import ReportGates, ReportStaging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest, StagingResult
 from headrace.kernel.database import Tx
@@ -68,6 +68,7 @@ HANDLINGS = [
     Handling(STAGING, settle_staging, fail_staging),
     Handling(MEASURE, experiments.settle, experiments.failed),
     Handling(TRAIN, pipelines.settle, pipelines.failed),
+    Handling(COMPARE, paired.settle, paired.failed),
 ]
 
 SUBSCRIBERS = [

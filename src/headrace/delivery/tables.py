@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from headrace.delivery.experiment_nouns import ExperimentEvidence
 from headrace.delivery.machine import FINAL, Phase
 from headrace.delivery.nouns import Pipeline, PipelineStatus, Project, Release
+from headrace.delivery.paired_nouns import Comparing
 from headrace.kernel.database import Tx, insert
 from headrace.kernel.schema import Document, Instant, metadata, workspace_column
 
@@ -432,3 +433,31 @@ def count_holdout_uses(tx: Tx, model: str, evaluation: str) -> int:
         )
     )
     return int(tx.execute(query).scalar_one())
+
+
+# -- paired losses ------------------------------------------------------------------------------------------
+
+comparisons = sa.Table(
+    "delivery_comparisons",
+    metadata,
+    workspace_column(primary_key=True),
+    sa.Column("release_id", sa.String(64), primary_key=True),
+    sa.Column("document", Document, nullable=False),
+)
+
+
+def find_comparing(tx: Tx, release_id: str, *, lock: bool = False) -> Comparing | None:
+    """How far the comparisons of a release have come; None before the first was asked for."""
+    query = sa.select(comparisons.c.document).where(
+        comparisons.c.workspace == tx.workspace, comparisons.c.release_id == release_id
+    )
+    document = tx.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+    return None if document is None else _decoded(document, Comparing)
+
+
+def put_comparing(tx: Tx, release_id: str, comparing: Comparing) -> None:
+    """Store how far they have come."""
+    statement = insert(tx, comparisons).values(workspace=tx.workspace, release_id=release_id, document=comparing)
+    tx.execute(
+        statement.on_conflict_do_update(index_elements=["workspace", "release_id"], set_={"document": comparing})
+    )

@@ -61,6 +61,13 @@ def labels_table(model: str) -> str:
     return f"labels/{model}"
 
 
+def source_state(ctx: WorkContext, label: Label) -> SourceState | None:
+    """Where the label's source stands; None before anything of it was read."""
+    path = f"/api/v1/features/source/{quote(label.source.name, safe='')}"
+    found = ctx.control.call("GET", path, returns=ObjectDetails).sources
+    return found[0] if found else None
+
+
 def ready_source(ctx: WorkContext, label: Label, until: datetime) -> SourceState | None:
     """Where the label's source stands, once it holds all events up to a business time.
 
@@ -70,9 +77,7 @@ def ready_source(ctx: WorkContext, label: Label, until: datetime) -> SourceState
     Raises:
         Unavailable: it is behind still; the job's next attempt may find it ready.
     """
-    path = f"/api/v1/features/source/{quote(label.source.name, safe='')}"
-    found = ctx.control.call("GET", path, returns=ObjectDetails).sources
-    state = found[0] if found else None
+    state = source_state(ctx, label)
     if state is not None and state.ingested_through is not None and state.ingested_through >= until:
         return state
     if ctx.job.attempt <= PATIENT_ATTEMPTS:
@@ -125,15 +130,9 @@ def cohort(lake: Lake, model: str, label: Label, version: int, start: datetime, 
     computed from the label's source.
     """
     predictions = read_live(lake, model, start, end).of_version(version).answered().table
-    name = labels_table(model)
-    told = _told(lake, model, label)
-    if not predictions.num_rows or not (lake.exists(name) or told.num_rows):
+    labels = outcomes(lake, model, label)
+    if not predictions.num_rows or not labels.num_rows:
         return Labelled(np.empty(0), np.empty(0), np.empty(0, dtype=object))
-    labels = told
-    if lake.exists(name):
-        computed = _read(lake, name, label, ["prediction_id", "label"])
-        rest = computed.filter(pc.invert(pc.is_in(computed["prediction_id"], value_set=told["prediction_id"])))
-        labels = pa.concat_tables([told, rest])
     joined = (
         predictions.select(["prediction_id", "entity", "output"])
         .join(labels, "prediction_id", join_type="inner")
@@ -141,6 +140,17 @@ def cohort(lake: Lake, model: str, label: Label, version: int, start: datetime, 
     )
     groups = np.array(joined["entity"].to_pylist(), dtype=object)
     return Labelled(to_floats(joined["label"]), to_floats(joined["output"]), groups)
+
+
+def outcomes(lake: Lake, model: str, label: Label) -> pa.Table:
+    """The label of each prediction that has one: prediction_id and label, 0 or 1; what was said goes first."""
+    name = labels_table(model)
+    told = _told(lake, model, label)
+    if not lake.exists(name):
+        return told
+    computed = _read(lake, name, label, ["prediction_id", "label"])
+    rest = computed.filter(pc.invert(pc.is_in(computed["prediction_id"], value_set=told["prediction_id"])))
+    return pa.concat_tables([told, rest])
 
 
 def _told(lake: Lake, model: str, label: Label) -> pa.Table:

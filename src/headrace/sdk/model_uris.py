@@ -1,5 +1,6 @@
 """From the address of a model to its files on this machine: a directory, `models:/NAME/3`, `runs:/ID/model`."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -60,6 +61,18 @@ def fetch_model(address: str, folder: Path, connect: Callable[[], Platform]) -> 
         _download(platform, f"/api/v1/blobs/{file.digest}", folder, file.path)
     digests = {file.path: file.digest for file in version.files}
     return FetchedModel(directory=folder, digests=digests, name=version.model, number=version.number)
+
+
+def digest_of(fetched: FetchedModel) -> str:
+    """Of the model's files: those of a registered version are verified against it as they are read."""
+    digests = fetched.digests
+    if digests is None:
+        files = sorted(path for path in fetched.directory.rglob("*") if path.is_file())
+        digests = {
+            str(path.relative_to(fetched.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
+    return hashlib.sha256(msgspec.json.encode(digests, order="sorted")).hexdigest()
 
 
 def _version(platform: Platform, name: str, which: str | None, alias: str | None) -> Version:

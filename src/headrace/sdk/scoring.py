@@ -1,11 +1,11 @@
 """Batch scoring from Python and the terminal: a model's address, rows, and a folder for the answers."""
 
-import hashlib
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,20 @@ from headrace.kernel.ids import new_hex
 from headrace.kernel.lake import open_lake
 from headrace.kernel.settings import Settings, load_settings, read_endpoint
 from headrace.sdk.connect import connect
-from headrace.sdk.model_uris import FetchedModel, fetch_model
+from headrace.sdk.model_uris import FetchedModel, digest_of, fetch_model
 from headrace.sdk.platform import Platform
+from headrace.sdk.scoring_ray import RAY, OnRay, Order
+from headrace.serving.description import describe
 from headrace.serving.loading import load_alone, open_environments
 from headrace.serving.nouns import FieldPolicy, ServedVersion, fields_of
 from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.scoring import PART_ROWS, Scoring, Told
+from headrace.serving.scoring import PART_ROWS, Alone, Scorer, Scoring, Told, taken_by
 from headrace.serving.scoring import score as score_rows
 from headrace.serving.scoring_inputs import open_source
 from headrace.serving.scoring_outputs import Folder, Manifest
+from headrace.serving.signature import read_signature
 
 
 def score(
@@ -43,6 +46,7 @@ def score(
     table: str | None = None,
     log: bool = True,
     allow_pickle: bool = False,
+    on: str | None = None,
     told: Told = lambda _done, _rejected, _all: None,
 ) -> Manifest:
     """Score a file of rows; called again after a death, it goes on where it was.
@@ -60,6 +64,7 @@ def score(
         table: a table of the lake on this machine that takes the answers too.
         log: whether the prediction log of the platform on this machine takes a registered version's answers.
         allow_pickle: whether the model may run code when it is loaded.
+        on: `ray` or `ray://HOST:PORT` for a cluster's workers; otherwise this process answers.
         told: takes rows done, rows rejected, and all rows, if known.
 
     Raises:
@@ -84,7 +89,13 @@ def score(
         # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
         fields = _fields(fetched, connected, unknown_fields)
-        predictor = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle).result()
+        if on is None:
+            loading = pool.submit(_load, fetched, settings, fields, allow_pickle=allow_pickle)
+            scorer: Scorer = Alone(loading.result())
+        else:
+            address = connected[0].url if connected else None
+            order = _order(model, fetched, settings, fields, address, allow_pickle=allow_pickle, logging=logging)
+            scorer = opened.enter_context(closing(_on_ray(on, order, fetched)))
         scoring = Scoring(
             part_rows=part_rows,
             keep=tuple(keep),
@@ -96,20 +107,25 @@ def score(
         told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
         wanted = _manifest(fetched, source.identity, fields, **told_apart)
         folder = Folder(Path(output), kind)
-        ended = threading.Event()
+        run = partial(score_rows, scorer, source, folder, wanted, scoring, now=SystemClock().now)
+        return _wait(pool, run, told)
 
-        def heard(done: int, rejected: int, every: int | None) -> None:
-            if ended.is_set():
-                raise Unavailable("the run was ended")
-            told(done, rejected, every)
 
-        now = SystemClock().now
-        work = pool.submit(score_rows, predictor, source, folder, wanted, scoring, now=now, told=heard)
-        try:
-            return work.result()
-        except BaseException:  # Ctrl-C ends the wait, and has to end the work
-            ended.set()
-            raise
+def _wait(pool: ThreadPoolExecutor, run: Callable[..., Manifest], told: Told) -> Manifest:
+    """Run on the thread; who stops waiting, by Ctrl-C say, stops the work."""
+    ended = threading.Event()
+
+    def heard(done: int, rejected: int, every: int | None) -> None:
+        if ended.is_set():
+            raise Unavailable("the run was ended")
+        told(done, rejected, every)
+
+    work = pool.submit(run, told=heard)
+    try:
+        return work.result()
+    except BaseException:
+        ended.set()
+        raise
 
 
 def _fields(fetched: FetchedModel, connected: Sequence[Platform], unknown: str | None) -> FieldPolicy:
@@ -131,7 +147,7 @@ def _manifest(fetched: FetchedModel, identity: dict[str, Any], fields: FieldPoli
         run_id=f"prd_{new_hex()}",
         model=fetched.name,
         version=fetched.number,
-        digest=_digest(fetched),
+        digest=digest_of(fetched),
         input=identity,
         settings={"fields": msgspec.to_builtins(fields), **settings},
     )
@@ -144,19 +160,43 @@ def _load(fetched: FetchedModel, settings: Settings, fields: FieldPolicy, *, all
     return Predictor(version, loaded)
 
 
+def _order(
+    address: str,
+    fetched: FetchedModel,
+    settings: Settings,
+    fields: FieldPolicy,
+    url: str | None,
+    *,
+    allow_pickle: bool,
+    logging: bool,
+) -> Order:
+    """What workers elsewhere need; an alias or a stage may move meanwhile, a number does not."""
+    if fetched.digests is not None:
+        address = f"models:/{fetched.name}/{fetched.number}"
+    elif url is None:
+        address = str(fetched.directory.absolute())
+    return Order(
+        model=address,
+        name=fetched.name,
+        number=fetched.number,
+        digest=digest_of(fetched),
+        url=url,
+        token=settings.token,
+        home=settings.home.absolute(),
+        fields=fields,
+        allow_pickle=allow_pickle,
+        logging=logging,
+    )
+
+
+def _on_ray(on: str, order: Order, fetched: FetchedModel) -> OnRay:
+    if on != RAY and not on.startswith(f"{RAY}://"):
+        raise InvalidInput("rows are scored here, or on Ray", where="on", fix="Say ray, or ray://HOST:PORT.")
+    signature = read_signature(describe(ModelFiles(fetched.directory, fetched.digests)).signature)
+    return OnRay(on, order, taken_by(signature, order.fields))
+
+
 def _is_here(settings: Settings, platform: Platform) -> bool:
     """Whether the platform's lake is that of the home on this machine."""
     endpoint = read_endpoint(settings.home)
     return endpoint is not None and endpoint.url.rstrip("/") == platform.url
-
-
-def _digest(fetched: FetchedModel) -> str:
-    """Of the model's files: those of a registered version are verified against it as they are read."""
-    digests = fetched.digests
-    if digests is None:
-        files = sorted(path for path in fetched.directory.rglob("*") if path.is_file())
-        digests = {
-            str(path.relative_to(fetched.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        }
-    return hashlib.sha256(msgspec.json.encode(digests, order="sorted")).hexdigest()

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from headrace.delivery import gates, measuring, pipeline, staging
-from headrace.delivery.kinds import GATES, MEASURE, STAGING, TRAIN
+from headrace.delivery import gates, measuring, pairing, pipeline, staging
+from headrace.delivery.kinds import COMPARE, GATES, MEASURE, STAGING, TRAIN
 from headrace.features.ingest import run_ingest
 from headrace.features.kinds import INGEST, MATERIALIZE
 from headrace.features.materialize import run_materialize
@@ -33,6 +33,7 @@ RUNNERS: tuple[tuple[JobKind[Any, Any], Runner], ...] = (
     (TRAIN, pipeline.run),
     (GATES, gates.run),
     (STAGING, staging.run),
+    (COMPARE, pairing.run),
     (MEASURE, measuring.run_measuring),
     (COMPACT, run_compaction),
     (JOIN, run_join),

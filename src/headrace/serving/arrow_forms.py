@@ -3,14 +3,25 @@
 Whatever is not plainly what the signature says goes the way of `Forms`, so that both accept and refuse the same.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import Array, Inputs
 from headrace.serving.signature import Column, Kind, Signature
+
+_FRACTION = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
+_PLAIN_TEXTS = {
+    "double": _FRACTION,
+    "float": _FRACTION,
+    "long": r"^-?(0|[1-9][0-9]{0,14})$",
+    "integer": r"^-?(0|[1-9][0-9]{0,8})$",
+}
+"""What JSON calls a number, and whole ones that both a column of their type and a float hold exactly."""
 
 
 def from_arrow(forms: Forms, table: pa.Table, where: str) -> Inputs:
@@ -25,6 +36,31 @@ def from_arrow(forms: Forms, table: pa.Table, where: str) -> Inputs:
     if matrix is not None:
         return matrix
     return forms.columns({name: values(table.column(name)) for name in table.schema.names}, where)
+
+
+def from_texts(signature: Signature, columns: Mapping[str, Sequence[str]]) -> Array | None:
+    """Columns of texts, as CSV has them, read in C; an empty one is null.
+
+    Returns:
+        None where a text is not plainly a number of its column's type: then `Forms` decides.
+    """
+    if signature.kind is not Kind.MATRIX:
+        return None
+    read = []
+    for column in signature.columns:
+        texts = pa.array(columns[column.name], pa.string())
+        blank = pc.equal(texts, "")
+        plain = _PLAIN_TEXTS.get(column.type)
+        fractional = column.type in {"double", "float"}
+        if plain is None or (not fractional and pc.any(blank).as_py()):
+            return None
+        if not pc.all(pc.or_(blank, pc.match_substring_regex(texts, plain))).as_py():
+            return None
+        numbers = pc.if_else(blank, None, texts).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if np.isinf(numbers).any():
+            return None
+        read.append(numbers)
+    return np.column_stack(read)
 
 
 def values(column: Any) -> list[Any]:

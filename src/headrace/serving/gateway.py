@@ -3,7 +3,6 @@
 Bad requests are 4xx, failures of a model 5xx, and no error holds input data or a traceback.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
@@ -12,7 +11,6 @@ import msgspec
 import structlog
 
 from headrace.errors import (
-    DeadlineExceeded,
     HeadraceError,
     InternalError,
     InvalidInput,
@@ -23,6 +21,7 @@ from headrace.errors import (
 )
 from headrace.kernel.ids import new_hex
 from headrace.serving import doors
+from headrace.serving.bodies import Bodies
 from headrace.serving.doors import Door, Handler, Headers, Incoming, Response, Trace
 from headrace.serving.intake import Intake
 
@@ -30,8 +29,9 @@ log = structlog.get_logger()
 
 BODY_LIMIT_BYTES = 16 << 20
 LARGE_BODY_BYTES = 64 << 10
-"""A body above this is waited for with a limit, and counts for what all bodies together may take."""
+"""A body above this counts for what all bodies together may take."""
 BODY_TIMEOUT_S = 30.0
+"""A body that has not come by then gives up its place. Headers have as long, in Granian."""
 HOSTS_LIMIT = 100
 """Ways to write the names of this gateway that are remembered."""
 _NO_BODY = frozenset({"GET", "HEAD"})
@@ -102,6 +102,7 @@ class Gateway:
         self._hosts_seen: set[str] = set()
         self._version = version
         self._intake = Intake() if intake is None else intake
+        self._bodies = Bodies(BODY_TIMEOUT_S)
         self._metrics = metrics
         self._tracing = tracing
         self.draining = False
@@ -149,10 +150,7 @@ class Gateway:
             announced = _announced(headers)
             if announced is None or announced > LARGE_BODY_BYTES:
                 return await self._handle_large(handler, scope, exchange, announced, caller)
-            try:
-                body = await exchange()
-            except RuntimeError as error:
-                raise _gone() from error
+            body = await self._bodies.wait(_whole(exchange))
             incoming = Incoming(headers, body, scope.query_string, None, caller)
             if self._tracing is None:
                 return await handler(incoming)
@@ -166,13 +164,7 @@ class Gateway:
         size_bytes = BODY_LIMIT_BYTES if announced is None else announced
         self._intake.hold(size_bytes)
         try:
-            try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    body = await (_parts(exchange) if announced is None else _whole(exchange))
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"the body did not come within {BODY_TIMEOUT_S:.0f} seconds", where="body"
-                ) from None
+            body = await self._bodies.wait(_parts(exchange) if announced is None else _whole(exchange))
             return await self._traced(
                 handler, Incoming(scope.headers, body, scope.query_string, caller=caller), scope
             )

@@ -1,6 +1,7 @@
 """Listens on a port with Granian, in the event loop of the process, until a signal asks to stop."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,26 @@ from granian.server.embed import Server
 from headrace.serving.gateway import Gateway
 
 DRAIN_S = 10.0
+CONNECTIONS = 65_536
+FILES_BESIDE = 256
+"""Files that a process opens for other things than connections."""
+
+
+def _connections() -> int:
+    """How many connections are held at once: as many as the system lets this process have, up to a limit.
+
+    Granian's own limit is the backlog, so that a thousand callers who keep a connection and ask nothing would shut
+    out all others. How many requests are under way at once, the intake says.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + FILES_BESIDE
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    found = wanted if soft == resource.RLIM_INFINITY else soft
+    return max(64, min(CONNECTIONS, found - FILES_BESIDE))
 
 
 async def listen(
@@ -41,6 +62,7 @@ async def listen(
         websockets=False,
         log_enabled=False,
         backlog=1024,
+        backpressure=_connections(),
     )
     server.workers_kill_timeout = DRAIN_S  # type: ignore[assignment]
 

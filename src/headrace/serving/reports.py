@@ -18,6 +18,10 @@ MEASURED_ROWS = 200
 ALIVE_S = 5.0
 """A gateway that has been silent for longer is taken for gone; it reports each second."""
 
+UNITS_KEPT = timedelta(days=1)
+"""After the last count of a release: gateways that were cut off report late."""
+RELEASES_AT_ONCE = 10
+
 
 def record(tx: Tx, report: GatewayReport) -> None:
     """Take a gateway's report. Counts are cumulative per boot, so repeating or reordering reports is harmless.
@@ -28,6 +32,20 @@ def record(tx: Tx, report: GatewayReport) -> None:
     for counts in report.counts:
         tables.put_counts(tx, report.gateway, report.boot, counts)
         tables.add_signalled(tx, counts)
+
+
+def units_are_stale(tx: Tx) -> bool:
+    """Whether units are remembered of a release that is over."""
+    return bool(tables.releases_with_units(tx, silent_since=tx.now - UNITS_KEPT))
+
+
+def forget_units(tx: Tx) -> None:
+    """Forget which units gave signals in releases that are over: they were kept so as to count each once.
+
+    Only verdicts of an open release ask for them. What it counted otherwise stays.
+    """
+    for release_id in tables.releases_with_units(tx, silent_since=tx.now - UNITS_KEPT)[:RELEASES_AT_ONCE]:
+        tables.forget_units(tx, release_id)
 
 
 def counts(tx: Tx, release_id: str, step: int, version: int) -> Counts:

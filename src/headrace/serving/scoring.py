@@ -4,14 +4,15 @@ Rows go through the same decoder and checks as a request's, in chunks no larger 
 there is rejected here, with the same reason, and what is answered is answered the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.errors import HeadraceError, InvalidInput, ModelFault, SchemaMismatch
 from headrace.kernel.lake import Lake
@@ -19,9 +20,11 @@ from headrace.serving.compaction import predictions_table
 from headrace.serving.forms import NAME_LENGTH, ROW_LIMIT
 from headrace.serving.inputs import Columns, Inputs, Outputs, join, row_answers
 from headrace.serving.logged_tables import logged_table
+from headrace.serving.nouns import FieldPolicy
 from headrace.serving.predictor import Fault, Predictor
 from headrace.serving.scoring_inputs import Rows, Source
 from headrace.serving.scoring_outputs import Folder, Manifest, append_part
+from headrace.serving.signature import NUMBERS, Signature
 
 PART_ROWS = 100_000
 RESERVED = ("row", "prediction_id", "prediction")
@@ -50,8 +53,8 @@ class Scoring:
 
 
 @dataclass
-class _Scored:
-    """What came of a part."""
+class Scored:
+    """What came of a part: answers with their rows' numbers, and the rows that have none."""
 
     places: list[npt.NDArray[np.int64]] = field(default_factory=list)
     inputs: list[Inputs] = field(default_factory=list)
@@ -59,12 +62,91 @@ class _Scored:
     rejects: list[tuple[int, str, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a version takes."""
+
+    names: tuple[str, ...]
+    texts: frozenset[str]
+    """Columns that are not numbers."""
+    fields: FieldPolicy
+
+
+class Part(NamedTuple):
+    """Rows of one file to be written, and the number of the first."""
+
+    number: int
+    start: int
+    rows: Rows
+
+
 Told = Callable[[int, int, int | None], None]
 """Takes how many rows are done, how many of them were rejected, and how many there are, if that is known."""
 
 
-def score(
+class Scorer(Protocol):
+    """Answers parts: in this process, or on machines that are many.
+
+    Thread safety: used by one thread.
+    Order: parts come back in the order in which they were given, each once, however often one was tried.
+    Ownership: few parts are taken before the first comes back, so that memory is bounded.
+    Errors: SchemaMismatch or ModelFault for a row without an answer, unless such rows are put aside.
+    """
+
+    taken: Taken
+
+    def answer(
+        self, parts: Iterator[Part], columns: list[str], *, reject: bool, told: Callable[[int, int], None]
+    ) -> Iterator[tuple[Part, Scored]]:
+        """Answer parts, and tell meanwhile how many rows are done and were rejected since the last part."""
+        ...
+
+
+def taken_by(signature: Signature, fields: FieldPolicy) -> Taken:
+    """What a version with this signature takes."""
+    texts = frozenset(column.name for column in signature.columns if column.type not in NUMBERS)
+    return Taken(names=tuple(signature.names), texts=texts, fields=fields)
+
+
+class Alone:
+    """Answers here; see `Scorer`."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.taken = taken_by(predictor.signature, predictor.version.fields)
+
+    def answer(
+        self, parts: Iterator[Part], columns: list[str], *, reject: bool, told: Callable[[int, int], None]
+    ) -> Iterator[tuple[Part, Scored]]:
+        """Answer parts one after another."""
+        for part in parts:
+            yield part, score_part(self._predictor, part, columns, reject=reject, told=told)
+
+
+def score_part(
     predictor: Predictor,
+    part: Part,
+    columns: list[str],
+    *,
+    reject: bool,
+    told: Callable[[int, int], None] = lambda _done, _rejected: None,
+) -> Scored:
+    """Answer the rows of a part, in chunks no larger than a request.
+
+    Raises:
+        SchemaMismatch: a row does not fit, and rows are not to be rejected.
+        ModelFault: the model failed on a row, and rows are not to be rejected.
+    """
+    scored = Scored()
+    for place in range(0, len(part.rows), ROW_LIMIT):
+        some = part.rows.slice(place, min(ROW_LIMIT, len(part.rows) - place))
+        _answer(predictor, some, columns, part.start + place, scored, reject=reject)
+        told(place + len(some), len(scored.rejects))
+    return scored
+
+
+def score(
+    scorer: Scorer,
     source: Source,
     folder: Folder,
     wanted: Manifest,
@@ -80,7 +162,7 @@ def score(
         SchemaMismatch: a row does not fit, and rows are not to be rejected.
         ModelFault: the model failed on a row, and rows are not to be rejected.
     """
-    columns = _columns(predictor, source, scoring)
+    columns = _columns(scorer.taken, source, scoring)
     manifest = folder.begin(wanted)
     try:
         if manifest.complete:
@@ -89,15 +171,15 @@ def score(
         while (known := folder.done(part)) is not None:
             rows, rejected, part = rows + sum(known), rejected + known[1], part + 1
         told(rows, rejected, source.rows)
-        for part_rows in source.parts(scoring.part_rows, part):
-            start = part * scoring.part_rows
-            scored = _Scored()
-            for place in range(0, len(part_rows), ROW_LIMIT):
-                some = part_rows.slice(place, min(ROW_LIMIT, len(part_rows) - place))
-                _answer(predictor, some, columns, start + place, scored, reject=scoring.reject)
-                told(rows + place + len(some), rejected + len(scored.rejects), source.rows)
-            _write(predictor, folder, manifest, scoring, part, start, part_rows, scored, now())
-            rows, rejected, part = rows + len(part_rows), rejected + len(scored.rejects), part + 1
+
+        def heard(since: int, rejected_since: int) -> None:
+            told(rows + since, rejected + rejected_since, source.rows)
+
+        size = scoring.part_rows
+        waiting = (Part(place, place * size, some) for place, some in enumerate(source.parts(size, part), part))
+        for done, scored in scorer.answer(waiting, columns, reject=scoring.reject, told=heard):
+            _write(scorer.taken, folder, manifest, scoring, done, scored, now())
+            rows, rejected, part = rows + len(done.rows), rejected + len(scored.rejects), part + 1
         manifest = _completed(manifest, rows, rejected, part)
         folder.put_manifest(manifest)
     finally:
@@ -110,20 +192,20 @@ def _completed(manifest: Manifest, rows: int, rejected: int, parts: int) -> Mani
     return Manifest(**(told | {"complete": True, "rows": rows, "rejected": rejected, "parts": parts}))
 
 
-def _columns(predictor: Predictor, source: Source, scoring: Scoring) -> list[str]:
+def _columns(taken: Taken, source: Source, scoring: Scoring) -> list[str]:
     """The columns that go to the model; those that are kept and are none of its own do not."""
     for name in scoring.keep:
         if name not in source.names:
             raise SchemaMismatch("the input has no such column to keep", where=name[:NAME_LENGTH])
         if name in RESERVED:
             raise InvalidInput("a kept column would hide one of the answers", where=name)
-    own = set(predictor.names)
-    ignore = predictor.version.fields.unknown == "ignore"
+    own = set(taken.names)
+    ignore = taken.fields.unknown == "ignore"
     return [name for name in source.names if name in own or not (ignore or name in scoring.keep)]
 
 
 def _answer(
-    predictor: Predictor, rows: Rows, columns: list[str], start: int, scored: _Scored, *, reject: bool
+    predictor: Predictor, rows: Rows, columns: list[str], start: int, scored: Scored, *, reject: bool
 ) -> None:
     """Answer rows; when that fails, each half for itself, until the rows that it fails on are alone."""
     try:
@@ -163,22 +245,21 @@ def _at(problem: HeadraceError, row: int) -> HeadraceError:
 
 
 def _write(
-    predictor: Predictor,
+    taken: Taken,
     folder: Folder,
     manifest: Manifest,
     scoring: Scoring,
-    part: int,
-    start: int,
-    rows: Rows,
-    scored: _Scored,
+    part: Part,
+    scored: Scored,
     now: datetime,
 ) -> None:
     """Log a part's answers, then write them: what is written is done, and would not be logged any more."""
     places = np.concatenate(scored.places) if scored.places else np.empty(0, dtype=np.int64)
-    ids = [f"{manifest.run_id}.{place}" for place in places.tolist()]
-    columns: dict[str, Any] = {"row": pa.array(places), "prediction_id": pa.array(ids, pa.string())}
+    numbers = pa.array(places)
+    ids = pc.binary_join_element_wise(manifest.run_id, numbers.cast(pa.string()), ".")
+    columns: dict[str, Any] = {"row": numbers, "prediction_id": ids}
     if scoring.keep:
-        kept = rows.table(list(scoring.keep)).take(pa.array(places - start))
+        kept = part.rows.table(list(scoring.keep)).take(pa.array(places - part.start))
         columns |= {name: kept.column(name) for name in scoring.keep}
     outputs = _joined(scored.outputs)
     columns |= answers(outputs)
@@ -188,16 +269,16 @@ def _write(
             ids,
             join(scored.inputs),
             outputs,
-            names=predictor.names,
-            texts=predictor.texts,
+            names=taken.names,
+            texts=taken.texts,
             model=manifest.model,
             version=manifest.version,
             at=now,
         )
-        append_part(scoring.log, predictions_table(manifest.model), manifest.run_id, part, logged)
+        append_part(scoring.log, predictions_table(manifest.model), manifest.run_id, part.number, logged)
     if scoring.table is not None and scoring.tables is not None:
-        append_part(scoring.tables, scoring.table, manifest.run_id, part, table)
-    folder.write(part, table, _rejects(scored.rejects))
+        append_part(scoring.tables, scoring.table, manifest.run_id, part.number, table)
+    folder.write(part.number, table, _rejects(scored.rejects))
 
 
 def answers(outputs: Outputs | None) -> dict[str, pa.Array]:

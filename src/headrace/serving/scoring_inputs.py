@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from headrace.errors import InvalidInput, NotFound, SchemaMismatch
 from headrace.kernel.lake import Lake, Snapshot
-from headrace.serving.arrow_forms import from_arrow
+from headrace.serving.arrow_forms import from_arrow, from_texts
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import Inputs
 
 LAKE = "lake:"
+BATCH_ROWS = 65_536
 
 
 class Rows(Protocol):
@@ -123,29 +124,40 @@ class ParquetSource:
         return made
 
     def parts(self, size: int, first: int) -> Iterator[_ArrowRows]:
-        """Parts of `size` rows, from part number `first` on; files before it are not read."""
-        skip = first * size
-        files = list(zip(self._files, self._opened, strict=True))
-        while files and skip >= files[0][1].num_rows:
-            skip -= files.pop(0)[1].num_rows
+        """Parts of `size` rows, from part number `first` on; what lies before it is not read."""
         waiting: list[pa.Table] = []
         held = 0
-        for file, _ in files:
-            fragment = ds.dataset([str(file)], schema=self._schema, format="parquet")
-            batches = fragment.to_batches(batch_size=min(size, 65_536), batch_readahead=2, fragment_readahead=1)
-            for batch in _readable(batches, file):
-                taken = batch.slice(min(skip, batch.num_rows))
-                skip -= batch.num_rows - taken.num_rows
-                while taken.num_rows:
-                    some = taken.slice(0, size - held)
-                    waiting.append(pa.Table.from_batches([some]))
-                    held += some.num_rows
-                    taken = taken.slice(some.num_rows)
-                    if held == size:
-                        yield _ArrowRows(pa.concat_tables(waiting))
-                        waiting, held = [], 0
+        for batch in self._batches(min(size, BATCH_ROWS), first * size):
+            taken = batch
+            while taken.num_rows:
+                some = taken.slice(0, size - held)
+                waiting.append(pa.Table.from_batches([some]))
+                held += some.num_rows
+                taken = taken.slice(some.num_rows)
+                if held == size:
+                    yield _ArrowRows(pa.concat_tables(waiting))
+                    waiting, held = [], 0
         if held:
             yield _ArrowRows(pa.concat_tables(waiting))
+
+    def _batches(self, size: int, skip: int) -> Iterator[pa.RecordBatch]:
+        """All rows after the first `skip`."""
+        for file, about in zip(self._files, self._opened, strict=True):
+            if skip < about.num_rows:
+                yield from _readable(self._batches_of(file, about, size, skip), file)
+            skip = max(0, skip - about.num_rows)
+
+    def _batches_of(self, file: Path, about: pq.FileMetaData, size: int, skip: int) -> Iterator[pa.RecordBatch]:
+        """Read one row group after another: of a scan of all, the whole file is in memory by its end."""
+        (fragment,) = ds.dataset([str(file)], schema=self._schema, format="parquet").get_fragments()
+        for place, group in enumerate(fragment.split_by_row_group()):
+            rows = about.row_group(place).num_rows
+            if skip < rows:
+                for batch in group.to_batches(schema=self._schema, batch_size=size, batch_readahead=2):
+                    yield batch.slice(min(skip, batch.num_rows))
+                    skip = max(0, skip - batch.num_rows)
+            else:
+                skip -= rows
 
 
 def _readable(batches: Iterator[pa.RecordBatch], file: Path) -> Iterator[pa.RecordBatch]:
@@ -175,6 +187,10 @@ class _TextRows:
         for row in self._rows:
             if len(row) != len(self._names):
                 raise SchemaMismatch(f"the row has {len(row)} values, not {len(self._names)}", where="csv")
+        if sorted(names) == sorted(forms.signature.names):
+            matrix = from_texts(forms.signature, dict(zip(self._names, zip(*self._rows, strict=True), strict=True)))
+            if matrix is not None:
+                return matrix
         known = {column.name for column in forms.signature.columns}
         nothing = {name: None for name in names if name in known}
         places = [(name, self._names.index(name)) for name in names]

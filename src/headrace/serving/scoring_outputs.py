@@ -16,10 +16,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from headrace.errors import Conflict, InvalidInput
-from headrace.kernel.lake import Lake
+from headrace.kernel.lake import Lake, hardly_repeated
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"
+"""Like the rejects under a name that readers of a folder of Parquet files pass over."""
 FORMATS = ("parquet", "csv")
+# ids differ in their ends, numbers of rows by one
+_ENCODINGS = {"row": "DELTA_BINARY_PACKED", "prediction_id": "DELTA_BYTE_ARRAY"}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,13 +108,13 @@ class Folder:
         """How many rows a part has answers for, and how many it rejects; None when it is to be written."""
         if not self._file("part", part).exists():
             return None
-        rejects = self._file("rejects", part)
+        rejects = self._file("_rejects", part)
         return self._count(self._file("part", part)), self._count(rejects) if rejects.exists() else 0
 
     def write(self, part: int, answers: pa.Table, rejects: pa.Table) -> None:
         """Write a part: its rejects first, since its answers say that it is done."""
         if rejects.num_rows:
-            self._put(self._file("rejects", part), lambda path: self._write(rejects, path))
+            self._put(self._file("_rejects", part), lambda path: self._write(rejects, path))
         self._put(self._file("part", part), lambda path: self._write(answers, path))
 
     def put_manifest(self, manifest: Manifest) -> None:
@@ -126,7 +129,10 @@ class Folder:
         if self._kind == "csv":
             pyarrow.csv.write_csv(_flat(table), path)
         else:
-            pq.write_table(table, path, compression="zstd")
+            unlike = set(hardly_repeated(table))
+            repeated = [name for name in table.schema.names if name not in unlike]
+            encodings = {name: coding for name, coding in _ENCODINGS.items() if name in unlike}
+            pq.write_table(table, path, compression="zstd", use_dictionary=repeated, column_encoding=encodings)
 
     def _count(self, path: Path) -> int:
         if self._kind == "parquet":

@@ -401,6 +401,31 @@ def count_signalled(tx: Tx, release_id: str) -> list[SignalledCount]:
     ]
 
 
+def releases_with_units(tx: Tx, *, silent_since: datetime) -> list[str]:
+    """Releases that no route is part of and that have counted nothing since, whose units are still remembered."""
+    routed = sa.select(routes.c.release_id).where(
+        routes.c.workspace == tx.workspace, routes.c.release_id.is_not(None)
+    )
+    remembered = sa.exists().where(
+        signalled_units.c.workspace == counters.c.workspace,
+        signalled_units.c.release_id == counters.c.release_id,
+    )
+    statement = (
+        sa.select(counters.c.release_id)
+        .where(counters.c.workspace == tx.workspace, counters.c.release_id.not_in(routed), remembered)
+        .group_by(counters.c.release_id)
+        .having(sa.func.max(counters.c.updated_at) < silent_since)
+        .order_by(counters.c.release_id)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def forget_units(tx: Tx, release_id: str) -> None:
+    """Forget which units gave signals in a release."""
+    mine = sa.and_(signalled_units.c.workspace == tx.workspace, signalled_units.c.release_id == release_id)
+    tx.execute(sa.delete(signalled_units).where(mine))
+
+
 class CounterRow(NamedTuple):
     """What all lives of one gateway counted, one life a row."""
 

@@ -114,7 +114,7 @@ def ratio_e_value(periods: Iterable[Exposure], *, ratio_tolerance: float = 0.0) 
         for index, multiple in enumerate(RATIO_GRID):
             alternative = _arm_probability(period.share, tolerated * multiple)
             log_factors[index] += _log_ratio(period.challenger_faults, period.champion_faults, alternative, null)
-    return _mixture([1.0] * len(RATIO_GRID), log_factors)
+    return mixture([1.0] * len(RATIO_GRID), log_factors)
 
 
 def calm_e_value(period: Exposure, *, ratio_tolerance: float) -> float:
@@ -143,7 +143,7 @@ def calm_e_value(period: Exposure, *, ratio_tolerance: float) -> float:
         )
         for part in CALM_GRID
     ]
-    return _mixture([1.0] * len(logs), logs)
+    return mixture([1.0] * len(logs), logs)
 
 
 def excess_e_value(requests: int, faults: int, *, tolerance: float) -> float:
@@ -160,7 +160,7 @@ def excess_e_value(requests: int, faults: int, *, tolerance: float) -> float:
     odds = tolerance / (1.0 - tolerance)
     alternatives = [odds * multiple / (1.0 + odds * multiple) for multiple in ODDS_GRID]
     logs = [_log_ratio(faults, requests - faults, alternative, tolerance) for alternative in alternatives]
-    return _mixture([1.0] * len(logs), logs)
+    return mixture([1.0] * len(logs), logs)
 
 
 def within_e_value(requests: int, faults: int, *, tolerance: float, alpha: float) -> float:
@@ -184,7 +184,7 @@ def within_e_value(requests: int, faults: int, *, tolerance: float, alpha: float
     weights = [1.0 - rest] + [rest / len(RATE_GRID)] * len(RATE_GRID)
     rates = [0.0] + [tolerance * part for part in RATE_GRID]
     logs = [_log_ratio(faults, requests - faults, rate, tolerance) for rate in rates]
-    return _mixture(weights, logs)
+    return mixture(weights, logs)
 
 
 def clean_requests_needed(*, tolerance: float, alpha: float) -> int:
@@ -303,7 +303,7 @@ def requests_to_detect(
             (share * challenger_rate, math.log(alternative / null)),
             ((1.0 - share) * champion_rate, math.log((1.0 - alternative) / (1.0 - null))),
         )
-        found = min(found, _steps_needed(steps, math.log(len(RATIO_GRID) / alpha), found_in))
+        found = min(found, steps_needed(steps, math.log(len(RATIO_GRID) / alpha), found_in))
     # one fault at least has to come, however much it says
     return max(found, 1.0 / faults_for_each_request)
 
@@ -325,7 +325,7 @@ def calm_requests(rate: float, *, share: float, alpha: float, tolerated: float) 
             (share * rate, math.log(alternative / null)),
             ((1.0 - share) * rate, math.log((1.0 - alternative) / (1.0 - null))),
         )
-        found = min(found, _steps_needed(steps, math.log(len(CALM_GRID) / alpha), 0.5))
+        found = min(found, steps_needed(steps, math.log(len(CALM_GRID) / alpha), 0.5))
     return found
 
 
@@ -339,11 +339,11 @@ def requests_to_exceed(rate: float, *, tolerance: float, alpha: float, found_in:
             (rate, math.log(alternative / tolerance)),
             (1.0 - rate, math.log((1.0 - alternative) / (1.0 - tolerance))),
         )
-        found = min(found, _steps_needed(steps, math.log(len(ODDS_GRID) / alpha), found_in))
+        found = min(found, steps_needed(steps, math.log(len(ODDS_GRID) / alpha), found_in))
     return max(1.0, found)
 
 
-def _steps_needed(steps: Sequence[tuple[float, float]], bound: float, found_in: float) -> float:
+def steps_needed(steps: Sequence[tuple[float, float]], bound: float, found_in: float) -> float:
     """How many requests a sum of log ratios needs to pass a bound in a part of all cases.
 
     Args:
@@ -415,7 +415,7 @@ def _log_ratio(successes: int, failures: int, alternative: float, null: float) -
     return total
 
 
-def _mixture(weights: Sequence[float], logs: Sequence[float]) -> float:
+def mixture(weights: Sequence[float], logs: Sequence[float]) -> float:
     """Weighted mean of exp(logs); infinity instead of an overflow."""
     highest = max(logs)
     if highest == -math.inf:

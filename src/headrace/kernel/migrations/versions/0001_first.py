@@ -26,6 +26,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
     )
     op.create_table(
+        "delivery_comparisons",
+        sa.Column("workspace", sa.String(length=64), nullable=False),
+        sa.Column("release_id", sa.String(length=64), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "release_id", name=op.f("pk_delivery_comparisons")),
+    )
+    op.create_table(
         "delivery_holdout_uses",
         sa.Column("workspace", sa.String(length=64), nullable=False),
         sa.Column("model", sa.String(length=256), nullable=False),
@@ -1269,6 +1276,7 @@ def downgrade() -> None:
     op.drop_table("delivery_model_projects")
     op.drop_table("delivery_measurements")
     op.drop_table("delivery_holdout_uses")
+    op.drop_table("delivery_comparisons")
     op.drop_table("cursors")
     op.drop_table("business_clock")
     # ### end Alembic commands ###

@@ -1,0 +1,190 @@
+"""Adds up the losses of two versions on the same requests: the runner of the job `delivery.compare_losses`.
+
+Work-side. One pass joins what the champion answered with what the shadow answered to the copy, and with what
+became of the request. All of it is read anew each time: labels come late and are corrected, and only sums go back.
+
+Only requests count whose outcome is final, whether or not it is known sooner: what is known early is not like what
+is known late. A unit counts once, with the first of its requests that both versions answered.
+"""
+
+import time
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from headrace.delivery.paired_nouns import PairedRequest, PairedResult
+from headrace.kernel.lake import Lake
+from headrace.kernel.work import WorkContext
+from headrace.monitoring import labels
+from headrace.monitoring.predictions import to_floats
+from headrace.project.paired import OF_PROBABILITIES
+from headrace.serving.compaction import compact, predictions_table
+from headrace.serving.feedback_join import read_effective
+from headrace.serving.nouns import Purpose
+from headrace.serving.segments import CLOSED, segments
+from headrace.statistics import paired_losses
+
+COPY = ".shadow"
+"""What the id of a shadow's answer has behind the id of the prediction whose copy it is."""
+_READ = ("prediction_id", "business_at", "version", "entity", "output", "purpose")
+_UNIT = "unit"
+"""The hash of a unit's name; a log that was begun long ago may not have it."""
+
+
+class _Pairs(NamedTuple):
+    """The first pair of each unit in the order of the requests, and how many rows there were."""
+
+    first: pa.Table
+    rows: int
+    incomplete: int
+
+
+def run(ctx: WorkContext, request: PairedRequest) -> PairedResult:
+    """Compare two versions on the requests that both answered."""
+    started_s = time.monotonic()
+    if segments(ctx.settings.home / "predictions", request.model, CLOSED):
+        compact(ctx, request.model)
+    ctx.progress(0.2, "predictions are in the lake")
+    maturity = request.quality.maturity or request.label.maturity
+    final_through = _final_through(ctx, request, maturity)
+    ctx.progress(0.5, "outcomes are in the lake")
+    pairs = _pairs(ctx.lake, request)
+    result = _compared(ctx.lake, request, pairs, final_through, maturity)
+    return msgspec.structs.replace(result, took_s=time.monotonic() - started_s)
+
+
+def _final_through(ctx: WorkContext, request: PairedRequest, maturity: timedelta) -> datetime | None:
+    """The business time of the last requests whose outcome is final; brings labels into the lake on the way."""
+    if request.quality.feedback is not None:
+        return ctx.business_now - maturity
+    state = labels.source_state(ctx, request.label)
+    if state is None or state.ingested_through is None:
+        return None
+    until = min(ctx.business_now, state.ingested_through)
+    labels.join(ctx, request.model, request.label, state, until)
+    return until - maturity
+
+
+def _pairs(lake: Lake, request: PairedRequest) -> _Pairs:
+    rows = _rows(lake, request)
+    purpose, version = rows["purpose"], rows["version"]
+    live = rows.filter(
+        pc.and_(pc.equal(purpose, Purpose.LIVE.value), pc.equal(version, request.champion))
+    ).rename_columns({"output": "champion"})
+    copies = rows.filter(pc.and_(pc.equal(purpose, Purpose.SHADOW.value), pc.equal(version, request.challenger)))
+    shadow = pa.table(
+        {
+            "prediction_id": pc.replace_substring_regex(copies["prediction_id"], rf"\{COPY}$", ""),
+            "challenger": copies["output"],
+        }
+    )
+    both = live.select(["prediction_id", "business_at", "entity", _UNIT, "champion"]).join(
+        shadow, "prediction_id", join_type="inner"
+    )
+    both = both.filter(pc.and_(_fits(request, both["champion"]), _fits(request, both["challenger"])))
+    both = both.sort_by([("business_at", "ascending"), ("prediction_id", "ascending")])
+    return _Pairs(_first_of_units(both), both.num_rows, copies.num_rows - both.num_rows)
+
+
+def _rows(lake: Lake, request: PairedRequest) -> pa.Table:
+    """What was answered in the step in which the version was a shadow."""
+    name = predictions_table(request.model)
+    snapshot = lake.snapshot(name) if lake.exists(name) else None
+    if snapshot is None or not snapshot.files:
+        return _EMPTY.empty_table()
+    dataset = ds.dataset(list(snapshot.files), schema=snapshot.schema, format="parquet")
+    wanted = (pc.field("release_id") == request.release_id) & (pc.field("step") == request.step)
+    known = [*_READ, _UNIT] if _UNIT in snapshot.schema.names else list(_READ)
+    rows = dataset.to_table(columns=known, filter=wanted)
+    unit = rows[_UNIT].cast(pa.string()) if _UNIT in known else pa.nulls(rows.num_rows, pa.string())
+    return rows.select(list(_READ)).append_column(_UNIT, unit)
+
+
+def _fits(request: PairedRequest, outputs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether the loss of an answer can be told."""
+    known = pc.is_finite(outputs)
+    if request.quality.loss not in OF_PROBABILITIES:
+        return known
+    within = pc.and_(pc.greater_equal(outputs, 0.0), pc.less_equal(outputs, 1.0))
+    return pc.and_(known, within)
+
+
+def _first_of_units(both: pa.Table) -> pa.Table:
+    """The first pair of each unit; a request that names none is a unit itself, whatever rows it has."""
+    request_ids = pc.replace_substring_regex(both["prediction_id"], r"\..*$", "")
+    units = pc.coalesce(both[_UNIT], both["entity"], request_ids)
+    placed = pa.table({"unit": units, "place": np.arange(both.num_rows)})
+    first = placed.group_by("unit", use_threads=False).aggregate([("place", "min")])
+    return both.take(np.sort(first["place_min"].to_numpy()))
+
+
+def _compared(
+    lake: Lake, request: PairedRequest, pairs: _Pairs, final_through: datetime | None, maturity: timedelta
+) -> PairedResult:
+    first, quality = pairs.first, request.quality
+    final = pa.array(np.zeros(first.num_rows, dtype=bool))
+    if final_through is not None:
+        final = pc.less_equal(first["business_at"], pa.scalar(final_through, _INSTANT))
+    waiting, matured = first.filter(pc.invert(final)), first.filter(final)
+    labelled = matured.join(_outcomes(lake, request), "prediction_id", join_type="inner")
+    truth = to_floats(labelled["label"])
+    sums = paired_losses.add_up(
+        paired_losses.losses(quality.loss, to_floats(labelled["challenger"]), truth, bound=quality.bound),
+        paired_losses.losses(quality.loss, to_floats(labelled["champion"]), truth, bound=quality.bound),
+        margin=quality.margin,
+        bound=quality.bound,
+        alpha=request.alpha,
+    )
+    soonest = pc.min(waiting["business_at"]).as_py()
+    return PairedResult(
+        release_id=request.release_id,
+        number=request.number,
+        final_through=final_through,
+        pairs=pairs.rows,
+        incomplete=pairs.incomplete,
+        waiting=waiting.num_rows,
+        next_at=None if soonest is None else soonest + maturity,
+        unlabelled=matured.num_rows - labelled.num_rows,
+        units=sums.units,
+        first_at=pc.min(labelled["business_at"]).as_py(),
+        last_at=pc.max(labelled["business_at"]).as_py(),
+        champion=sums.champion,
+        challenger=sums.challenger,
+        squares=sums.squares,
+        fourths=sums.fourths,
+        not_worse=sums.not_worse,
+        worse=sums.worse,
+        low=sums.low,
+        high=sums.high,
+    )
+
+
+def _outcomes(lake: Lake, request: PairedRequest) -> pa.Table:
+    """What became of each prediction: prediction_id and label."""
+    quality = request.quality
+    if quality.feedback is None:
+        return labels.outcomes(lake, request.model, request.label)
+    said = read_effective(lake, request.model, {quality.feedback})
+    said = said.rename_columns(["prediction_id", "label"])
+    if quality.loss in OF_PROBABILITIES:
+        return said.filter(pc.is_in(said["label"], value_set=pa.array([0.0, 1.0])))
+    return said.filter(pc.is_finite(said["label"]))
+
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+_EMPTY = pa.schema(
+    [
+        ("prediction_id", pa.string()),
+        ("business_at", _INSTANT),
+        ("version", pa.int64()),
+        ("entity", pa.string()),
+        ("output", pa.float64()),
+        ("purpose", pa.string()),
+        (_UNIT, pa.string()),
+    ]
+)

@@ -1,0 +1,267 @@
+"""The comparison itself: which requests make a pair, which outcomes count, and that each unit counts once."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from tests.monitoring.conftest import SOURCE_PATH, Bench, declare
+
+from headrace.delivery import pairing
+from headrace.delivery.paired_nouns import PairedRequest, PairedResult
+from headrace.features.nouns import ObjectDetails
+from headrace.kernel.blobs import open_blob_store
+from headrace.kernel.lake import Lake
+from headrace.project.paired import PairedLoss
+from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.feedback_join import _SCHEMA, feedback_table
+from headrace.serving.nouns import Arm, PredictionRecord, Purpose
+from headrace.statistics.paired import capital
+
+T = datetime(1997, 7, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TOLD = PairedLoss("error", 0.1, feedback="label", matures_after="10d")
+
+
+class Shop:
+    """A release in shadow: what both versions answered, and what became of it.
+
+    The business clock of its worker stands at 1997-09-01.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.bench = Bench(directory=directory, lake=Lake(directory / "lake"), blobs=open_blob_store(directory))
+        self.records: list[PredictionRecord] = []
+        self.rows: list[dict[str, Any]] = []
+        self.written = self.said = 0
+
+    def log(self, prediction_id: str, at: datetime, version: int, output: float | None, **more: Any) -> None:
+        fields: dict[str, Any] = {
+            "prediction_id": prediction_id,
+            "business_at": at,
+            "at": at,
+            "model": "churn",
+            "version": version,
+            "arm": Arm.CHAMPION,
+            "propensity": 1.0,
+            "release_id": "rel_1",
+            "step": 0,
+            "entity": None,
+            "names": ("recency",),
+            "features": (1.0,),
+            "output": output,
+            "latency_us": 1,
+            "fault": None if output is not None else "ValueError",
+            "purpose": Purpose.LIVE,
+        }
+        self.records.append(PredictionRecord(**(fields | more)))
+
+    def pair(
+        self, prediction_id: str, at: datetime, champion: float | None, challenger: float | None, **more: Any
+    ) -> None:
+        """A request that production and the shadow answered; None is a fault."""
+        self.log(prediction_id, at, 1, champion, **more)
+        copy = more | {"purpose": Purpose.SHADOW, "arm": Arm.SHADOW}
+        self.log(f"{prediction_id}.shadow", at + timedelta(seconds=1), 2, challenger, **copy)
+
+    def say(self, prediction_id: str, value: float, *, name: str = "label", at: datetime = T) -> None:
+        self.said += 1
+        row: dict[str, Any] = {
+            "sequence": self.said,
+            "prediction_id": prediction_id,
+            "name": name,
+            "value": str(value),
+            "number": value,
+            "at": at,
+            "received_at": at,
+            "by": "ana",
+            "metadata": "{}",
+            "version": 1,
+            "predicted_at": at,
+        }
+        self.rows.append(row)
+
+    def write(self) -> None:
+        """Bring what was logged and said into the lake."""
+        self.written += 1
+        for name, table in (
+            (predictions_table("churn"), to_table(self.records)),
+            (feedback_table("churn"), pa.Table.from_pylist(self.rows, _SCHEMA)),
+        ):
+            if table.num_rows:
+                self.bench.lake.append(name, table, operation="test", sequence=self.written)
+        self.records, self.rows = [], []
+
+    def compare(self, quality: PairedLoss = TOLD) -> PairedResult:
+        request = PairedRequest(
+            release_id="rel_1",
+            number=3,
+            model="churn",
+            champion=1,
+            challenger=2,
+            step=0,
+            quality=quality,
+            label=declare([]).label,
+            alpha=0.05,
+        )
+        self.write()
+        context = self.bench.context()
+        back = pairing.run(context, msgspec.json.decode(msgspec.json.encode(request), type=PairedRequest))
+        return msgspec.json.decode(msgspec.json.encode(back), type=PairedResult)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def customer(number: int) -> dict[str, int]:
+    return {"customer_id": number}
+
+
+def test_nothing_is_compared_where_nothing_was_answered(shop: Shop) -> None:
+    found = shop.compare()
+    assert (found.release_id, found.number, found.pairs, found.units) == ("rel_1", 3, 0, 0)
+    assert (found.low, found.high, capital(found.not_worse)) == (-1.0, 1.0, 1.0)
+
+
+def test_losses_of_both_on_the_same_requests_add_up(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.2)
+    shop.pair("prd_2", T + DAY, 0.2, 0.9)
+    shop.pair("prd_3", T + 2 * DAY, 0.9, 0.8)
+    for number in (1, 2, 3):
+        shop.say(f"prd_{number}", 1)
+    found = shop.compare()
+    assert (found.units, found.champion, found.challenger, found.squares) == (3, 1.0, 1.0, 2.0)
+    assert (found.first_at, found.last_at) == (T, T + 2 * DAY)
+    brier = shop.compare(PairedLoss("brier", 0.1, feedback="label", matures_after="10d"))
+    assert [brier.champion, brier.challenger] == pytest.approx([0.66, 0.69])
+    shop.say("prd_1", 0, at=T + DAY)  # a correction
+    assert shop.compare().challenger == 0.0
+
+
+def test_what_only_one_answered_or_belongs_elsewhere_makes_no_pair(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, None)
+    shop.pair("prd_2", T, None, 0.9)
+    shop.pair("prd_3", T, 0.9, 17.0)  # no probability
+    shop.pair("prd_4", T, 0.9, 0.9, release_id="rel_0")
+    shop.pair("prd_5", T, 0.9, 0.9, step=1)
+    shop.log("prd_6", T, 1, 0.9)  # the shadow had no room
+    shop.log("prd_7.shadow", T, 2, 0.9, purpose=Purpose.SHADOW)  # production's answer is not in the lake yet
+    shop.pair("prd_8", T, 0.9, 0.9)
+    for number in range(1, 9):
+        shop.say(f"prd_{number}", 1)
+    found = shop.compare()
+    assert (found.pairs, found.incomplete, found.units) == (1, 4, 1)
+
+
+def test_only_outcomes_that_are_final_count_however_early_they_are_known(shop: Shop) -> None:
+    now = shop.bench.context().business_now
+    for number, age in enumerate((12, 11, 9, 3)):
+        shop.pair(f"prd_{number}", now - age * DAY, 0.9, 0.9)
+    for number in (0, 2, 3):
+        shop.say(f"prd_{number}", 1)
+    found = shop.compare()
+    assert (found.units, found.unlabelled, found.waiting) == (1, 1, 2)
+    assert found.next_at == now + DAY
+    assert found.final_through == now - 10 * DAY
+
+
+def test_a_unit_counts_once_with_its_first_request(shop: Shop) -> None:
+    shop.pair("prd_4", T + DAY, 0.9, 0.9, entity=customer(1))
+    shop.pair("prd_5", T, 0.9, 0.1, entity=customer(1))
+    shop.pair("prd_6", T + DAY, 0.9, 0.9, entity=customer(2))
+    shop.pair("prd_7.0", T, 0.9, 0.9)  # two rows of a request that names no unit
+    shop.pair("prd_7.1", T, 0.9, 0.1)
+    for name in ("4", "5", "6", "7.0", "7.1"):
+        shop.say(f"prd_{name}", 1)
+    found = shop.compare()
+    assert (found.pairs, found.units, found.champion, found.challenger) == (5, 3, 0.0, 1.0)
+
+
+def test_a_first_request_without_an_outcome_is_not_replaced_by_a_later_one(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.9, entity=customer(1))
+    shop.pair("prd_2", T + DAY, 0.9, 0.9, entity=customer(1))
+    shop.say("prd_2", 1)
+    assert (shop.compare().units, shop.compare().unlabelled) == (0, 1)
+
+
+def test_feedback_under_another_name_is_another_outcome(shop: Shop) -> None:
+    shop.pair("prd_1", T, 40.0, 55.0)
+    shop.pair("prd_2", T, 0.9, 0.9)
+    shop.say("prd_1", 50.0, name="spend")
+    shop.say("prd_2", 1)
+    quality = PairedLoss("absolute_error", 1.0, feedback="spend", matures_after="10d", at_most=8)
+    found = shop.compare(quality)
+    assert (found.units, found.champion, found.challenger, found.unlabelled) == (1, 8.0, 5.0, 1)
+
+
+def test_what_is_no_outcome_of_a_probability_is_none(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.9)
+    shop.say("prd_1", 0.5)
+    assert (shop.compare().units, shop.compare().unlabelled) == (0, 1)
+
+
+def test_the_model_s_label_is_computed_and_final_when_it_says(shop: Shop) -> None:
+    declared = PairedLoss("error", 0.1)
+    shop.pair("prd_1", T, 0.9, 0.2, entity=customer(1))  # does not come back within 30 days
+    shop.pair("prd_2", T, 0.9, 0.2, entity=customer(2))  # does
+    shop.pair("prd_3", T + 2 * DAY, 0.9, 0.2, entity=customer(3))
+    shop.bench.put_source({2: [T + 5 * DAY]}, T + 32 * DAY)
+    found = shop.compare(declared)
+    assert (found.units, found.champion, found.challenger, found.waiting) == (2, 1.0, 1.0, 1)
+    assert found.final_through == T + DAY  # 31 days before the source ends
+    shop.say("prd_2", 1)  # somebody knows better
+    assert shop.compare(declared).champion == 0.0
+
+
+def test_nothing_is_final_before_the_source_was_read(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.2, entity=customer(1))
+    shop.bench.control.answers[SOURCE_PATH] = ObjectDetails(versions=())
+    found = shop.compare(PairedLoss("error", 0.1))
+    assert (found.units, found.waiting, found.final_through) == (0, 1, None)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_it_is_what_somebody_would_count_by_hand(shop: Shop, seed: int) -> None:
+    """Units that come again, faults, copies that were dropped, early, late, missing and corrected feedback."""
+    draw = random.Random(seed)
+    now = shop.bench.context().business_now
+    said: dict[str, float] = {}
+    first: dict[str, tuple[datetime, str, float, float]] = {}
+    for number in range(200):
+        prediction_id, at = f"prd_{number:03d}", now - draw.randint(0, 40) * DAY
+        who = draw.choice([None, None, customer(1), customer(2), customer(3)])
+        champion, challenger = (draw.choice([None, 0.1, 0.4, 0.6, 0.9]) for _ in range(2))
+        if draw.random() < 0.2:
+            shop.log(prediction_id, at, 1, champion, entity=who)
+        else:
+            shop.pair(prediction_id, at, champion, challenger, entity=who)
+            if champion is not None and challenger is not None:
+                unit = prediction_id if who is None else str(who)
+                first[unit] = min(first.get(unit, (now + DAY, "", 0, 0)), (at, prediction_id, champion, challenger))
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            said[prediction_id] = draw.choice([0.0, 1.0])
+            shop.say(prediction_id, said[prediction_id])
+    final = [each for each in first.values() if each[0] <= now - 10 * DAY]
+    counted = [(champion, challenger, said[each]) for _, each, champion, challenger in final if each in said]
+    wrong = [((old >= 0.5) != truth, (new >= 0.5) != truth) for old, new, truth in counted]
+    found = shop.compare()
+    assert found.units == len(counted) > 20
+    assert (found.waiting, found.unlabelled) == (len(first) - len(final), len(final) - len(counted))
+    assert (found.champion, found.challenger) == (sum(old for old, _ in wrong), sum(new for _, new in wrong))
+    assert found.squares == sum(old != new for old, new in wrong)
+
+
+def test_a_unit_that_the_log_names_counts_once_whatever_entities_it_asks_about(shop: Shop) -> None:
+    shop.pair("prd_1", T, 0.9, 0.2, unit=7)
+    shop.pair("prd_2", T + DAY, 0.9, 0.9, unit=7, entity=customer(1))
+    shop.pair("prd_3", T + DAY, 0.9, 0.9, unit=8)
+    shop.pair("prd_4", T + DAY, 0.9, 0.9)
+    for number in (1, 2, 3, 4):
+        shop.say(f"prd_{number}", 1)
+    found = shop.compare()
+    assert (found.units, found.challenger) == (3, 1.0)
