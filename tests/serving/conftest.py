@@ -21,6 +21,8 @@ from headrace.serving.asking import Asking
 from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.doors import Headers
+from headrace.serving.explaining import Explaining
+from headrace.serving.explanations import ExplanationDoor
 from headrace.serving.forms import EntityValue
 from headrace.serving.gateway import Gateway
 from headrace.serving.inputs import Array
@@ -142,9 +144,12 @@ class Bench:
             circuits=self.circuits,
             measures=self.measures,
         )
+        self.explaining = Explaining(self.loader.arrange)
+        self.explained = Measures()
         self.gateway = Gateway(
             [
                 Invocations(answering),
+                ExplanationDoor(answering, self.explaining, self.explained),
                 OpenInference(answering, ready=self.residency.settled, version="1.2.3"),
             ],
             ready=self.residency.settled,
@@ -249,6 +254,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     made.log.start()
     yield made
+    made.explaining.close()
     made.log.close()
     made.loaders.shutdown()
 

@@ -1,5 +1,6 @@
 """A model served alone, as a real process, at the paths of MLflow's scoring server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,12 +14,16 @@ import pytest
 from tests.serving import models
 from tests.serving.test_process import eventually, free_port
 
+from headrace.training.answers import BACKGROUND_FILE
+
 HEADRACE = Path(sys.executable).with_name("headrace")
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     directory = models.write_model(tmp_path / "churn", models.binary_model())
+    background = {"columns": list(models.NAMES), "data": models.features()[:20].tolist()}
+    (directory / BACKGROUND_FILE).write_text(json.dumps(background))
     port = free_port()
     command = [str(HEADRACE), "serve", str(directory), "--port", str(port)]
     with (tmp_path / "said").open("wb") as said:
@@ -45,6 +50,11 @@ def test_a_directory_answers_at_mlflows_paths_and_at_our_own(address: str) -> No
     for path in ("/invocations", "/models/churn/invocations", "/models/churn/versions/1/invocations"):
         answer = httpx.post(address + path, json=body)
         assert answer.json()["predictions"] == pytest.approx(expected)
+    for path in ("/explain", "/models/churn/explain", "/models/churn/versions/1/explain"):
+        (explained,) = httpx.post(address + path, json=body, timeout=60).json()["explanations"]
+        assert explained["prediction"] == pytest.approx(expected[0])
+        assert 1 / (1 + np.exp(-explained["sum"])) == pytest.approx(expected[0])
+    assert 'headrace_explanation_duration_seconds_count{method="linear"' in httpx.get(f"{address}/metrics").text
     refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"purchases": 1}]})
     assert (refused.status_code, refused.json()["error_code"]) == (400, "BAD_REQUEST")
     entities = httpx.post(f"{address}/invocations", json={"entities": {"customer_id": [1]}})

@@ -7,6 +7,7 @@ import io
 import json
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, NotServed
 from headrace.protocols.openinference import tables, wire
 from headrace.serving import file_forms
 from headrace.serving.forms import FORMS, Asked, Entities, Forms
@@ -24,6 +25,9 @@ from headrace.serving.inputs import Inputs, nulls, row_values, rows_of
 from headrace.serving.loading import LoadedModel
 from headrace.serving.nouns import FieldPolicy, ServedVersion
 from headrace.serving.predictor import Predictor
+from headrace.serving.runtimes.explained import Subject
+from headrace.serving.runtimes.explaining import Explainer
+from headrace.serving.runtimes.recipe import Recipe
 from headrace.serving.signature import Column, Kind, Param, Signature, Tensor
 
 EXAMPLES = settings(max_examples=150, deadline=None)
@@ -90,10 +94,23 @@ def parsed(read: Callable[[], Asked], served: Served) -> None:
     assert 1 <= rows_of(rows) <= 10_000
     assert len(served.predictor.predict(rows, asked.params)) == rows_of(rows)
     served.predictor.unfit(rows)
+    explain(served, rows)
     if served.predictor.signature.kind is not Kind.TENSORS:
         names = served.predictor.names
         assert nulls(rows, names).shape == (rows_of(rows), len(names))
         assert len(row_values(rows, names)) == rows_of(rows)
+
+
+def explain(served: Served, rows: Inputs) -> None:
+    """Whatever a model can take can be mixed with other rows; what always answers the same owes nothing to them."""
+    columns = tuple((column.name, column.type) for column in served.predictor.signature.columns)
+    explainer = Explainer(Subject(ones, ones), Recipe("test", columns=columns))
+    explainer.compare_with(rows)
+    with suppress(NotServed):  # two tensors
+        known, arrays = explainer.explain(rows, None, output=None, within_s=60.0)
+        assert known["scale"] == "value"
+        assert (arrays["base"] == 1.0).all()
+        assert (arrays["contributions"] == 0.0).all()
 
 
 # -- what is sent -----------------------------------------------------------------------------------------------

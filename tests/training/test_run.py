@@ -101,12 +101,13 @@ def test_a_training_is_tracked_and_the_same_inputs_are_the_same_model(
     assert outcome.search_value == max(trial.metrics["roc_auc"].number for trial in trials)
     assert [file.path for file in outcome.files] == [
         "MLmodel",
+        "background.json",
         "conda.yaml",
         "model.skops",
         "python_env.yaml",
         "requirements.txt",
     ]
-    assert context.blobs.exists(outcome.files[2].digest)
+    assert context.blobs.exists(outcome.files[3].digest)
     assert client.get(f"/api/v1/runs/{run.id}/artifacts/training.log").status_code == 200
     again = train(contexts(), request)
     assert again.run_id != outcome.run_id

@@ -15,6 +15,7 @@ from headrace.cli import (
     delivery,
     demo,
     evidence,
+    explain,
     exporting,
     feedback,
     importing,
@@ -78,6 +79,7 @@ app.command("train", rich_help_panel="Project")(project.train)
 app.command("release", rich_help_panel="Delivery")(delivery.release)
 app.command("approve", rich_help_panel="Delivery")(delivery.approve)
 app.command("score", rich_help_panel="Platform")(score.score)
+app.command("explain", rich_help_panel="Look")(explain.explain)
 app.add_typer(serve.app, name="serve", rich_help_panel="Platform")
 app.command("rollback", rich_help_panel="Delivery")(delivery.rollback)
 app.command("runs", rich_help_panel="Tracking")(tracking.runs)

@@ -69,6 +69,7 @@ def serve(
             screen.print(f"[bold]{fetched.name}[/] version {fetched.number} answers at {link}")
             screen.print(f"  MLflow's scoring   POST {address}/invocations")
             screen.print(f"  Open Inference     POST {address}/v2/models/{quote(fetched.name)}/infer")
+            screen.print(f"  Explanations       POST {address}/explain")
             columns = ", ".join(predictor.names[:8]) + (" …" if len(predictor.names) > 8 else "")
             took = f"one row takes {predictor.row_s * 1e3:.3g} ms"
             screen.print(f"  {len(predictor.names)} inputs: {columns}; {took}")

@@ -3,12 +3,12 @@
 import http.client
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
 from headrace.client.transport import problem_from
-from headrace.errors import Unavailable
+from headrace.errors import InvalidInput, Unavailable
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,48 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: list[str | None] | None = None
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one prediction is made of.
+
+    Attributes:
+        version: the version that answered.
+        prediction: its answer.
+        of: the class or output whose number is explained.
+        scale: on which base and contributions add up: `value`, `probability`, `log_odds`, `log` or `raw`.
+        base: where the contributions start from.
+        sum: base and all contributions.
+        contributions: by feature, the largest first.
+        others: of the features that `top` left out, together.
+        standard_errors: of sampled contributions; None for exact ones.
+        registered_prediction: what the registered form answers, where the faster one that serves differs.
+    """
+
+    version: int
+    prediction: Any
+    of: Any
+    scale: str
+    base: float
+    sum: float
+    contributions: dict[str, float]
+    others: float = 0.0
+    standard_errors: dict[str, float] | None = None
+    registered_prediction: Any = None
+
+
+class Explanations(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway's explanations, one a row.
+
+    Attributes:
+        model: the model's name.
+        explanations: of each row.
+        methods: by version, how they were computed: `name`, `source`, `by`, and for sampled ones `permutations`.
+    """
+
+    model: str
+    explanations: list[Explanation]
+    methods: dict[str, dict[str, Any]]
+
+
 class Predictor:
     """Asks one gateway for predictions of one model. Not thread-safe: one for each thread.
 
@@ -40,7 +82,7 @@ class Predictor:
     def __init__(self, url: str, model: str, *, token: str = "", timeout_s: float = 10.0) -> None:
         place = urlsplit(url)
         self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout_s)
-        self._path = f"/models/{model}/invocations"
+        self._model = quote(model, safe="")
         self._url = url
         self._headers = {"Content-Type": "application/json"} | (
             {"Authorization": f"Bearer {token}"} if token else {}
@@ -57,17 +99,54 @@ class Predictor:
             InvalidInput: the request cannot be meant.
             Unavailable: the gateway does not answer.
         """
-        body = msgspec.json.encode({"entities": entities})
+        content = self._post("invocations", {"entities": entities})
+        return msgspec.json.decode(content, type=Predictions)
+
+    def explain(
+        self,
+        *,
+        entities: Mapping[str, Sequence[Any]] | None = None,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+        version: int | None = None,
+        top: int | None = None,
+        output: str | None = None,
+    ) -> Explanations:
+        """Which features brought predictions to their value.
+
+        Args:
+            entities: key column to values, or
+            rows: features by name.
+            version: which is explained; None takes the one that answers.
+            top: how many contributions to keep of each row; None for all.
+            output: the class or output that is explained; None for the second of two classes, the likeliest of
+                several, or the first output.
+
+        Raises:
+            NotServed: the version cannot be explained; the error says what it lacks.
+            ModelFault: the model failed on a row.
+            InvalidInput: the request cannot be meant.
+            Unavailable: the gateway does not answer, or explains too much already.
+        """
+        if (entities is None) == (rows is None):
+            raise InvalidInput("either entities or rows are explained", where="explain")
+        asked = {name: str(value) for name, value in (("top", top), ("output", output)) if value is not None}
+        path = "explain" if version is None else f"versions/{version}/explain"
+        body = {"entities": entities} if rows is None else {"dataframe_records": rows}
+        content = self._post(f"{path}?{urlencode(asked)}" if asked else path, body)
+        return msgspec.json.decode(content, type=Explanations)
+
+    def _post(self, what: str, asked: Mapping[str, Any]) -> bytes:
+        path = f"/models/{self._model}/{what}"
         try:
-            self._connection.request("POST", self._path, body, self._headers)
+            self._connection.request("POST", path, msgspec.json.encode(asked), self._headers)
             response = self._connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise Unavailable(f"the gateway at {self._url} does not answer ({type(error).__name__})") from error
         if response.status != 200:
-            raise problem_from(response.status, content, self._url + self._path)
-        return msgspec.json.decode(content, type=Predictions)
+            raise problem_from(response.status, content, self._url + path)
+        return content
 
     def close(self) -> None:
         """Let go of the connection."""

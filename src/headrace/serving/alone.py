@@ -14,14 +14,16 @@ from headrace.serving.answering import Answering, Moment
 from headrace.serving.asking import Asking
 from headrace.serving.counters import Breaker, Counters
 from headrace.serving.environments import Environments
+from headrace.serving.explaining import Explaining
+from headrace.serving.explanations import ExplanationDoor
 from headrace.serving.exposition import Exposition
 from headrace.serving.gateway import Gateway
 from headrace.serving.intake import Intake
 from headrace.serving.invocations import Invocations
 from headrace.serving.listening import listen
-from headrace.serving.loading import load_alone
+from headrace.serving.loading import arrange, load_alone
 from headrace.serving.measures import Measures
-from headrace.serving.nouns import Caller, Route, ServedVersion
+from headrace.serving.nouns import Caller, Loading, Route, ServedVersion
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
 from headrace.serving.process import DoorMaker
@@ -88,11 +90,8 @@ async def serve_alone(
     residency.replace([Route(model=model, champion=number, salt="", versions=(version,), sequence=1)], 1)
     clock = SystemClock()
 
-    def moment() -> Moment:
-        now = clock.now()
-        return Moment(at=now, business_at=now, control_away=False)
-
-    measures = Measures()
+    measures, explained = Measures(), Measures()
+    explaining = _explaining(files, environments, allow_code=allow_code)
     intake = Intake(requests=limits.requests_limit)
     answering = Answering(
         residency=residency,
@@ -100,25 +99,37 @@ async def serve_alone(
         counters=Counters(),
         breaker=Breaker(),
         log=_NoLog(clock.now()),
-        moment=moment,
+        moment=lambda: _moment(clock),
         asking=Asking(prepare_thread, crowded=intake.is_crowded),
         measures=measures,
         timeout_s=limits.request_timeout_s,
     )
+    own = (Invocations(answering, alone=model), ExplanationDoor(answering, explaining, explained, alone=model))
     gateway = Gateway(
-        [Invocations(answering, alone=model), *(make(answering, residency.settled) for make in doors)],
+        [*own, *(make(answering, residency.settled) for make in doors)],
         ready=residency.settled,
         state=lambda: Alone(model=model, version=number),
         admit=Admission(login_required=login_required(host), find={secret.token_hash: secret}.get),
         hosts=None if login_required(host) else LOOPBACK,
         version=VERSION,
         intake=intake,
-        metrics=Exposition(measures),
+        metrics=Exposition(measures, explained=explained),
     )
     try:
         await listen(gateway, host=host, port=port, began=lambda: began(predictor), drain_s=limits.drain_s)
     finally:
+        explaining.close()
         pool.shutdown()
+
+
+def _moment(clock: SystemClock) -> Moment:
+    now = clock.now()
+    return Moment(at=now, business_at=now, control_away=False)
+
+
+def _explaining(files: ModelFiles, environments: Environments, *, allow_code: bool) -> Explaining:
+    loading = Loading(code=allow_code)
+    return Explaining(lambda _: arrange(files, signature=None, loading=loading, environments=environments))
 
 
 class _NoLog:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from headrace.errors import HeadraceError, ModelFault, NotFound, SchemaMismatch, Unavailable
+from headrace.errors import HeadraceError, ModelFault, NotFound, SchemaMismatch, TooLarge, Unavailable
 from headrace.kernel.ids import new_hex
 from headrace.serving.asking import DEFAULT, Asking, Part, part_of
 from headrace.serving.assignment import Assignment, assign
@@ -224,6 +224,39 @@ class Answering:
             self._log.end(era)
             self._measure(question, answered, active, status, time.perf_counter() - began_s)
         return answered
+
+    async def unrecorded(self, question: Question, deadline_s: float, *, row_limit: int) -> Answered:
+        """The answers as no prediction: nothing is counted or logged, and no other version takes over.
+
+        Raises:
+            TooLarge: there are more rows than `row_limit`.
+            HeadraceError: what `answer` says.
+        """
+        answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
+        active = self._residency.active(question.model)
+        unit = answered.id if question.unit is None else question.unit
+        assignment = self._assign(question.model, question.number, active, unit)
+        predictor = self._loaded(question.model, assignment.number, active)
+        asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        if isinstance(asked.rows, Entities):
+            self._divide(answered, question, active, asked.rows, self._moment())
+        else:
+            part = part_of(predictor, assignment, asked.rows)
+            part.params = asked.params
+            answered.rows = part.size
+            answered.parts.append(part)
+        if answered.rows > row_limit:
+            raise TooLarge(f"this takes at most {row_limit} rows", where="body", fix="Send them in parts.")
+        for part in answered.parts:
+            await self._asking.ask(part, deadline_s)
+        if any(part.faults for part in answered.parts):
+            raise _fault(answered.parts)
+        _require_fit(answered.parts)
+        return answered
+
+    def deadline_s(self, timeout_s: float | None) -> float:
+        """When a request ends that has so many seconds, by the event loop's clock; None has the gateway's own."""
+        return asyncio.get_running_loop().time() + (self._timeout_s if timeout_s is None else timeout_s)
 
     async def aside(self, size_bytes: int, do: Callable[[], Found]) -> Found:
         """Do what may take long for so many bytes: on a thread if they are many."""

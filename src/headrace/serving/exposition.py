@@ -18,11 +18,18 @@ class Exposition:
     Args:
         measures: how requests ended.
         state: of the gateway now; None for a model that is served alone.
+        explained: how requests for explanations ended, by method in the place of the arm.
     """
 
-    def __init__(self, measures: Measures, state: Callable[[], GatewayState] | None = None) -> None:
+    def __init__(
+        self,
+        measures: Measures,
+        state: Callable[[], GatewayState] | None = None,
+        *,
+        explained: Measures | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(measures, state))
+        self._registry.register(_Collector(measures, state, explained))
         ProcessCollector(registry=self._registry)
 
     def __call__(self) -> tuple[bytes, str]:
@@ -31,9 +38,12 @@ class Exposition:
 
 
 class _Collector(Collector):
-    def __init__(self, measures: Measures, state: Callable[[], GatewayState] | None) -> None:
+    def __init__(
+        self, measures: Measures, state: Callable[[], GatewayState] | None, explained: Measures | None
+    ) -> None:
         self._measures = measures
         self._state = state
+        self._explained = explained
 
     def describe(self) -> Iterator[Metric]:
         """Nothing is computed when it is registered."""
@@ -49,6 +59,16 @@ class _Collector(Collector):
             labels = (ended.model, ended.version, ended.arm, str(ended.status))
             durations.add_metric(labels, _cumulative(duration), duration.sum_s)
         yield durations
+        if self._explained is not None:
+            explained = HistogramMetricFamily(
+                "headrace_explanation_duration_seconds",
+                "Requests for explanations, from when the body was there to the answer.",
+                labels=("model", "version", "method", "status"),
+            )
+            for ended, duration in self._explained.durations().items():
+                labels = (ended.model, ended.version, ended.arm, str(ended.status))
+                explained.add_metric(labels, _cumulative(duration), duration.sum_s)
+            yield explained
         fallbacks = CounterMetricFamily(
             "headrace_prediction_fallback_rows",
             "Rows that something else answered in the place of a version.",

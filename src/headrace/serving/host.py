@@ -62,12 +62,14 @@ class HostOrder:
         recipe: how they are loaded.
         python: the interpreter of the environment that has the model's libraries.
         code: folders of the directory with modules of the model's author.
+        explains: whether it explains the model, at a lower priority than those that predict.
     """
 
     files: ModelFiles
     recipe: Recipe
     python: Path = field(default_factory=lambda: Path(sys.executable))
     code: tuple[str, ...] = ()
+    explains: bool = False
 
     def message(self) -> dict[str, Any]:
         """The first message to the host."""
@@ -76,6 +78,7 @@ class HostOrder:
             "digests": self.files.digests,
             "recipe": self.recipe.to_json(),
             "code": self.code,
+            "explains": self.explains,
         }
 
 

@@ -97,7 +97,7 @@ class Invocations:
         question = Question(
             model=model,
             number=number,
-            read=_reader(headers, incoming.body),
+            read=reader(headers, incoming.body),
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
             timeout_s=timeout_of(headers),
@@ -112,7 +112,12 @@ class Invocations:
         return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
 
 
-def _reader(headers: Headers, body: bytes) -> Callable[[Predictor], Asked]:
+def reader(headers: Headers, body: bytes) -> Callable[[Predictor], Asked]:
+    """What decodes a body, by its kind.
+
+    Raises:
+        UnsupportedMediaType: it is of none that is read.
+    """
     given = headers.get("content-type") or ""
     kind = given if given in _READERS else _media_type(given)
     read = _READERS[kind]

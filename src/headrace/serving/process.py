@@ -22,6 +22,8 @@ from headrace.serving.asking import Asking
 from headrace.serving.circuits import Circuits
 from headrace.serving.counters import Breaker, Counters, Rates
 from headrace.serving.doors import Door
+from headrace.serving.explaining import Explaining
+from headrace.serving.explanations import ExplanationDoor
 from headrace.serving.exposition import Exposition
 from headrace.serving.feedback_door import FeedbackDoor
 from headrace.serving.feedback_journal import FeedbackJournal
@@ -110,6 +112,8 @@ class GatewayProcess:
         self._breaker = Breaker()
         self._circuits = Circuits()
         self._measures = Measures()
+        self._explained = Measures()
+        self._explaining = Explaining(loader.arrange)
         self._intake = Intake(requests=settings.requests_limit)
         self._asking = Asking(prepare_thread, crowded=self._intake.is_crowded)
         self._follower = RouteFollower(
@@ -139,6 +143,7 @@ class GatewayProcess:
         self._gateway = Gateway(
             [
                 Invocations(answering),
+                ExplanationDoor(answering, self._explaining, self._explained),
                 FeedbackDoor(self._journal, self._moment),
                 *(make(answering, self._ready) for make in doors),
             ],
@@ -148,7 +153,7 @@ class GatewayProcess:
             hosts=None if login_required(settings.host) else LOOPBACK,
             version=VERSION,
             intake=self._intake,
-            metrics=Exposition(self._measures, self._state),
+            metrics=Exposition(self._measures, self._state, explained=self._explained),
             tracing=None if self._tracing is None else self._tracing.begin,
         )
         self._told_callers: tuple[Caller, ...] | None = None
@@ -179,6 +184,7 @@ class GatewayProcess:
             reporting.cancel()
             self._follower.stop()
             self._residency.close()
+            self._explaining.close()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)

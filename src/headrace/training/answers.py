@@ -8,3 +8,6 @@ ANSWER_MARK = "headrace.answer"
 """The key in the `metadata` of an MLmodel file."""
 POSITIVE_PROBABILITY = "positive_probability"
 """Its value: the probability of the second of two classes, of each class where there are more, else the value."""
+
+BACKGROUND_FILE = "background.json"
+"""A sample of the training rows beside the model, in MLflow's `split` form: what explanations compare with."""

@@ -18,7 +18,7 @@ import yaml
 
 from headrace.errors import InternalError, PolicyRefused
 from headrace.project.environment import EnvironmentLock
-from headrace.training.answers import ANSWER_MARK, POSITIVE_PROBABILITY
+from headrace.training.answers import ANSWER_MARK, BACKGROUND_FILE, POSITIVE_PROBABILITY
 from headrace.training.skops_file import dump_estimator
 from headrace.training.trusted_types import TRUSTED_TYPES
 
@@ -44,6 +44,7 @@ def export_model(
     directory: Path,
     environment: EnvironmentLock,
     nullable: Collection[str] = (),
+    background: npt.NDArray[np.float64] | None = None,
 ) -> ExportedModel:
     """Writes a model directory and checks that it predicts as the estimator does.
 
@@ -55,6 +56,7 @@ def export_model(
         environment: whose versions go into the requirements.
         nullable: the columns that had nulls in training; the signature promises to take them there and nowhere
             else, as MLflow infers it.
+        background: training rows that explanations compare with, shape (rows, columns); None leaves none.
 
     Raises:
         PolicyRefused: the estimator holds types that nobody has reviewed.
@@ -76,7 +78,15 @@ def export_model(
     (directory / MODEL_FILE).write_bytes(content)
     (directory / "MLmodel").write_text(yaml.safe_dump(description, width=10_000), encoding="utf-8")
     _write_environment(directory, environment)
+    if background is not None:
+        _write_background(directory, names, background)
     return ExportedModel(signature=signature, trusted_types=types)
+
+
+def _write_background(directory: Path, names: Sequence[str], rows: npt.NDArray[np.float64]) -> None:
+    data = [[None if np.isnan(value) else value for value in row] for row in rows.tolist()]
+    content = msgspec.json.encode({"columns": list(names), "data": data})
+    (directory / BACKGROUND_FILE).write_bytes(content)
 
 
 def _require_same_predictions(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,6 +38,9 @@ from headrace.training.user_code import Trainer
 
 CHECKED_ROWS = 1_000
 """Hold-out rows on which the exported model is compared with the trained one."""
+
+BACKGROUND_ROWS = 100
+"""Training rows that stay beside the model, for explanations to compare with."""
 
 Tell = Callable[[Message], None]
 
@@ -92,6 +96,7 @@ def train(assignment: Assignment, tell: Tell) -> Finished:
         directory=Path(assignment.model_directory),
         environment=capture_environment(),
         nullable=[name for name, column in zip(rows.names, rows.features.T, strict=True) if np.isnan(column).any()],
+        background=_sample(rows.features),
     )
     metrics = {f"holdout_{name}": binary_metric(name, holdout.label, scores) for name in sorted(HIGHER_IS_BETTER)}
     return Finished(
@@ -101,6 +106,12 @@ def train(assignment: Assignment, tell: Tell) -> Finished:
         trials=found.trials,
         search_value=found.value if found.trials else None,
     )
+
+
+def _sample(features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rows spread over all of them, as they lie."""
+    count = min(len(features), BACKGROUND_ROWS)
+    return features[np.linspace(0, len(features) - 1, count).astype(np.intp)]
 
 
 def read_training_set(assignment: Assignment) -> tuple[TrainingSet, TrainingSet]:

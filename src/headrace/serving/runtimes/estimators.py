@@ -4,11 +4,13 @@ Rows come checked and in order, so an estimator gets a plain matrix and its own 
 one that chooses columns by name, or has columns that are no numbers, gets a frame.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from headrace.errors import NotServed
+from headrace.serving.inputs import Inputs
 from headrace.serving.runtimes import frames
 from headrace.serving.runtimes.lightgbm_models import of_estimator
 from headrace.serving.runtimes.recipe import PREDICT, Predict, Recipe
@@ -25,12 +27,18 @@ def prediction(estimator: Any, recipe: Recipe) -> Predict:
     _use_one_thread(estimator)
     own = of_estimator(estimator)
     method = _method(estimator if own is None else own, recipe.answer)
+    given = feeding(estimator, recipe)
+    return lambda inputs, _params: frames.to_outputs(method(given(inputs, recipe)))
+
+
+def feeding(estimator: Any, recipe: Recipe) -> Callable[[Inputs, Recipe], Any]:
+    """What makes of our rows what the estimator takes: a matrix, after which it knows no names, or a frame."""
     parts = _parts(estimator)
     if not frames.all_numbers(recipe) or any(_chooses_by_name(part) for part in parts):
-        return lambda inputs, _params: frames.to_outputs(method(frames.to_frame(inputs, recipe)))
+        return frames.to_frame
     for part in parts:
         part.__dict__.pop("feature_names_in_", None)  # else scikit-learn warns at every row
-    return lambda inputs, _params: frames.to_outputs(method(frames.to_matrix(inputs, recipe)))
+    return frames.to_matrix
 
 
 def _method(estimator: Any, answer: str) -> Any:

@@ -18,12 +18,16 @@ from headrace.errors import HeadraceError, ModelFault
 from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.runtimes import wire
 from headrace.serving.runtimes.conversion import convert
+from headrace.serving.runtimes.explained import subject_of
+from headrace.serving.runtimes.explaining import Explainer
 from headrace.serving.runtimes.files import ModelFiles, require_inside
 from headrace.serving.runtimes.loaders import load_here, prepare_thread
 from headrace.serving.runtimes.recipe import Predict, Recipe, recipe_from_json
 
 MESSAGE_LENGTH = 2_000
 LOOK_AT_PARENT_S = 0.5
+BEHIND = 10
+"""How far whoever explains stands behind those who predict, where they want the same core."""
 
 
 class _InputEnded(Exception):
@@ -63,6 +67,8 @@ class _Host:
         self._files = ModelFiles(Path(order["directory"]), order["digests"])
         self._recipe: Recipe = recipe_from_json(order["recipe"])
         self._predict: Predict | None = None
+        self._explainer: Explainer | None = None
+        self._explains = bool(order.get("explains"))
         self._code: list[str] = order["code"]
 
     def load(self) -> list[bytes | memoryview]:
@@ -71,7 +77,12 @@ class _Host:
             for folder in self._code:
                 require_inside(folder)
                 sys.path.insert(0, str(copy / folder))
-        self._predict = load_here(self._files, self._recipe)
+        if self._explains:
+            os.nice(BEHIND)
+            self._explainer = Explainer(subject_of(self._files, self._recipe), self._recipe)
+            self._predict = self._explainer.predict
+        else:
+            self._predict = load_here(self._files, self._recipe)
         prepare_thread(imported=True)
         return wire.encode({})
 
@@ -81,6 +92,8 @@ class _Host:
             "time": self._timed,
             "time rows": self._timed_rows,
             "convert": self._converted,
+            "background": self._compared,
+            "explain": self._explained,
         }[header["ask"]]
         return lambda: asked(header, values)
 
@@ -111,6 +124,21 @@ class _Host:
         graphs = {name: np.frombuffer(graph, dtype=np.uint8) for name, (graph, _) in made.items()}
         known = {name: options for name, (_, options) in made.items()}
         return wire.encode({"known": known, "refused": refused}, graphs)
+
+    def _compared(self, _header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        self._explaining().compare_with(values)
+        return wire.encode({})
+
+    def _explained(self, header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
+        known, arrays = self._explaining().explain(
+            values, header.get("params"), output=header["output"], within_s=float(header["within_s"])
+        )
+        return wire.encode(known, arrays or None)
+
+    def _explaining(self) -> Explainer:
+        if self._explainer is None:
+            raise ModelFault("the model was not loaded to be explained")
+        return self._explainer
 
     def _ask(self, values: Any, params: dict[str, Any] | None) -> Any:
         if self._predict is None:

@@ -21,7 +21,11 @@ def load(files: ModelFiles, recipe: Recipe) -> Predict:
         MissingExtra: LightGBM is not installed.
         InternalError: the file is damaged.
     """
-    booster = read_booster(files, recipe)
+    return prediction(read_booster(files, recipe), recipe)
+
+
+def prediction(booster: Any, recipe: Recipe) -> Predict:
+    """How the booster answers."""
     return lambda inputs, _params: booster.predict(frames.to_matrix(inputs, recipe), num_threads=1)
 
 

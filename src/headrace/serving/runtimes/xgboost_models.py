@@ -37,7 +37,11 @@ def load(files: ModelFiles, recipe: Recipe) -> Predict:
         NotServed: its class is none of XGBoost's, or its columns are not the signature's.
         InternalError: the file is damaged.
     """
-    booster = read_booster(files, recipe)
+    return prediction(read_booster(files, recipe), recipe)
+
+
+def prediction(booster: Any, recipe: Recipe) -> Predict:
+    """How the booster answers."""
     values = _values(booster, recipe)
     if recipe.options["model_class"] in CLASSIFIERS:
         values = _of_classifier(values, recipe.answer)
@@ -76,14 +80,19 @@ def read_booster(files: ModelFiles, recipe: Recipe) -> Any:
 
 def _values(booster: Any, recipe: Recipe) -> Any:
     """What the booster answers, with the trees that its class would use."""
-    until = 0
-    if recipe.options["model_class"] != BOOSTER and booster.attr("best_iteration") is not None:
-        until = int(booster.attr("best_iteration")) + 1  # the classes stop where training found the best
+    until = rounds(booster, recipe)
     kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
     if kind == "gblinear":
         matrix = library("xgboost").DMatrix
         return lambda rows: booster.predict(matrix(rows), validate_features=False)
     return lambda rows: booster.inplace_predict(rows, iteration_range=(0, until), validate_features=False)
+
+
+def rounds(booster: Any, recipe: Recipe) -> int:
+    """How many rounds of trees answer; 0 for all."""
+    if recipe.options["model_class"] == BOOSTER or booster.attr("best_iteration") is None:
+        return 0
+    return int(booster.attr("best_iteration")) + 1  # the classes stop where training found the best
 
 
 def _of_classifier(values: Any, answer: str) -> Any:

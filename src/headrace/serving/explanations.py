@@ -1,0 +1,237 @@
+"""The door for explanations: `POST /models/NAME/explain`, for one version `/models/NAME/versions/N/explain`.
+
+Bodies are those of `invocations`. An explanation is no prediction: it is not counted in a rollout and not logged.
+"""
+
+import asyncio
+import re
+import time
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+import numpy as np
+
+from headrace.errors import HeadraceError, InvalidInput
+from headrace.serving import doors
+from headrace.serving.answering import Answering, Question
+from headrace.serving.asking import Part
+from headrace.serving.doors import Handler, Incoming, Response
+from headrace.serving.explaining import Explained, Explaining
+from headrace.serving.headers import timeout_of, unit_of
+from headrace.serving.inputs import row_answers, rows_of
+from headrace.serving.invocations import reader
+from headrace.serving.measures import Measures
+from headrace.serving.signature import Kind
+
+ROW_LIMIT = 1_000
+_PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/explain")
+_WORDS = "top and output"
+
+
+class Method(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How contributions were computed."""
+
+    name: str
+    source: str
+    by: str
+    background_rows: int = 0
+    """How many rows they are measured against; none where trees are measured against what they were grown on."""
+    permutations: int = 0
+    """How many orders of the features were tried for each row, at least; none where the method is exact."""
+
+
+class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one row's prediction is made of."""
+
+    version: int
+    prediction: Any
+    of: Any
+    """The class or the output whose number is explained."""
+    scale: str
+    """On which base and contributions add up: `value`, `probability`, `log_odds`, `log` or `raw`."""
+    base: float
+    sum: float
+    """Base and all contributions."""
+    contributions: dict[str, float]
+    """By feature, the largest first."""
+    others: float = 0.0
+    """Contributions of the features that `top` has left out, together."""
+    standard_errors: dict[str, float] | None = None
+    """Of sampled contributions."""
+    registered_prediction: Any = None
+    """What the registered form answers, where the faster one that serves answers otherwise."""
+
+
+class Explanations(msgspec.Struct, frozen=True):
+    """The answer: one explanation a row, and how each version was explained."""
+
+    model: str
+    explanations: list[Explanation]
+    methods: dict[str, Method]
+    """By version."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the query asks for."""
+
+    top: int | None = None
+    """How many contributions to keep."""
+    output: str | None = None
+    """The class or output that is explained."""
+
+
+class ExplanationDoor:
+    """The door.
+
+    Args:
+        answering: answers what is explained.
+        explaining: explains it.
+        measures: how requests ended, by method in the place of the arm.
+        alone: the only model, which is explained at `/explain` too.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        explaining: Explaining,
+        measures: Measures | None = None,
+        *,
+        alone: str | None = None,
+    ) -> None:
+        self._answering = answering
+        self._explaining = explaining
+        self._measures = Measures() if measures is None else measures
+        self._alone = alone
+
+    def find(self, method: str, path: str) -> Handler | None:
+        """What answers at this path."""
+        if method != "POST" or not path.endswith("/explain"):
+            return None
+        if path == "/explain":
+            return None if self._alone is None else partial(self._answer, self._alone, None)
+        found = _PATH.fullmatch(path)
+        if found is None:
+            return None
+        number = found["number"]
+        return partial(self._answer, found["model"], None if number is None else int(number))
+
+    def problem(self, error: HeadraceError) -> Response:
+        """An error in the platform's own shape."""
+        return doors.problem(error)
+
+    async def _answer(self, model: str, number: int | None, incoming: Incoming) -> Response:
+        began_s = time.perf_counter()
+        served: tuple[int | None, str] = (None, "")
+        known, status = False, 500
+        try:
+            wanted = wanted_of(incoming.query)
+            question = Question(
+                model=model,
+                number=number,
+                read=reader(incoming.headers, incoming.body),
+                unit=unit_of(incoming.headers),
+                timeout_s=timeout_of(incoming.headers),
+                size_bytes=len(incoming.body),
+            )
+            deadline_s = self._answering.deadline_s(question.timeout_s)
+            predictor = self._answering.predictor(model, number)
+            known, served = True, (predictor.version.number, "")
+            with self._explaining.place(predictor):
+                answered = await self._answering.unrecorded(question, deadline_s, row_limit=ROW_LIMIT)
+            found: list[Explanation | None] = [None] * answered.rows
+            methods: dict[str, Method] = {}
+            for part in answered.parts:
+                explained = await self._explain(part, wanted, deadline_s)
+                method = msgspec.convert(explained.method, Method)
+                methods[str(part.assignment.number)] = method
+                served = (part.assignment.number, method.name)
+                rows = await asyncio.to_thread(explanations, part, explained, wanted.top)
+                for place, each in zip(part.places or range(part.size), rows, strict=True):
+                    found[place] = each
+                if incoming.trace is not None:
+                    incoming.trace.tell(model, part.assignment.number, part.assignment.arm)
+            content = Explanations(model, [each for each in found if each is not None], methods)
+            status = 200
+            return Response(msgspec.json.encode(content))
+        except HeadraceError as problem:
+            status = problem.status
+            raise
+        except asyncio.CancelledError:
+            status = 499  # the caller has gone away
+            raise
+        finally:
+            version, name = served
+            self._measures.observe(model if known else "", version, name, status, time.perf_counter() - began_s)
+
+    async def _explain(self, part: Part, wanted: Wanted, deadline_s: float) -> Explained:
+        assert part.outputs is not None
+        return await self._explaining.explain(
+            part.predictor,
+            part.inputs,
+            part.outputs,
+            params=part.params,
+            output=wanted.output,
+            deadline_s=deadline_s,
+        )
+
+
+def wanted_of(query: str) -> Wanted:
+    """What a query asks for.
+
+    Raises:
+        InvalidInput: it asks for something else, or for no number of contributions.
+    """
+    given = parse_qsl(query, keep_blank_values=True, max_num_fields=10) if query.count("&") < 10 else [("", "")]
+    values = dict(given)
+    if len(values) != len(given) or not set(values) <= {"top", "output"}:
+        raise InvalidInput(
+            "the query asks for what is not known, or twice", where="query", fix=f"Ask for {_WORDS} only."
+        )
+    top = values.get("top")
+    if top is not None and not (top.isascii() and top.isdigit() and int(top[:9]) >= 1 and len(top) <= 9):
+        raise InvalidInput("top is how many contributions to keep", where="top", fix="Send a number, such as 5.")
+    return Wanted(None if top is None else int(top), values.get("output"))
+
+
+def explanations(part: Part, explained: Explained, top: int | None) -> list[Explanation]:
+    """One a row."""
+    assert part.outputs is not None
+    names = feature_names(part)
+    predictions = row_answers(part.outputs)
+    contributions = explained.contributions
+    if contributions.shape[1] != len(names):
+        raise InvalidInput("the model has other features than its signature", where="signature")
+    sums = explained.base + contributions.sum(axis=1)
+    orders = np.argsort(-np.abs(contributions), axis=1, kind="stable")
+    found = []
+    for row in range(rows_of(part.inputs)):
+        kept, rest = orders[row][:top].tolist(), orders[row][len(names) if top is None else top :]
+        errors = explained.errors
+        found.append(
+            Explanation(
+                version=part.assignment.number,
+                prediction=predictions[row],
+                of=explained.labels[explained.chosen[row]],
+                scale=explained.scale,
+                base=float(explained.base[row]),
+                sum=float(sums[row]),
+                contributions={names[place]: float(contributions[row, place]) for place in kept},
+                others=float(contributions[row, rest].sum()),
+                standard_errors=None
+                if errors is None
+                else {names[place]: float(errors[row, place]) for place in kept},
+                registered_prediction=explained.native.get(row),
+            )
+        )
+    return found
+
+
+def feature_names(part: Part) -> list[str]:
+    """Of the columns, or of the places in the only tensor."""
+    signature = part.predictor.signature
+    if signature.kind is not Kind.TENSORS or not isinstance(part.inputs, dict):
+        return list(signature.names)
+    ((name, tensor),) = part.inputs.items()
+    return [f"{name}[{place}]" for place in range(tensor.shape[1])]

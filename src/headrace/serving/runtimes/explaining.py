@@ -1,0 +1,213 @@
+"""Explains one model's answers: by what the model says itself where it can, else by asking it from outside.
+
+What a model says itself is believed only where base and contributions come to its own answer.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import NotServed
+from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.runtimes import shapley
+from headrace.serving.runtimes.explained import Subject, View, view_of
+from headrace.serving.runtimes.own_contributions import LOG, LOG_ODDS, PROBABILITY, RAW, VALUE, Own
+from headrace.serving.runtimes.recipe import Recipe
+
+Floats = npt.NDArray[np.float64]
+Params = dict[str, Any] | None
+
+TOLERANCE = 1e-4
+"""Base and contributions come to the answer within this, absolute and relative: XGBoost adds up in float32."""
+OUTPUTS_LIMIT = 1_000
+FEATURES_LIMIT = 2_000
+EXACT_SOURCE = "Shapley 1953, over all coalitions"
+SAMPLED_SOURCE = "Castro et al. 2009, in antithetic pairs (Mitchell et al. 2022)"
+
+
+class Explainer:
+    """Explains one model; used by one thread.
+
+    Args:
+        subject: the model.
+        recipe: how it was loaded.
+    """
+
+    def __init__(self, subject: Subject, recipe: Recipe) -> None:
+        self._subject = subject
+        self._recipe = recipe
+        self._background: Inputs | None = None
+        self._prepared: Any = None
+
+    def compare_with(self, background: Inputs) -> None:
+        """Take the rows that stand for a feature that is not known."""
+        self._background = background
+        if self._subject.own is not None:
+            self._prepared = self._subject.prepared(background)
+
+    def predict(self, inputs: Inputs, params: Params) -> Outputs:
+        """The model's answers, as callers get them."""
+        return self._subject.predict(inputs, params)
+
+    def explain(
+        self, inputs: Inputs, params: Params, *, output: str | None, within_s: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the answers are made of.
+
+        Args:
+            inputs: rows.
+            params: of the request.
+            output: label of the class or output that is asked for; None for the second of two classes, the
+                likeliest of several, the first of other outputs.
+            within_s: seconds that it may take.
+
+        Returns:
+            What holds for all rows, and arrays by name. `refused` in the first says why there are none:
+            `background`, `time` or `output`, whose `labels` say which there are.
+        """
+        until_s = time.perf_counter() + within_s
+        ask = self._subject.ask
+        answers = ask(inputs, params)
+        view = self._subject.view
+        if view is None:
+            view = view_of(answers, None if self._background is None else ask(self._background, params))
+        numbers = view.read(answers)
+        if numbers.shape[1] > OUTPUTS_LIMIT:
+            raise NotServed(f"explanations are of models with at most {OUTPUTS_LIMIT} outputs")
+        chosen = _chosen(numbers, view, output)
+        if chosen is None:
+            return {"refused": "output", "labels": view.labels}, {}
+        known = {"labels": view.labels}
+        own = None if params else self._own(inputs, numbers, view)
+        if own is not None:
+            assert self._subject.own is not None
+            name, source, _ = self._subject.own
+            at = np.arange(len(numbers))
+            method = {"name": name, "source": source, "by": own.by, "background_rows": own.background_rows}
+            arrays = {"base": own.base[at, chosen], "contributions": own.contributions[at, chosen]}
+            return {**known, "scale": own.scale, "method": method}, {**arrays, "chosen": chosen}
+        if self._background is None:
+            return {"refused": "background"}, {}
+        try:
+            method, arrays = self._from_outside(inputs, params, chosen, view, until_s)
+        except shapley.TooSlow:
+            return {"refused": "time"}, {}
+        return {**known, "scale": view.scale, "method": method}, {**arrays, "chosen": chosen}
+
+    def _own(self, inputs: Inputs, numbers: Floats, view: View) -> Own | None:
+        """The model's own contributions by feature, if they come to its answers."""
+        subject = self._subject
+        if subject.own is None:
+            return None
+        try:
+            found = subject.own[2](subject.prepared(inputs), self._prepared)
+        except Exception:  # noqa: BLE001 - it answers all the same, and can be asked from outside
+            return None
+        if found is None or found.contributions.shape[2] != len(subject.sources):
+            return None
+        mapped = np.zeros((*found.contributions.shape[:2], len(self._recipe.names)))
+        for place, source in enumerate(subject.sources):
+            mapped[:, :, source] += found.contributions[:, :, place]
+        base = found.base
+        if base.shape[1] == 1 and numbers.shape[1] == 2:  # one sum stands for two classes
+            base, mapped = np.concatenate([-base, base], axis=1), np.concatenate([-mapped, mapped], axis=1)
+        if base.shape != numbers.shape:
+            return None
+        came_to = _LINKS[found.scale](base + mapped.sum(axis=2), view.scale)
+        if not np.allclose(came_to, numbers, rtol=TOLERANCE, atol=TOLERANCE):
+            return None
+        return found._replace(base=base, contributions=mapped)
+
+    def _from_outside(
+        self, inputs: Inputs, params: Params, chosen: npt.NDArray[np.intp], view: View, until_s: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        columns, rebuilt = _columns(inputs, self._recipe)
+        if len(columns) > FEATURES_LIMIT:
+            raise NotServed(f"explanations are of at most {FEATURES_LIMIT} features")
+        assert self._background is not None
+
+        def ask(asked: shapley.Columns) -> Floats:
+            return view.read(self._subject.ask(rebuilt(asked), params))
+
+        background = shapley.Background(ask, _columns(self._background, self._recipe)[0])
+        found, rows = [], len(chosen)
+        for place in range(rows):
+            now_s = time.perf_counter()
+            row = [column[place : place + 1] for column in columns]
+            found.append(shapley.explain(ask, row, background, until_s=now_s + (until_s - now_s) / (rows - place)))
+        each = list(zip(found, chosen.tolist(), strict=True))
+        pairs = [values.pairs for values in found if values.pairs]
+        arrays = {
+            "base": np.array([values.base[output] for values, output in each]),
+            "contributions": np.array([values.contributions[output] for values, output in each]),
+        }
+        method = {
+            "name": "sampled_shapley" if pairs else "exact_shapley",
+            "source": SAMPLED_SOURCE if pairs else EXACT_SOURCE,
+            "by": "Headrace",
+            "background_rows": background.rows,
+        }
+        if pairs:
+            nothing = np.zeros((len(view.labels), len(columns)))
+            errors = [nothing if values.errors is None else values.errors for values in found]
+            arrays["errors"] = np.array(
+                [error[output] for error, output in zip(errors, chosen.tolist(), strict=True)]
+            )
+            method["permutations"] = 2 * min(pairs)
+        return method, arrays
+
+
+def _chosen(numbers: Floats, view: View, output: str | None) -> npt.NDArray[np.intp] | None:
+    """Which output of each row is explained."""
+    if output is not None:
+        place = next((at for at, label in enumerate(view.labels) if str(label) == output), None)
+        return None if place is None else np.full(len(numbers), place, dtype=np.intp)
+    if view.scale == VALUE or len(view.labels) == 1:
+        return np.zeros(len(numbers), dtype=np.intp)
+    if len(view.labels) == 2:
+        return np.ones(len(numbers), dtype=np.intp)
+    return numbers.argmax(axis=1)
+
+
+def _expit(sums: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-sums)))
+
+
+def _softmax(sums: Floats) -> Floats:
+    powers = np.exp(sums - sums.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+_LINKS: dict[str, Callable[[Floats, str], Floats]] = {
+    VALUE: lambda sums, _scale: sums,
+    PROBABILITY: lambda sums, _scale: sums,
+    LOG_ODDS: lambda sums, _scale: _expit(sums),
+    LOG: lambda sums, _scale: np.exp(sums),
+    RAW: lambda sums, scale: sums if scale == RAW else _softmax(sums),
+}
+"""From base and contributions to the numbers that are explained, which have a scale of their own."""
+
+
+def _columns(inputs: Inputs, recipe: Recipe) -> tuple[list[npt.NDArray[Any]], Callable[[shapley.Columns], Inputs]]:
+    """One array for each feature, and the way back.
+
+    Raises:
+        NotServed: a tensor has more axes than rows and features.
+    """
+    if not isinstance(inputs, dict):
+        return list(inputs.T), lambda columns: np.column_stack(list(columns))
+    if recipe.columns:
+        names = recipe.names
+        return [inputs[name] for name in names], lambda columns: dict(zip(names, columns, strict=True))
+    if len(inputs) != 1 or next(iter(inputs.values())).ndim != 2:
+        raise NotServed(
+            "explanations are of columns, or of one tensor of rows and features",
+            where="MLmodel.signature.inputs",
+            fix="Log the model with a signature of columns.",
+        )
+    ((name, tensor),) = inputs.items()
+    return list(tensor.T), lambda columns: {name: np.column_stack(list(columns)).astype(tensor.dtype)}

@@ -1,0 +1,284 @@
+"""What predictors say of their own answers: trees of XGBoost, LightGBM and scikit-learn, and linear models.
+
+Each way gives sums that a known function turns into the model's answer. Whoever asks checks that it does.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.serving.runtimes.recipe import library
+from headrace.serving.runtimes.tree_shapley import Leaves, Nodes, TreeExplainer, leaves_of
+
+Floats = npt.NDArray[np.float64]
+
+VALUE, PROBABILITY, LOG_ODDS, LOG, RAW = "value", "probability", "log_odds", "log", "raw"
+PATHS = "Lundberg et al. 2020 (TreeSHAP, path-dependent)"
+_LINEAR = frozenset(
+    {
+        "ElasticNet",
+        "ElasticNetCV",
+        "GammaRegressor",
+        "HuberRegressor",
+        "Lasso",
+        "LassoCV",
+        "LinearRegression",
+        "LinearSVC",
+        "LinearSVR",
+        "LogisticRegression",
+        "LogisticRegressionCV",
+        "PoissonRegressor",
+        "QuantileRegressor",
+        "Ridge",
+        "RidgeClassifier",
+        "RidgeCV",
+        "SGDClassifier",
+        "SGDRegressor",
+    }
+)
+_FORESTS = frozenset(
+    {
+        "DecisionTreeClassifier",
+        "DecisionTreeRegressor",
+        "ExtraTreeClassifier",
+        "ExtraTreeRegressor",
+        "ExtraTreesClassifier",
+        "ExtraTreesRegressor",
+        "RandomForestClassifier",
+        "RandomForestRegressor",
+    }
+)
+_LOGS = frozenset({"count:poisson", "reg:gamma", "reg:tweedie", "poisson", "gamma", "tweedie"})
+
+
+class Own(NamedTuple):
+    """A predictor's contributions.
+
+    Attributes:
+        base: shape (rows, outputs).
+        contributions: shape (rows, outputs, columns of the predictor).
+        scale: on which they add up.
+        by: who computed them.
+        background_rows: how many rows they are measured against; 0 where it is the trees' own cover.
+    """
+
+    base: Floats
+    contributions: Floats
+    scale: str
+    by: str
+    background_rows: int = 0
+
+
+Way = Callable[[Any, Any], Own | None]
+"""Matrices of the rows and of the background, None where there is none, to contributions; None: this needs one."""
+
+
+def way_of(predictor: Any) -> tuple[str, str, Way] | None:
+    """How a predictor explains itself, by name and source; None where it does not."""
+    kind, module = type(predictor).__name__, type(predictor).__module__
+    if module.startswith("xgboost.") and hasattr(predictor, "get_booster"):
+        best = predictor.get_booster().attr("best_iteration")
+        return of_xgboost(predictor.get_booster(), 0 if best is None else int(best) + 1)
+    if module.startswith("lightgbm.") and hasattr(predictor, "booster_"):
+        return of_lightgbm(predictor.booster_)
+    if not module.startswith("sklearn."):
+        return None
+    if kind in _LINEAR:
+        return (
+            "linear",
+            "coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)",
+            lambda rows, background: _linear(predictor, rows, background),
+        )
+    leaves = _leaves_of(predictor, kind)
+    if leaves is None:
+        return None
+    return (
+        "tree_shap_interventional",
+        "Lundberg et al. 2020, algorithm 3 (interventional TreeSHAP)",
+        _Trees(predictor, *leaves),
+    )
+
+
+def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
+    """XGBoost's own.
+
+    Args:
+        booster: the booster.
+        until: how many rounds answer; 0 for all.
+    """
+    xgboost = library("xgboost")
+    learner = json.loads(booster.save_config())["learner"]
+    objective, kind = str(learner["objective"]["name"]), str(learner["gradient_booster"]["name"])
+    scale = (
+        LOG_ODDS
+        if objective in {"binary:logistic", "reg:logistic"}
+        else LOG if objective in _LOGS
+        else RAW if objective.startswith(("multi:", "survival:", "binary:"))
+        else VALUE
+    )  # fmt: skip
+
+    def contributions(rows: Any, _background: Any) -> Own:
+        given = xgboost.DMatrix(_dense(rows), nthread=1)
+        options = {} if kind == "gblinear" else {"iteration_range": (0, until)}
+        found = booster.predict(given, pred_contribs=True, validate_features=False, **options)
+        return _with_base(
+            np.asarray(found, dtype=np.float64).reshape(len(rows), -1, found.shape[-1]), scale, "XGBoost"
+        )
+
+    return "tree_shap" if kind != "gblinear" else "linear", PATHS, contributions
+
+
+def of_lightgbm(booster: Any) -> tuple[str, str, Way]:
+    """LightGBM's own."""
+    words = str(booster.dump_model(num_iteration=1).get("objective", "")).split()
+    options = dict(word.split(":", 1) for word in words[1:] if ":" in word)
+    name = words[0] if words else ""
+    factor = float(options.get("sigmoid", 1.0)) if name == "binary" else 1.0
+    scale = (
+        LOG_ODDS
+        if name in {"binary", "cross_entropy"}
+        else LOG if name in _LOGS
+        else RAW if name in {"multiclass", "multiclassova"}
+        else VALUE
+    )  # fmt: skip
+
+    def contributions(rows: Any, _background: Any) -> Own:
+        found = booster.predict(_dense(rows), pred_contrib=True, num_threads=1)
+        outputs = booster.num_model_per_iteration()
+        return _with_base(factor * np.asarray(found).reshape(len(rows), outputs, -1), scale, "LightGBM")
+
+    return "tree_shap", PATHS, contributions
+
+
+def _with_base(found: Floats, scale: str, by: str) -> Own:
+    return Own(found[:, :, -1], found[:, :, :-1], scale, by)
+
+
+def _dense(rows: Any) -> Any:
+    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+
+
+def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
+    if background is None:
+        return None
+    coefficients = np.atleast_2d(np.asarray(predictor.coef_, dtype=np.float64))
+    intercepts = np.broadcast_to(np.asarray(predictor.intercept_, dtype=np.float64), (len(coefficients),))
+    if callable(getattr(predictor, "predict_proba", None)):
+        scale = LOG_ODDS if len(coefficients) == 1 else RAW
+    elif hasattr(predictor, "classes_"):
+        scale = RAW
+    else:
+        scale = LOG if type(predictor).__name__ in {"PoissonRegressor", "GammaRegressor"} else VALUE
+    mean = _dense(background).astype(np.float64).mean(axis=0)
+    away = _dense(rows).astype(np.float64) - mean
+    base = np.broadcast_to(coefficients @ mean + intercepts, (len(away), len(coefficients)))
+    return Own(base, away[:, None, :] * coefficients[None, :, :], scale, "Headrace", len(_dense(background)))
+
+
+class _Trees:
+    """scikit-learn's trees, against a background that stays the same from one request to the next."""
+
+    def __init__(self, predictor: Any, leaves: Leaves, scale: str, cast: Any, margins: Any) -> None:
+        self._predictor = predictor
+        self._leaves = leaves
+        self._scale = scale
+        self._cast = cast
+        self._margins = margins
+        self._explainer: TreeExplainer | None = None
+        self._constant = np.zeros(leaves.value.shape[1])
+
+    def __call__(self, rows: Any, background: Any) -> Own | None:
+        if self._explainer is None:
+            if background is None:
+                return None
+            known = _dense(background)
+            self._explainer = TreeExplainer(self._leaves, self._seen(known))
+            first = np.asarray(self._margins(known[:1]), dtype=np.float64).reshape(1, -1)
+            self._constant = (first - self._explainer.sums(self._seen(known[:1])))[0]
+        explainer, given = self._explainer, self._seen(_dense(rows))
+        contributions = np.stack([explainer.contributions(row) for row in given])
+        base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
+        return Own(base, contributions, self._scale, "Headrace", explainer.rows)
+
+    def _seen(self, rows: Any) -> Floats:
+        return np.asarray(rows).astype(self._cast).astype(np.float64)
+
+
+def _leaves_of(predictor: Any, kind: str) -> tuple[Leaves, str, Any, Any] | None:
+    """The leaves, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
+    classifier = hasattr(predictor, "classes_")
+    if kind in _FORESTS:
+        if getattr(predictor, "n_outputs_", 1) != 1:
+            return None
+        trees = [each.tree_ for each in getattr(predictor, "estimators_", [predictor])]
+        leaves = leaves_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees])
+        ways = (PROBABILITY, predictor.predict_proba) if classifier else (VALUE, predictor.predict)
+    elif kind in {"GradientBoostingClassifier", "GradientBoostingRegressor"}:
+        rate, outputs = float(predictor.learning_rate), predictor.estimators_.shape[1]
+        leaves = leaves_of(
+            [
+                _only(_nodes(each.tree_, rate, shares=False), place, outputs)
+                for stage in predictor.estimators_
+                for place, each in enumerate(stage)
+            ]
+        )
+        ways = _boosted(predictor, outputs) if classifier else (VALUE, predictor.predict)
+    elif kind in {"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"}:
+        if getattr(predictor, "_preprocessor", None) is not None:  # categories
+            return None
+        outputs = len(predictor._predictors[0])  # noqa: SLF001 - scikit-learn shows them in no other way
+        if any(each.nodes["is_categorical"].any() for stage in predictor._predictors for each in stage):  # noqa: SLF001
+            return None
+        leaves = leaves_of(
+            [
+                _only(_histogram_nodes(each.nodes), place, outputs)
+                for stage in predictor._predictors  # noqa: SLF001
+                for place, each in enumerate(stage)
+            ]
+        )
+        if classifier:
+            ways = _boosted(predictor, outputs)
+        elif predictor.loss in {"poisson", "gamma"}:
+            ways = (LOG, lambda rows: np.log(predictor.predict(rows)))
+        else:
+            ways = (VALUE, predictor.predict)
+        return None if leaves is None else (leaves, ways[0], np.float64, ways[1])
+    else:
+        return None
+    return None if leaves is None else (leaves, ways[0], np.float32, ways[1])
+
+
+def _boosted(predictor: Any, outputs: int) -> tuple[str, Any]:
+    return LOG_ODDS if outputs == 1 else RAW, predictor.decision_function
+
+
+def _nodes(tree: Any, factor: float, *, shares: bool) -> Nodes:
+    value = np.asarray(tree.value[:, 0, :], dtype=np.float64)
+    if shares:
+        value = value / value.sum(axis=1, keepdims=True)
+    missing = getattr(tree, "missing_go_to_left", np.zeros(len(value), dtype=bool))
+    return Nodes(
+        tree.children_left, tree.children_right, tree.feature, tree.threshold, missing.astype(bool), factor * value
+    )
+
+
+def _histogram_nodes(nodes: Any) -> Nodes:
+    leaf = nodes["is_leaf"].astype(bool)
+    return Nodes(
+        np.where(leaf, -1, nodes["left"].astype(np.intp)),
+        np.where(leaf, -1, nodes["right"].astype(np.intp)),
+        nodes["feature_idx"].astype(np.intp),
+        nodes["num_threshold"].astype(np.float64),
+        nodes["missing_go_to_left"].astype(bool),
+        nodes["value"].astype(np.float64)[:, None],
+    )
+
+
+def _only(nodes: Nodes, place: int, outputs: int) -> Nodes:
+    """A tree that adds to one of the outputs."""
+    value = np.zeros((len(nodes.value), outputs))
+    value[:, place] = nodes.value[:, 0]
+    return nodes._replace(value=value)

@@ -1,0 +1,184 @@
+"""The door for explanations, asked like `invocations`."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.preprocessing import OneHotEncoder
+from tests.serving import models
+from tests.serving.conftest import VIEW, Bench, route
+from tests.serving.runtimes.test_explaining import frame_model
+
+from headrace.errors import InvalidInput
+from headrace.serving.explanations import wanted_of
+from headrace.serving.nouns import ServedVersion
+from headrace.training.answers import BACKGROUND_FILE
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+BACKGROUND = models.features()[:40]
+RECORDS = {"dataframe_records": [{"purchases": 1.0, "spend": 2.0}, {"purchases": -3.0, "spend": 0.5}]}
+ROWS = np.array([[1.0, 2.0], [-3.0, 0.5]])
+
+
+def version(bench: Bench, number: int, estimator: Any, *, background: bool = True) -> ServedVersion:
+    directory = models.write_model(bench.root / f"churn-{number}", estimator)
+    if background:
+        content = {"columns": list(models.NAMES), "data": BACKGROUND.tolist()}
+        (directory / BACKGROUND_FILE).write_text(json.dumps(content))
+    return models.store_version(bench.blobs, directory, number, views=(VIEW,))
+
+
+def test_a_linear_model_is_explained_by_its_coefficients(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        pipeline = models.binary_model()
+        await bench.settle(route(version(bench, 1, pipeline), champion=1))
+        predicted = await bench.post("/models/churn/invocations", RECORDS)
+        answer = await bench.post("/models/churn/explain", RECORDS)
+        assert answer.status == 200, answer.body
+        assert answer.body["model"] == "churn"
+        assert [each["prediction"] for each in answer.body["explanations"]] == predicted.body["predictions"]
+        assert answer.body["methods"]["1"]["name"] == "linear"
+        assert answer.body["methods"]["1"]["background_rows"] == 40
+        scaler, model = pipeline.steps[0][1], pipeline.steps[1][1]
+        expected = model.coef_[0] * (scaler.transform(ROWS) - scaler.transform(BACKGROUND).mean(axis=0))
+        for each, contributions, row in zip(answer.body["explanations"], expected, ROWS, strict=True):
+            assert (each["version"], each["of"], each["scale"]) == (1, 1, "log_odds")
+            assert [each["contributions"][name] for name in models.NAMES] == pytest.approx(contributions)
+            assert each["base"] + sum(each["contributions"].values()) == pytest.approx(each["sum"])
+            assert each["sum"] == pytest.approx(pipeline.decision_function(row[None])[0])
+
+    run(main())
+
+
+def test_it_is_no_prediction(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.forest()), champion=1))
+        assert (await bench.post("/models/churn/explain", RECORDS)).status == 200
+        assert not bench.counters.totals()
+        assert not bench.measures.durations()
+        ((ended, _),) = bench.explained.durations().items()
+        assert ended == ("churn", "1", "tree_shap_interventional", 200)
+        assert not bench.logged()
+
+    run(main())
+
+
+def test_entities_are_explained_by_what_was_looked_up_and_by_their_own_versions(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        first, second = version(bench, 1, models.binary_model()), version(bench, 2, models.binary_model(flip=True))
+        await bench.settle(route(first, second, champion=1, challenger=2, weight_percent=50))
+        entities = {"entities": {"customer_id": list(range(12))}}
+        predicted = await bench.post("/models/churn/invocations", entities)
+        answer = await bench.post("/models/churn/explain", entities)
+        assert answer.status == 200, answer.body
+        found = answer.body["explanations"]
+        assert [each["version"] for each in found] == predicted.body["versions"]
+        assert [each["prediction"] for each in found] == predicted.body["predictions"]
+        assert set(answer.body["methods"]) == {"1", "2"}
+        assert all(set(each["contributions"]) == set(models.NAMES) for each in found)
+
+    run(main())
+
+
+def test_top_keeps_the_largest_and_the_rest_still_adds_up(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
+        whole = (await bench.post("/models/churn/explain", RECORDS)).body["explanations"][0]
+        answer = (await bench.post("/models/churn/versions/1/explain?top=1", RECORDS)).body["explanations"][0]
+        ((name, value),) = answer["contributions"].items()
+        assert abs(value) == max(abs(each) for each in whole["contributions"].values())
+        assert whole["contributions"][name] == value
+        assert answer["base"] + value + answer["others"] == pytest.approx(answer["sum"])
+
+    run(main())
+
+
+def test_a_class_of_several_can_be_named(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        estimator = models.three_class_model()
+        await bench.settle(route(version(bench, 1, estimator), champion=1))
+        answer = await bench.post("/models/churn/explain", RECORDS)
+        likeliest = estimator.predict(ROWS).tolist()
+        assert [each["of"] for each in answer.body["explanations"]] == likeliest
+        assert answer.body["explanations"][0]["scale"] == "raw"
+        named = await bench.post("/models/churn/explain?output=1", RECORDS)
+        margins = estimator.decision_function(ROWS)[:, 1].tolist()
+        assert [each["sum"] for each in named.body["explanations"]] == pytest.approx(margins)
+        refused = await bench.post("/models/churn/explain?output=7", RECORDS)
+        assert (refused.status, refused.body["error"]["where"]) == (400, "output")
+        assert "0, 1, 2" in refused.body["error"]["fix"]
+
+    run(main())
+
+
+def test_what_is_wrong_with_a_request_is_told_as_for_predictions(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
+        for path, body, headers, status in [
+            ("/models/churn/explain", {"dataframe_records": [{"purchases": 1.0}]}, {}, 400),
+            ("/models/churn/explain", b"{", {}, 400),
+            ("/models/churn/explain", RECORDS, {"x-request-timeout": "soon"}, 400),
+            ("/models/churn/explain?top=0", RECORDS, {}, 400),
+            ("/models/churn/explain?best=1", RECORDS, {}, 400),
+            ("/models/churn/explain", {"dataframe_records": RECORDS["dataframe_records"] * 600}, {}, 413),
+            ("/models/churn/explain", RECORDS, {"content_type": "text/html"}, 415),
+            ("/models/other/explain", RECORDS, {}, 404),
+            ("/models/churn/versions/9/explain", RECORDS, {}, 404),
+            ("/explain", RECORDS, {}, 404),
+        ]:
+            assert (await bench.post(path, body, **headers)).status == status, path
+        assert not bench.explaining.pids, "nothing was started for them"
+
+    run(main())
+
+
+def test_a_column_of_text_is_explained_through_the_door(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        directory, _ = frame_model(bench.root, GradientBoostingClassifier(n_estimators=5), city=OneHotEncoder())
+        split = {"columns": ["city", "age", "spend"], "data": [["Delft", 1.0, 2.0], ["Gouda", 0.5, 0.0]]}
+        (directory / "serving_input_example.json").write_text(json.dumps({"dataframe_split": split}))
+        stored = models.store_version(bench.blobs, directory, 1)
+        await bench.settle(route(stored, champion=1))
+        body = {"dataframe_records": [{"city": "Breda", "age": 0.1, "spend": -1.0}]}
+        answer = await bench.post("/models/churn/explain", body)
+        assert answer.status == 200, answer.body
+        (found,) = answer.body["explanations"]
+        assert set(found["contributions"]) == {"city", "age", "spend"}
+        assert 1 / (1 + np.exp(-found["sum"])) == pytest.approx(found["prediction"])
+
+    run(main())
+
+
+def test_without_rows_to_compare_with_it_says_how_to_add_them(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.forest(), background=False), champion=1))
+        answer = await bench.post("/models/churn/explain", RECORDS)
+        assert (answer.status, answer.body["error"]["code"]) == (501, "NOT_SERVED")
+        assert "input_example" in answer.body["error"]["fix"]
+
+    run(main())
+
+
+def test_a_version_that_fails_is_an_error_that_counts_for_nobody(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.raising_model()), champion=1))
+        answer = await bench.post("/models/churn/explain", RECORDS)
+        assert (answer.status, answer.body["error"]["code"]) == (500, "MODEL_FAULT")
+        assert not bench.counters.totals()
+
+    run(main())
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="topu=&%+;5-. \x00é", max_size=30) | st.text(max_size=20))
+def test_any_query_is_read_or_refused_as_the_callers_mistake(query: str) -> None:
+    try:
+        wanted = wanted_of(query)
+    except InvalidInput:
+        return
+    assert wanted.top is None or 1 <= wanted.top < 10**9
