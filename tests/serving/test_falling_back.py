@@ -10,9 +10,11 @@ import pytest
 from tests.serving import models
 from tests.serving.conftest import Bench, route
 
+from headrace.errors import Overloaded
 from headrace.serving import predictor
+from headrace.serving.asking import Asking, Part
 from headrace.serving.circuits import FAULTS_TO_OPEN
-from headrace.serving.nouns import Arm
+from headrace.serving.nouns import Arm, Signal
 from headrace.serving.predictor import Predictor
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -242,5 +244,36 @@ def test_what_the_champion_answers_in_a_challengers_place_counts_as_the_challeng
         assert (challenger.faults, challenger.fallbacks, challenger.failed_units) == (1, 1, 1)
         assert challenger.fallback_units == 1
         assert (1, 0) not in counted  # and as nothing of the champion's in this rollout
+
+    run(scenario())
+
+
+def turned_away(part: Part, deadline_s: float) -> Coroutine[Any, Any, None]:
+    raise Overloaded("no room", where="version")
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_who_has_no_room_is_told_alike_of_both_arms_and_not_by_who_is_in_a_hurry(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, *, hurried: bool
+) -> None:
+    """Only a challenger has somebody who takes over: it must not look worse for that."""
+
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        two = bench.version(2, models.binary_model(), lookup=False)
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=50))
+        monkeypatch.setattr(Asking, "ask", lambda _self, part, deadline_s: turned_away(part, deadline_s))
+        many = {"dataframe_records": GOOD["dataframe_records"] * 65}
+        given = {"x_request_timeout": "5"} if hurried else {}
+        for unit in range(20):
+            assert (await bench.post(PATH, many, x_unit=f"u{unit}", **given)).status == 503
+        counted = {each.version: each for each in bench.counters.totals() if each.step is not None}
+        if hurried:
+            assert counted == {}
+            return
+        signalled = {version: {each.signal for each in counts.signalled} for version, counts in counted.items()}
+        assert signalled == {1: {Signal.FALLBACKS}, 2: {Signal.FALLBACKS}}
+        assert sum(len(counts.signalled) for counts in counted.values()) == 20
+        assert [counts.requests for counts in counted.values()] == [0, 0]  # none was even asked
 
     run(scenario())

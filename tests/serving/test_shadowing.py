@@ -58,6 +58,26 @@ def test_both_are_counted_on_the_same_requests_compared_and_logged(bench: Bench,
     assert {record.prediction_id.removesuffix(".shadow") for record in copies} == originals
 
 
+def test_what_the_champion_had_no_time_for_is_not_asked_of_the_shadow(bench: Bench, run: Run) -> None:
+    """Or whoever is in a hurry would let the shadow alone be seen to fail."""
+
+    async def scenario() -> None:
+        one = bench.version(1, models.raising_model(), lookup=False)
+        two = bench.version(2, models.raising_model(), lookup=False)
+        await bench.settle(shadowed(one, two))
+        many = {"dataframe_records": [{"purchases": 7.0, "spend": 7.0}] * 65}  # both fail, and not at once
+        for unit in range(5):
+            answer = await bench.post(PATH, many, x_unit=f"u{unit}", x_request_timeout="0.000001")
+            assert answer.status in {503, 504}
+            await bench.shadowing.finish()
+        assert of_step(bench) == {}
+        assert (await bench.post(PATH, many, x_unit="calm")).status == 500
+        await bench.shadowing.finish()
+        assert {number: counts.faults for number, counts in of_step(bench).items()} == {1: 65, 2: 65}
+
+    run(scenario())
+
+
 def test_entities_are_units_and_looked_up_for_the_shadow_too(bench: Bench, run: Run) -> None:
     async def scenario() -> None:
         one, two = bench.version(1, models.binary_model()), bench.version(2, models.binary_model())

@@ -234,17 +234,7 @@ class Answering:
         """
         answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
         active = self._residency.active(question.model)
-        unit = answered.id if question.unit is None else question.unit
-        assignment = self._assign(question.model, question.number, active, unit)
-        predictor = self._loaded(question.model, assignment.number, active)
-        asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
-        if isinstance(asked.rows, Entities):
-            self._divide(answered, question, active, asked.rows, self._moment())
-        else:
-            part = part_of(predictor, assignment, asked.rows)
-            part.params = asked.params
-            answered.rows = part.size
-            answered.parts.append(part)
+        await self._read(question, answered, active, self._moment())
         if answered.rows > row_limit:
             raise TooLarge(f"this takes at most {row_limit} rows", where="body", fix="Send them in parts.")
         for part in answered.parts:
@@ -265,23 +255,9 @@ class Answering:
         return await asyncio.get_running_loop().run_in_executor(self._decoder, do)
 
     async def _answer(self, question: Question, answered: Answered, active: Active | None) -> None:
-        timeout_s = self._timeout_s if question.timeout_s is None else question.timeout_s
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        deadline_s = self.deadline_s(question.timeout_s)
         moment = self._moment()
-        unit = answered.id if question.unit is None else question.unit
-        assignment = self._assign(question.model, question.number, active, unit)
-        predictor = self._loaded(question.model, assignment.number, active)
-        if question.size_bytes > LARGE_BYTES:
-            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
-        else:
-            asked = question.read(predictor)
-        if isinstance(asked.rows, Entities):
-            self._divide(answered, question, active, asked.rows, moment)
-        else:
-            part = part_of(predictor, assignment, asked.rows)
-            part.params = asked.params
-            answered.rows = part.size
-            answered.parts.append(part)
+        await self._read(question, answered, active, moment)
         route = None if active is None or question.number is not None else active.route
         problems = []
         faulty = False
@@ -302,6 +278,23 @@ class Answering:
             raise problems[0]
         if faulty:
             raise _fault(answered.parts)
+
+    async def _read(self, question: Question, answered: Answered, active: Active | None, moment: Moment) -> None:
+        """What is asked of which version; everything that a caller can get wrong shows here."""
+        unit = answered.id if question.unit is None else question.unit
+        assignment = self._assign(question.model, question.number, active, unit)
+        predictor = self._loaded(question.model, assignment.number, active)
+        if question.size_bytes > LARGE_BYTES:
+            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        else:
+            asked = question.read(predictor)
+        if isinstance(asked.rows, Entities):
+            self._divide(answered, question, active, asked.rows, moment)
+            return
+        part = part_of(predictor, assignment, asked.rows)
+        part.params = asked.params
+        answered.rows = part.size
+        answered.parts.append(part)
 
     def _measure(
         self, question: Question, answered: Answered, active: Active | None, status: int, took_s: float
@@ -431,10 +424,13 @@ class Answering:
         step = None if route is None else route.step
         slow_us = None if route is None else route.slow_us
         ids = answered.ids
+        # who is in a hurry shall not have a release taken back: what was only too late for them is no evidence
+        hurried = question.timeout_s is not None
         for attempt, part in enumerate(answered.failed):
             own = Counted(question.model, part.assignment.number, release_id, step)
             if part.fallback is None:
-                count_part(self._counters, part, own, question.unit, slow_us=slow_us, replaced=True)
+                evidence = own if part.faults or not hurried else _outside(own)
+                count_part(self._counters, part, evidence, question.unit, slow_us=slow_us, replaced=True)
                 self._measures.fell_back(
                     question.model, part.assignment.number, _instead_of(part, answered), part.size
                 )
@@ -452,6 +448,8 @@ class Answering:
             if part.fallback != DEFAULT and _has_answered(part):
                 count_part(self._counters, part, counted, question.unit, slow_us=slow_us)
                 self._observe(part, counted, moment)
+            elif part.fallback is None and not hurried:  # had no room or time: as bad where nobody takes over
+                count_part(self._counters, part, counted, question.unit, slow_us=slow_us, replaced=True)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
 
@@ -464,6 +462,8 @@ class Answering:
     def _shadow(self, question: Question, active: Active | None, answered: Answered, moment: Moment) -> bool:
         """Leave a copy of a request for the version that is tried; whether there is one."""
         own = answered.failed[0] if answered.failed else answered.parts[0]
+        if own.outputs is None and not own.faults:
+            return False  # it had no room or time, so nothing is known of it on this request
         shadow = None if active is None else active.route.shadow
         predictor = None if active is None or shadow is None else active.predictors.get(shadow)
         if self._shadowing is None or active is None or predictor is None or question.purpose is not Purpose.LIVE:

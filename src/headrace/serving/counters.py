@@ -40,7 +40,7 @@ class Seen(NamedTuple):
         rows: how many rows the version was asked for; none where something else was asked in its place.
         faults: on how many of them the version failed.
         invalid: on how many of these it answered nonsense.
-        fallbacks: how many of the rows something else answered in its place.
+        fallbacks: how many of the rows it did not answer itself.
         slow: whether it took longer than the route's limit.
     """
 

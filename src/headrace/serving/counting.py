@@ -22,7 +22,7 @@ def count_part(
         counted: the version, and the step of a release that it answers in.
         unit: what the caller sticks to a version by; rows of entities have units of their own.
         slow_us: what takes longer is slow; None counts nothing as slow.
-        replaced: whether something else answered in the version's place, be it that the version was not even asked.
+        replaced: whether the version did not answer itself, something else did or nothing.
     """
     slow = slow_us is not None and part.latency_us > slow_us
     if part.entities is None:

@@ -303,7 +303,7 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     invalid: int = 0
     """Those of them on which it answered nonsense."""
     fallbacks: int = 0
-    """Rows that something else answered in its place."""
+    """Rows that it had no room or time to answer itself, or failed on while something else could."""
     units: int
     """Units without a name; counted within a release only, as everything about units."""
     failed_units: int
