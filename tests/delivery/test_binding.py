@@ -251,6 +251,13 @@ def test_an_experiment_is_not_weakened() -> None:
     assert isinstance(bound, ABTest)
     assert (bound.alpha, bound.margin, bound.matures_after) == (0.01, 0.001, "7d")
     assert (bound.split_alpha, bound.minimum_time) == (0.001, "7d")
-    other = stricter(DeliveryPolicy(rollout=ABTest(reward="minutes", range=(0, 60), margin=1.0)), agreed).rollout
-    assert isinstance(other, ABTest)
-    assert other.margin == 1.0  # in another unit
+    for changed in (
+        ABTest(reward="minutes", range=(0, 60), margin=1.0),
+        ABTest(reward="purchase", lower_is_better=True),
+        ABTest(reward="purchase", missing=1.0),
+        ABTest(reward="purchase", range=(-1000, 1000), margin=999.0),
+    ):  # another question than the one that was agreed on
+        other = stricter(DeliveryPolicy(rollout=changed), agreed).rollout
+        assert isinstance(other, ABTest)
+        asked = (other.reward, other.range, other.lower_is_better, other.missing, other.margin)
+        assert asked == ("purchase", (0.0, 1.0), False, None, 0.001)

@@ -214,6 +214,23 @@ def test_a_wrong_split_takes_no_verdict_waits_for_a_person_and_names_causes(
     assert look(churn, release).phase is Phase.ROLLED_BACK  # harm is harm
 
 
+@pytest.mark.parametrize("share", [0.47, 0.52])
+@pytest.mark.parametrize("ones", [0.001, 0.02, 0.5, 0.97])
+def test_a_split_that_is_hardly_wrong_is_found_before_it_passes_for_a_difference(
+    churn: SqliteDatabase, clock: ManualClock, test: Begin, share: float, ones: float
+) -> None:
+    release = test(minimum_time="0s")
+    for units in range(1_000, 40_000, 1_500):
+        mine = round(share * units)
+        theirs = units - mine
+        measure(churn, clock, new(mine, max(1, round(ones * mine))), old(theirs, max(1, round(ones * theirs))))
+        release = look(churn, release)
+        assert (release.phase, release.state.step, seen(release).verdict) == (Phase.ROLLING_OUT, 0, "HOLD")
+        if seen(release).problem == "split":
+            return
+    raise AssertionError("the split was never found")
+
+
 def test_rewards_that_do_not_come_as_often_take_no_verdict(
     churn: SqliteDatabase, clock: ManualClock, test: Begin
 ) -> None:

@@ -85,6 +85,20 @@ def counted(
     return {(arm.step, arm.challenger): arm for arm in found}
 
 
+def test_what_was_given_for_certain_compares_nothing_and_leaves_the_unit_to_the_test(
+    lake: Lake, tmp_path: Path
+) -> None:
+    log(
+        lake,
+        predicted("prd_1", Arm.CHAMPION, 7, propensity=1.0),  # in the step of a shadow
+        predicted("prd_2", Arm.CHAMPION, 8, step=1, propensity=1.0),  # while the breaker was open
+        predicted("prd_3", Arm.CHALLENGER, 7, step=1),
+        predicted("prd_4", Arm.CHAMPION, 9, step=1),
+    )
+    found = counted(lake, tmp_path, until=MAY + DAY)
+    assert {place: arm.units for place, arm in found.items()} == {(1, True): 1, (1, False): 1}
+
+
 def test_nothing_is_counted_where_nothing_was_predicted(lake: Lake, tmp_path: Path) -> None:
     assert counted(lake, tmp_path) == {}
 

@@ -223,12 +223,14 @@ def _rollout(declared: Rollout, agreed: Rollout) -> Rollout:
 
 
 def _experiment(declared: ABTest | Bandit, agreed: Experiment) -> ABTest | Bandit:
+    """What was agreed on is what is compared, in its unit; the margin may be smaller, and all may take longer."""
     slower = max(declared, agreed, key=lambda rollout: rollout.matures_after_duration)
-    alike = (declared.reward, declared.range, declared.lower_is_better)
-    same = alike == (agreed.reward, agreed.range, agreed.lower_is_better)
+    names = ("reward", "range", "lower_is_better", "missing")
+    same = all(getattr(declared, name) == getattr(agreed, name) for name in names)
     return structs.replace(
         declared,
-        margin=min(declared.margin, agreed.margin) if same else declared.margin,
+        **{name: getattr(agreed, name) for name in names},
+        margin=min(declared.margin, agreed.margin) if same else agreed.margin,
         matures_after=slower.matures_after,
         split_alpha=max(declared.split_alpha, agreed.split_alpha),  # the greater it is, the sooner a test is held
     )

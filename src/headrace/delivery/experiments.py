@@ -43,6 +43,9 @@ PATIENCE = timedelta(minutes=10)
 """A count of which nothing was heard for so long is asked for anew."""
 MOST_STEPS = 60
 """A bandit's share stays after so many: each is a row in the counts of every gateway."""
+SUSPICIOUS = 20.0
+"""No verdict is taken while a wrong split, or rewards that come unequally, have this much evidence: they look like
+a difference. A right split reaches it in at most one test of twenty, and comes back from it."""
 LARGEST_E_VALUE = 1e300
 """An e-value beyond this is stored as this: JSON has no infinity."""
 CAUSES: dict[Problem, str] = {
@@ -225,6 +228,9 @@ def _with_verdict(release: Release, rollout: Experiment, seen: ExperimentEvidenc
     champion = f"version {release.champion}"
     if rollout.margin:
         champion += f", less the margin of {rollout.margin:g}"
+    if max(seen.split, seen.arrival or 0.0) >= SUSPICIOUS:
+        reason = f"units or rewards may not be split as the shares say; no verdict until that is clear: {said}"
+        return msgspec.structs.replace(seen, verdict=Verdict.HOLD.value, reason=reason)
     if not seen.challenger_rewards or not seen.champion_rewards:
         verdict, reason = Verdict.HOLD, f"no {rollout.reward} of both versions is mature yet"
     elif seen.worse >= seen.needed:

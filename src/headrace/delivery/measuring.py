@@ -38,6 +38,7 @@ _NO_FEEDBACK = pa.schema(
 )
 # Ids rise with time, so the smallest is the first; those of requests without a unit are units of their own. What
 # follows a `~` in an id is the number of an attempt that failed, what follows a point the row of a request.
+# What was given to one arm for certain, in a shadow's step or while a breaker was open, compares nothing.
 _COUNTED = """
 WITH asked AS (
     SELECT prediction_id, step, arm = $challenger AS challenger, business_at,
@@ -46,7 +47,7 @@ WITH asked AS (
         ) AS unit
     FROM predictions
     WHERE release_id = $release_id AND purpose = $live AND step IS NOT NULL
-        AND arm IN ($challenger, $champion)
+        AND arm IN ($challenger, $champion) AND propensity < 1
 ), first AS (
     SELECT unnest(arg_min(struct_pack(prediction_id, step, challenger, business_at), prediction_id))
     FROM asked GROUP BY unit

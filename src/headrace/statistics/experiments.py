@@ -9,8 +9,8 @@ also in the light of the rewards so far, as those of a bandit do.
 
 For rewards that are 0 or 1 the product is told from four counts exactly, and with b at the mean rate it is the
 best one there is. For others Fan's inequality bounds each factor from below, log(1 + f y) >= f y + (log(1 - f) +
-f) y^2 for y >= -1, so that the product is bounded by three sums. The e-value is the mean over a grid of b and f:
-no tuning.
+f) y^2 for y >= -1, so that the product is bounded by three sums. The e-value is the mean over a grid of b and f,
+of which only the b that is nearest to the mean reward is counted: no tuning.
 
 This module imports the standard library alone, because the control process uses it and stays small.
 
@@ -110,7 +110,7 @@ def difference_e_value(periods: Sequence[Period], *, at_most: float) -> float:
         at_most: in [-1, 1].
 
     Returns:
-        The e-value; 1 before any reward, infinity when it exceeds the range of a float.
+        The e-value; below 1 before any reward, infinity when it exceeds the range of a float.
     """
     return _e_value(_bets(periods), at_most)
 
@@ -269,8 +269,17 @@ class _Bet(NamedTuple):
 
 
 def _bets(periods: Sequence[Period]) -> list[_Bet]:
+    """The bets about the baseline that is nearest to the mean of all rewards; `_e_value` weighs them as of all.
+
+    The others are left at nothing, which a mean over all can only lose by. About a baseline that is far from the
+    rewards a bet wins by how many there are of either arm, and not by what they are: a split that is hardly wrong
+    would pass for a difference long before its own test finds it.
+    """
     shared = [period for period in periods if 0.0 < period.share < 1.0]
-    return [_bet(shared, base, part) for base in BASELINES for part in FRACTIONS]
+    arms = [arm for period in shared for arm in (period.challenger, period.champion)]
+    mean = sum(arm.total for arm in arms) / max(1, sum(arm.count for arm in arms))
+    nearest = min(BASELINES, key=lambda base: abs(base - mean))
+    return [_bet(shared, nearest, part) for part in FRACTIONS]
 
 
 def _bet(periods: Sequence[Period], base: float, part: float) -> _Bet:
@@ -296,7 +305,7 @@ def _bet(periods: Sequence[Period], base: float, part: float) -> _Bet:
 
 
 def _e_value(bets: Sequence[_Bet], at_most: float) -> float:
-    return _mean_of([bet.log(at_most) for bet in bets])
+    return _mean_of([bet.log(at_most) for bet in bets]) / len(BASELINES)
 
 
 def _squares_about(rewards: Rewards, base: float) -> float:
