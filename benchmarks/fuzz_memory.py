@@ -57,8 +57,11 @@ class Sent(NamedTuple):
 
 
 def value(dice: random.Random) -> object:
-    """Something that may stand for a number."""
-    odd: list[object] = [None, True, "", "x" * dice.randrange(2_000), 1e308, 10**400, -0.0, [], {}, [[1]], {"a": 1}]
+    """Something that may stand for a number.
+
+    No sum of three overflows: a model whose answer is no number is at fault for it, and that is a 500 by rule.
+    """
+    odd: list[object] = [None, True, "", "x" * dice.randrange(2_000), 1e300, 10**400, -0.0, [], {}, [[1]], {"a": 1}]
     return dice.random() if dice.random() < 0.8 else dice.choice(odd)
 
 

@@ -118,6 +118,31 @@ def test_a_quick_version_answers_all_of_one_turn_by_one_call(slow: Slow, quick: 
     assert all(each.begun and each.latency_us >= 0 for each in (first, second, third))
 
 
+def test_a_neighbours_null_makes_no_float_of_a_whole_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "INLINE_LIMIT_S", 1_000.0)
+    columns = [Column(name="id", type="long", required=False), Column(name="city", type="string")]
+    calls: list[int] = []
+
+    def echo(rows: Any, params: dict[str, Any] | None = None) -> Any:
+        calls.append(len(rows["id"]))
+        return np.array([str(value) for value in rows["id"].tolist()], dtype=object)
+
+    served = ServedVersion(model="churn", number=1, digest="", files=())
+    made = Predictor(served, LoadedModel(signature=Signature(columns), predict=echo))
+    calls.clear()
+
+    def row(number: int | None) -> Part:
+        rows = made.forms.columns({"id": [number], "city": ["x"]}, "inputs")
+        assert isinstance(rows, dict)
+        return part_of(made, CHAMPION, rows)
+
+    large, null, small = row(2**53 + 1), row(None), row(7)
+    ask_in_one_turn(large, null, small)
+    found = [each.outputs for each in (large, null, small)]
+    assert [list(each) for each in found if each is not None] == [[str(2**53 + 1)], ["nan"], ["7"]]
+    assert sorted(calls) == [1, 2]
+
+
 def test_while_nobody_else_asks_a_quick_version_answers_at_once(slow: Slow, quick: Predictor) -> None:
     asked = part(quick, 1.0)
     coroutine = Asking(crowded=lambda: False).ask(asked)

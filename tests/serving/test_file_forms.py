@@ -12,6 +12,7 @@ from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
 from headrace.serving import file_forms
 from headrace.serving.file_forms import from_csv, from_parquet
 from headrace.serving.forms import Forms
+from headrace.serving.nouns import FieldPolicy
 from headrace.serving.signature import Column, Signature
 
 FORMS = Forms(
@@ -97,3 +98,76 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(monkeypatc
     monkeypatch.setattr(file_forms, "UNPACKED_LIMIT_BYTES", 100)
     with pytest.raises(TooLarge):
         from_parquet(FORMS, parquet(visits=[3] * 100, spend=[1.0] * 100))
+
+
+TEXTS = Forms(
+    Signature([Column(name="city", type="string"), Column(name="note", type="binary", required=False)]),
+)
+LENIENT = Forms(FORMS.signature, FieldPolicy(unknown="ignore"))
+
+
+def test_a_text_that_all_rows_share_counts_once_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = parquet(city=["x" * 1_000] * 100)
+    assert len(body) < 5_000
+    rows = from_parquet(TEXTS, body).rows
+    assert isinstance(rows, dict)
+    assert rows["city"].tolist() == ["x" * 1_000] * 100
+    assert len({id(value) for value in rows["city"]}) == 1
+    monkeypatch.setattr(file_forms, "UNPACKED_LIMIT_BYTES", 50_000)
+    with pytest.raises(TooLarge):
+        from_parquet(TEXTS, body)
+
+
+def test_a_column_that_the_model_does_not_know_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[str]] = []
+
+    def values(column: Any) -> list[Any]:
+        read.append(column.type)
+        return plain(column)
+
+    plain = file_forms._values
+    monkeypatch.setattr(file_forms, "_values", values)
+    more = {
+        "nested": [[["x"]], [[]]],
+        "pair": [{"x": 1, "y": "z"}] * 2,
+        "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
+        "spend.more": ["x" * 1_000] * 2,
+    }
+    body = parquet(**more, visits=[3, 4], spend=[1.5, None], member=pa.nulls(2))
+    np.testing.assert_array_equal(from_parquet(LENIENT, body).rows, [[1.5, 3, np.nan], [np.nan, 4, np.nan]])
+    assert read == [pa.int64(), pa.float64(), pa.null()]
+    with pytest.raises(SchemaMismatch) as refused:
+        from_parquet(FORMS, body)
+    assert refused.value.where in {f"parquet.{name}" for name in more}
+
+
+@pytest.mark.parametrize(
+    "city",
+    [
+        pa.array(["a", "b"]).dictionary_encode(),
+        pa.array(["a", "b"], pa.large_string()),
+        pa.array(["a", "b"], pa.string_view()),
+    ],
+)
+def test_texts_of_every_kind_are_read(city: Any) -> None:
+    rows = from_parquet(TEXTS, parquet(city=city, note=pa.array([b"1", None]))).rows
+    assert isinstance(rows, dict)
+    assert rows["city"].tolist() == ["a", "b"]
+    assert rows["note"].tolist() == [b"1", None]
+
+
+@pytest.mark.parametrize("spend", [[[1.0]], [{"x": 1.0}], pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8()))])
+def test_a_nested_column_is_refused_before_it_is_read(spend: Any) -> None:
+    with pytest.raises(SchemaMismatch) as refused:
+        from_parquet(FORMS, parquet(visits=[3], spend=spend))
+    assert (refused.value.where, "is not read" in str(refused.value)) == ("parquet.spend", True)
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_an_encoding_whose_texts_grow_unseen_is_refused(encoding: str) -> None:
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({"city": ["x" * 9] * 9}), sink, use_dictionary=False, column_encoding={"city": encoding}
+    )
+    with pytest.raises(InvalidInput):
+        from_parquet(TEXTS, sink.getvalue())

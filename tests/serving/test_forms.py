@@ -217,6 +217,29 @@ def test_tensors_of_another_shape_or_type_are_refused(inputs: Any) -> None:
         decode({"inputs": inputs}, TENSORS)
 
 
+@pytest.mark.parametrize("values", [["x" * 500, "a"], [[1, 2], [3, "x"]], [1, {}], [1, None], "x"])
+def test_numpy_reads_no_tensor_that_holds_anything_but_numbers(
+    values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps({"inputs": values}).encode()
+    read: list[Any] = []
+
+    def asarray(given: Any) -> Any:  # of texts it makes room for the longest at every place
+        read.append(given)
+        return np.array([])
+
+    monkeypatch.setattr(np, "asarray", asarray)
+    with pytest.raises(SchemaMismatch):
+        TENSOR.decode(body)
+    assert not read
+
+
+def test_a_tensor_of_more_axes_than_numpy_has_is_refused() -> None:
+    for depth in (31, 32, 33, 64, 65, 500):
+        with pytest.raises(SchemaMismatch):
+            TENSOR.decode(b'{"inputs": ' + b"[" * depth + b"1" + b"]" * depth + b"}")
+
+
 def test_parameters_are_checked_and_have_defaults() -> None:
     params = [Param(name="threshold", type="double", default=0.5), Param(name="k", type="long", shape=(-1,))]
     forms = Forms(Signature(SIGNATURE.columns, params))

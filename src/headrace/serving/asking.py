@@ -28,7 +28,7 @@ from headrace.errors import DeadlineExceeded, Overloaded
 from headrace.serving.assignment import Assignment
 from headrace.serving.effort import Effort
 from headrace.serving.forms import EntityValue
-from headrace.serving.inputs import Inputs, Outputs, join, rows_of, split, take
+from headrace.serving.inputs import Inputs, Outputs, join, kinds, rows_of, split, take
 from headrace.serving.predictor import Fault, Predictor
 
 ISOLATED_ROWS = 1_000
@@ -326,8 +326,24 @@ def _expired(part: Part) -> DeadlineExceeded:
 
 
 def answer_together(parts: Sequence[Part]) -> None:
-    """Answer several requests by one call; when the version fails on that, each for itself."""
+    """Answer several requests by one call; when the version fails on that, each for itself.
+
+    Those whose columns have other types are asked for apart: nobody's answer depends on who asks beside him.
+    """
     if len(parts) > 1 and not any(part.params for part in parts):
+        alike: dict[tuple[Any, ...], list[Part]] = {}
+        for part in parts:
+            alike.setdefault(kinds(part.inputs), []).append(part)
+        for group in alike.values():
+            _answer_alike(group)
+        return
+    for part in parts:
+        answer(part)
+
+
+def _answer_alike(parts: Sequence[Part]) -> None:
+    """Answer by one call; when the version fails on that, each for itself."""
+    if len(parts) > 1:
         try:
             outputs = parts[0].predictor.predict(join([part.inputs for part in parts]))
         except Fault:

@@ -54,22 +54,20 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
     """
     # Only callers who send such files pay for the library.
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(body))
-        about = file.metadata
-        unpacked = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-        if about.num_rows > ROW_LIMIT or unpacked > UNPACKED_LIMIT_BYTES:
-            raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
-        table = file.read()
-        names = [name for name in table.schema.names if not name.startswith("__index_level_")]
-    except (pa.ArrowException, OSError, ValueError) as error:  # a name that is no text is a ValueError
+        file, names = _opened(forms, body)
+        table = _read(file, names)
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a name that is no text is a ValueError
         raise InvalidInput(f"the body is not a Parquet file ({type(error).__name__})", where="body") from None
-    if len(set(names)) != len(names):
-        raise SchemaMismatch("a column is named twice", where="parquet")
-    values = {}
-    for name in names:
+    # What the model does not know is not read: by its name alone it is refused, or left out.
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    for name in table.schema.names:
         try:
             values[name] = _values(table.column(name))
         except (
@@ -82,6 +80,121 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
     return Asked(forms.columns(values, "parquet"))
 
 
+def _opened(forms: Forms, body: bytes) -> tuple[Any, dict[str, int | None]]:
+    """The file, and its columns: where those lie that the model takes.
+
+    Texts are opened as their dictionaries: a text that every row has takes the room of one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(body))
+    rows, known = file.metadata.num_rows, set(forms.signature.names)
+    if rows > ROW_LIMIT:
+        raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
+    places: dict[str, int | None] = {}
+    texts, unpacked, place = [], 0, 0
+    for field in file.schema_arrow:
+        here, place = place, place + _leaves(field.type)
+        if field.name in places:
+            raise SchemaMismatch("a column is named twice", where="parquet")
+        if field.name.startswith("__index_level_"):
+            continue
+        places[field.name] = here if field.name in known else None
+        if field.name not in known:
+            continue
+        width_bits = _width_bits(field.type)
+        if width_bits is None:
+            reason = f"a column of type {str(field.type)[:40]} is not read"
+            raise SchemaMismatch(reason, where=f"parquet.{field.name}"[:NAME_LENGTH])
+        if not width_bits:
+            texts.append(field.name)
+        unpacked += rows * width_bits // 8 + _claimed_bytes(file.metadata, here)
+    paths = [file.schema.column(place).path for place in range(len(file.schema))]
+    if len(set(paths)) != len(paths):  # a dot in a name may make a part of another column of it
+        raise SchemaMismatch("a column is named twice", where="parquet")
+    if unpacked > UNPACKED_LIMIT_BYTES:
+        raise _unpacks_to_too_much()
+    return pq.ParquetFile(pa.BufferReader(body), metadata=file.metadata, read_dictionary=texts), places
+
+
+def _read(file: Any, places: dict[str, int | None]) -> Any:
+    """The columns that the model takes."""
+    import pyarrow.compute as pc
+
+    wanted = [place for place in places.values() if place is not None]
+    table = file.reader.read_all(column_indices=wanted, use_threads=False)
+    unpacked = 0
+    for column in table.columns:
+        for chunk in column.chunks if _is_text(column.type) else ():
+            unpacked += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+    if unpacked > UNPACKED_LIMIT_BYTES:
+        raise _unpacks_to_too_much()
+    return table
+
+
+def _claimed_bytes(about: Any, place: int) -> int:
+    """What the file says of the size of a column before it was compressed."""
+    total = 0
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        column = group.column(place)
+        if column.num_values != group.num_rows:  # the reader makes room for what the column says
+            raise InvalidInput("the body is not a Parquet file (its counts do not agree)", where="body")
+        total += column.total_uncompressed_size
+    if sum(about.row_group(number).num_rows for number in range(about.num_row_groups)) != about.num_rows:
+        raise InvalidInput("the body is not a Parquet file (its counts do not agree)", where="body")
+    return total
+
+
+def _leaves(kind: Any) -> int:
+    """Columns of the file that hold one of the table: more than one where it is nested."""
+    kind = getattr(kind, "storage_type", kind)
+    return sum(_leaves(kind.field(place).type) for place in range(kind.num_fields)) or 1
+
+
+def _width_bits(kind: Any) -> int | None:
+    """What a value takes, 0 for a text; None for what no model takes."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    if kinds.is_null(kind):
+        return 1
+    if kinds.is_primitive(kind) or kinds.is_decimal(kind) or kinds.is_fixed_size_binary(kind):
+        return int(kind.bit_width)
+    return 0 if _is_variable(kind) else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_dictionary(kind) and _is_variable(kind.value_type)
+
+
+def _is_variable(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kinds = pa.types
+    texts = (kinds.is_string, kinds.is_large_string, kinds.is_string_view)
+    return any(test(kind) for test in (*texts, kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view))
+
+
 def _values(column: Any) -> list[Any]:
-    """Python's values; whole numbers in a float column stay floats, NaN is null."""
-    return [None if value != value else value for value in column.to_pylist()]
+    """Python's values; whole numbers in a float column stay floats, NaN is null. Rows of one text share it."""
+    if not _is_text(column.type):
+        return [None if value != value else value for value in column.to_pylist()]
+    found: list[Any] = []
+    for chunk in column.chunks:
+        texts = chunk.dictionary.to_pylist()
+        found += [None if place is None else texts[place] for place in chunk.indices.to_pylist()]
+    return found
+
+
+def _unpacks_to_too_much() -> TooLarge:
+    return TooLarge(
+        f"the columns take more than {UNPACKED_LIMIT_BYTES} bytes when unpacked",
+        where="body",
+        fix="Send them in parts.",
+    )

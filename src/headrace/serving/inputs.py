@@ -32,8 +32,18 @@ def take(inputs: Inputs, places: Sequence[int] | npt.NDArray[np.intp]) -> Inputs
     return inputs[places]
 
 
+def kinds(inputs: Inputs) -> tuple[Any, ...]:
+    """What tables must have in common to be joined as they are: the same types, and sizes but for the rows.
+
+    A whole number beside another table's null would become a float, and a text may find no place at all.
+    """
+    if not isinstance(inputs, dict):
+        return (inputs.dtype, inputs.shape[1:])
+    return tuple((name, values.dtype, values.shape[1:]) for name, values in inputs.items())
+
+
 def join(parts: Sequence[Inputs]) -> Inputs:
-    """The rows of several tables of the same columns, one after another."""
+    """The rows of several tables of the same columns and `kinds`, one after another."""
     first = parts[0]
     if isinstance(first, dict):
         return {name: np.concatenate([part[name] for part in parts]) for name in first}  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +13,8 @@ from headrace.serving.signature import Tensor
 
 _TAKES = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 """Kinds of JSON's values, as numpy reads them, by the kind of the tensor."""
+DEPTH_LIMIT = 32
+"""No tensor has more axes than this; numpy itself ends at 64."""
 _FIX = "Send nested lists of the shape and the type of the signature, the rows first."
 
 
@@ -60,6 +63,7 @@ def to_tensor(tensor: Tensor, values: Any, where: str) -> npt.NDArray[Any]:
         SchemaMismatch: it is of another shape, or its values are of another type.
     """
     dtype = np.dtype(tensor.dtype)
+    _require_numbers(values, where)
     try:
         found = np.asarray(values)
         if found.dtype.kind not in _TAKES.get(dtype.kind, ""):
@@ -78,6 +82,24 @@ def to_tensor(tensor: Tensor, values: Any, where: str) -> npt.NDArray[Any]:
             f"the shape is {found.shape}, not {tuple(wanted)}".replace("-1", "any"), where=where[:200], fix=_FIX
         )
     return cast
+
+
+def _require_numbers(values: Any, where: str) -> None:
+    """Refuse what is no nested list of numbers, before numpy reads it.
+
+    An array of texts has room for the longest at every place: a small body of one long text and many short ones
+    would take all memory.
+    """
+    depth, inner = 0, values
+    while isinstance(inner, list) and inner and depth < DEPTH_LIMIT:
+        depth, inner = depth + 1, inner[0]
+    kind: Any = bool | int | float
+    for _ in range(depth + isinstance(inner, list)):
+        kind = list[kind]
+    try:
+        msgspec.convert(values, kind)
+    except msgspec.ValidationError:
+        raise SchemaMismatch("this is no tensor of numbers", where=where[:200], fix=_FIX) from None
 
 
 def _names(tensors: Sequence[Tensor]) -> str:
