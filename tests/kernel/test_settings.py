@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import InvalidInput
-from headrace.kernel.settings import Settings, http_address, load_settings
+from headrace.kernel.settings import (
+    Settings,
+    environment_without_settings,
+    foreign_environment,
+    http_address,
+    load_settings,
+)
 
 
 def test_variables_are_converted_and_arguments_come_first() -> None:
@@ -50,3 +56,15 @@ def test_channels_are_pairs() -> None:
 )
 def test_a_process_is_called_where_it_can_be_reached(host: str, address: str) -> None:
     assert http_address(host, 80) == address
+
+
+def test_what_runs_a_strangers_code_is_told_nothing_that_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    harmless = {"PATH", "LC_ALL", "https_proxy", "SSL_CERT_FILE", "OMP_NUM_THREADS"}
+    of_builds = {"UV_DEFAULT_INDEX", "PIP_CERT"}
+    secrets = {"AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "MLFLOW_TRACKING_TOKEN", "SLACK_HOOK", "HEADRACE_TOKEN"}
+    for name in harmless | of_builds | secrets:
+        monkeypatch.setenv(name, "x")
+    told = harmless | of_builds | secrets
+    assert told & foreign_environment().keys() == harmless
+    assert told & foreign_environment(builds=True).keys() == harmless | of_builds
+    assert told - environment_without_settings().keys() == {"HEADRACE_TOKEN"}

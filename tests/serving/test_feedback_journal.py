@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,6 +192,71 @@ def test_more_than_may_wait_is_refused_before_it_is_kept(tmp_path: Path, control
     journal.start()
     run(scenario())
     journal.close()
+
+
+def test_what_others_have_brought_waits_no_more(tmp_path: Path, control: Control, run: Run) -> None:
+    """Gateways bring one another's files; whose they were has room again."""
+    control.away = Unavailable("away")
+    journal = FeedbackJournal(tmp_path, "gateway-1", control, capacity_bytes=1_000)
+    other = FeedbackJournal(tmp_path, "gateway-2", lambda _: None)
+
+    def is_brought() -> bool:
+        other._bring_all()
+        return not files(tmp_path)
+
+    async def scenario() -> None:
+        for _ in range(20):
+            await journal.take([item(1), item(2)])
+            await until(is_brought)
+            await until(lambda: journal._kept_bytes == 0)
+
+    journal.start()
+    run(scenario())
+    journal.close()
+
+
+def test_a_write_that_failed_takes_no_room(
+    tmp_path: Path, control: Control, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = FeedbackJournal(tmp_path, "gateway-1", control, capacity_bytes=1_000)
+
+    def full(_: Path) -> None:
+        raise OSError(28, "full")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(feedback_journal, "_begin", full)
+            for _ in range(20):
+                with pytest.raises(Unavailable, match="disk"):
+                    await journal.take([item(1)])
+        await journal.take([item(2)])
+
+    journal.start()
+    run(scenario())
+    journal.close()
+    assert control.numbers == [2]
+
+
+def test_a_caller_who_goes_just_as_it_is_written_harms_nobody(tmp_path: Path, control: Control, run: Run) -> None:
+    journal = FeedbackJournal(tmp_path, "gateway-1", control)
+
+    class Goes(Future[None]):
+        """Is left between the question whether it was and the answer."""
+
+        def cancelled(self) -> bool:
+            was = super().cancelled()
+            self.cancel()
+            return was
+
+    async def scenario() -> None:
+        with journal._handed_in:
+            journal._waiting.append((msgspec.json.Encoder().encode_lines([item(1)]), Goes()))
+        await journal.take([item(2)])
+
+    journal.start()
+    run(scenario())
+    journal.close()
+    assert control.numbers == [1, 2]
 
 
 def test_a_disk_that_takes_nothing_is_told(

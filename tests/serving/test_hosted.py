@@ -15,10 +15,16 @@ import pytest
 from tests.serving import models
 
 from headrace.errors import HeadraceError, InternalError, ModelFault
+from headrace.serving import asking
+from headrace.serving.assignment import Assignment
 from headrace.serving.host import HostOrder
 from headrace.serving.hosted import HostedModel
+from headrace.serving.loading import LoadedModel
+from headrace.serving.nouns import Arm, ServedVersion
+from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
+from headrace.serving.signature import read_signature
 
 MODULE = """
 import os, time
@@ -27,7 +33,7 @@ import numpy as np
 
 class Behaved:
     def predict(self, rows):
-        kind = float(np.asarray(rows)[0, 0])
+        kind = float(np.asarray(rows)[:, 0].max())
         if kind == 1.0:
             os._exit(7)
         if kind == 2.0:
@@ -102,6 +108,18 @@ def test_a_process_that_died_is_started_again(hosted: HostedModel) -> None:
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
     eventually(lambda: answers(hosted))
+
+
+def test_a_row_that_ends_the_process_is_no_fault_of_those_asked_with_it(hosted: HostedModel) -> None:
+    signature = read_signature({"inputs": '[{"name": "kind", "type": "double"}]'})
+    version = ServedVersion(model="m", number=1, digest="", files=())
+    loaded = LoadedModel(signature, hosted.predict, hosted=True, await_ready=hosted.await_process)
+    predictor = Predictor(version, loaded)
+    assignment = Assignment(1, Arm.CHAMPION, 1.0)
+    parts = [asking.part_of(predictor, assignment, rows) for rows in (WELL, DIE, WELL, WELL)]
+    asking.answer_together(parts)
+    assert [part.outputs is not None for part in parts] == [True, False, True, True]
+    assert [bool(part.faults) for part in parts] == [False, True, False, False]
 
 
 def test_who_asks_while_it_is_started_again_is_told_at_once(order: HostOrder) -> None:

@@ -293,7 +293,9 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append(error)
                 return
-            if answer.status != 200:
+            if answer.status != 200 or answer.headers.get(
+                "x-headrace-fallback"
+            ):  # a default is no answer of a model
                 self.failed.append(content)
                 return
             self.ids += json.loads(content)["prediction_ids"]

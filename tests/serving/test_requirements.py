@@ -66,6 +66,28 @@ def test_where_packages_come_from_is_for_the_machine_to_say(tmp_path: Path) -> N
     assert "none of a package" in read(tmp_path, requirements="./wheels/a.whl\n").problem
 
 
+def test_without_leave_for_code_only_known_packages_are_installed(tmp_path: Path) -> None:
+    """A package may run code at every start of its Python, so it takes the same leave as the model's own code."""
+    text = "scikit-learn==1.9.1\nhelpful-authors-package\nxgboost-cpu==3.1\nonnxruntime\npandas==3.0\n"
+    found = read(tmp_path, requirements=text)
+    assert found.lines == ("numpy", "pandas==3.0", "scikit-learn==1.9.1", "skops", "xgboost-cpu==3.1")
+    assert found.notes == (
+        "packages that its format does not need are left out: helpful-authors-package, onnxruntime",
+    )
+    types = Plan(recipe=Recipe("skops", types=("helpful.Encoder",)), needs=SAFE.needs)
+    for allowed in (PICKLE, types):
+        assert "helpful-authors-package" in read(tmp_path, allowed).lines
+    graph = Plan(recipe=Recipe("onnx"), needs=(Need("onnxruntime"),))
+    assert read(tmp_path, graph).lines == ("numpy", "onnxruntime", "pandas==3.0", "scikit-learn==1.9.1")
+
+
+def test_a_constraint_brings_no_package_from_an_address(tmp_path: Path) -> None:
+    where = "numpy @ http://127.0.0.1/numpy.whl"
+    found = read(tmp_path, requirements="-c constraints.txt\n", constraints=f"{where}\n")
+    assert ("by an address" in found.problem, found.constraints) == (True, ())
+    assert read(tmp_path, PICKLE).constraints == (where,)
+
+
 def test_only_what_decides_is_looked_for_where_a_format_is_safe() -> None:
     wanted = Requirements(needs=(Need("scikit-learn", "==1.9.*"),), lines=("scikit-learn==1.9.1", "scipy==1.0"))
     assert wanted.lacking("3.11.7", {"scikit-learn": "1.9.3"}) == ()

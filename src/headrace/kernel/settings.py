@@ -12,6 +12,37 @@ from headrace.errors import InvalidInput
 ENDPOINT_FILE = "endpoint.json"
 PREFIX = "HEADRACE_"
 WANTED = {int: "a whole number", float: "a number", bool: "a yes or no, which is written 1 or 0"}
+FOREIGN = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "XDG_CACHE_HOME",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "NVIDIA_VISIBLE_DEVICES",
+        "HF_HOME",
+        "HF_HUB_OFFLINE",
+        "TORCH_HOME",
+    }
+)
+"""What a process that runs a stranger's code is told of this one's environment; anything else may be a secret."""
+FOREIGN_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "VECLIB_", "KMP_", "CUDA_")
+FOREIGN_BUILDS = frozenset(
+    {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "NETRC", "XDG_DATA_HOME"}
+)
+FOREIGN_BUILD_PREFIXES = ("UV_", "PIP_")
+"""What building an environment is told besides: where packages come from, and how they are compiled."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,9 +145,22 @@ def inherited_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def foreign_environment() -> dict[str, str]:
-    """This process's environment without its settings, for processes that must not know the platform's secrets."""
+def environment_without_settings() -> dict[str, str]:
+    """This process's environment without its settings, for another platform that is given its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def foreign_environment(*, builds: bool = False) -> dict[str, str]:
+    """The part of this process's environment that holds no secrets, for processes that run what others wrote.
+
+    Args:
+        builds: whether it installs packages, and so has to know where they come from.
+    """
+    allowed = FOREIGN | FOREIGN_BUILDS if builds else FOREIGN
+    prefixes = FOREIGN_PREFIXES + FOREIGN_BUILD_PREFIXES if builds else FOREIGN_PREFIXES
+    return {
+        name: value for name, value in os.environ.items() if name.upper() in allowed or name.startswith(prefixes)
+    }
 
 
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

@@ -15,7 +15,7 @@ import psutil
 
 from headrace.errors import StartError
 from headrace.kernel.lifelines import die_with_parent
-from headrace.kernel.settings import Endpoint, foreign_environment, read_endpoint
+from headrace.kernel.settings import Endpoint, environment_without_settings, read_endpoint
 
 START_PATIENCE_S = 60.0
 STOP_PATIENCE_S = 30.0
@@ -99,7 +99,7 @@ def launched(
     with (home / "up.log").open("wb") as log:
         supervisor = subprocess.Popen(
             [*command, *arguments],
-            env=foreign_environment() | dict(environment or {}),
+            env=environment_without_settings() | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

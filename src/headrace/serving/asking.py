@@ -41,6 +41,8 @@ ALL_ROWS = 200_000
 """Rows that wait for all versions together at most."""
 DEFAULT = "default"
 """What answers when no version does."""
+RESTART_PATIENCE_S = 10.0
+"""So long those asked together with what ended the process wait for the next one; callers keep their time."""
 LONGEST_RETRY_S = 60
 """Nobody is told to stay away for longer."""
 
@@ -353,6 +355,8 @@ def _answer_alike(parts: Sequence[Part]) -> None:
                 part.outputs = piece
             return
     for part in parts:
+        if len(parts) > 1:  # one of them may have ended the model's process, which is no fault on the others' rows
+            part.predictor.await_ready(RESTART_PATIENCE_S)
         answer(part)
 
 

@@ -153,7 +153,7 @@ class Environments:
             done = subprocess.run(
                 command,
                 cwd=folder,
-                env=foreign_environment(),
+                env=foreign_environment(builds=True),
                 capture_output=True,
                 text=True,
                 timeout=self._build_timeout_s,

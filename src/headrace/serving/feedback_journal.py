@@ -58,6 +58,9 @@ class FeedbackJournal:
         self._handed_in = threading.Condition()
         self._stopping = False
         self._kept_bytes = 0
+        """Of this gateway's files as it last looked, since others bring and remove them too."""
+        self._coming_bytes = 0
+        """Of what is on its way into them."""
         self._open: tuple[Path, BinaryIO] | None = None
         self._file_lock = threading.Lock()
         self._writer = threading.Thread(target=self._write, name="feedback-journal", daemon=True)
@@ -66,7 +69,7 @@ class FeedbackJournal:
 
     def start(self) -> None:
         """Begin to write and to deliver."""
-        self._kept_bytes = sum(path.stat().st_size for path in _files(self._folder))
+        self._count()
         self._writer.start()
         self._bringer.start()
 
@@ -79,13 +82,13 @@ class FeedbackJournal:
         lines = msgspec.json.Encoder().encode_lines(items)
         written: Future[None] = Future()
         with self._handed_in:
-            if self._stopping or self._kept_bytes + len(lines) > self._capacity_bytes:
+            if self._stopping or self._kept_bytes + self._coming_bytes + len(lines) > self._capacity_bytes:
                 raise Unavailable(
                     "no more feedback can be kept until the platform takes what waits",
                     where="feedback",
                     fix="Send it again later; nothing of it was kept.",
                 )
-            self._kept_bytes += len(lines)
+            self._coming_bytes += len(lines)
             self._waiting.append((lines, written))
             self._handed_in.notify()
         try:
@@ -124,8 +127,10 @@ class FeedbackJournal:
                 self._append(b"".join(lines for lines, _ in taken))
             except OSError as error:
                 problem = error
+            with self._handed_in:
+                self._coming_bytes -= sum(len(lines) for lines, _ in taken)
             for _, written in taken:
-                if written.cancelled():
+                if not written.set_running_or_notify_cancel():  # its caller is gone
                     continue
                 if problem is None:
                     written.set_result(None)
@@ -142,12 +147,18 @@ class FeedbackJournal:
                 while view:
                     view = view[file.write(view) :]
                 os.fdatasync(file.fileno())
+                self._kept_bytes += len(lines)
             except OSError:  # a torn line must stay the last of its file
                 self._open = None
                 file.close()
                 with suppress(OSError):
                     path.rename(path.with_suffix(CLOSED))
                 raise
+
+    def _count(self) -> None:
+        """See how much waits. A failed write is found here as well, with what it left."""
+        with self._file_lock:
+            self._kept_bytes = sum(_size_bytes(path) for path in _files(self._folder))
 
     def _close_file(self) -> None:
         with self._file_lock:
@@ -169,12 +180,12 @@ class FeedbackJournal:
             except Exception:
                 log.exception("feedback could not be delivered")
                 pause_s = LONGEST_PAUSE_S
+            self._count()
 
     def _bring_all(self) -> None:
         _adopt(self._root)
         for path in sorted(self._root.glob(f"*/*{CLOSED}"), key=lambda path: path.name):
             with suppress(FileNotFoundError):  # another gateway has brought it
-                size_bytes = path.stat().st_size
                 try:
                     for items in _batches(path):
                         self._deliver(items)
@@ -185,9 +196,6 @@ class FeedbackJournal:
                     path.rename(path.with_suffix(REFUSED))
                     continue
                 path.unlink()
-                if path.parent == self._folder:
-                    with self._handed_in:
-                        self._kept_bytes = max(self._kept_bytes - size_bytes, 0)
 
 
 def _begin(folder: Path) -> tuple[Path, BinaryIO]:
@@ -214,6 +222,14 @@ def _adopt(root: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*") if path.suffix in {OPEN, CLOSED}]
+
+
+def _size_bytes(path: Path) -> int:
+    """0 when it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _batches(path: Path) -> Iterator[list[Submitted]]:

@@ -61,6 +61,10 @@ class HostedModel:
             raise ModelFault("the model did not answer")
         return found
 
+    def await_process(self, timeout_s: float) -> bool:
+        """Wait for a process that is being started again; whether there is one."""
+        return self._seat.await_process(timeout_s)
+
     def close(self) -> None:
         """End the process."""
         self._end()
@@ -81,6 +85,8 @@ class _Seat:
         self._pause_s = first_pause_s
         self._asking = threading.Lock()
         self._closed = threading.Event()
+        self._taken = threading.Event()
+        self._taken.set()
         self._process: HostProcess | None = HostProcess(order, start_timeout_s=start_timeout_s)
         self._since_s = time.monotonic()
 
@@ -102,8 +108,12 @@ class _Seat:
                 return process.ask(header, inputs, timeout_s=timeout_s)
             finally:
                 if process.ended:
+                    self._taken.clear()
                     self._process = None
                     self._revive()
+
+    def await_process(self, timeout_s: float) -> bool:
+        return self._taken.wait(0.0 if self._closed.is_set() else timeout_s)
 
     def close(self) -> None:
         self._closed.set()
@@ -129,6 +139,7 @@ class _Seat:
             else:
                 self._since_s = time.monotonic()
                 self._process = process
+                self._taken.set()
                 if self._closed.is_set():
                     process.end()
                 return

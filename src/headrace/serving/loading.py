@@ -45,12 +45,14 @@ class LoadedModel:
         predict: rows, and the params of a request, to an answer for each row. Raises whatever the model raises.
         runtime: what answers, such as `skops`, or `onnx` for a graph that was made of the model.
         hosted: whether it answers from a process of its own, so that asking it waits.
+        await_ready: waits so many seconds at most for a process of its own that is being started again.
     """
 
     signature: Signature
     predict: Callable[..., Outputs]
     runtime: str = ""
     hosted: bool = False
+    await_ready: Callable[[float], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,9 @@ def open_model(arrangement: Arrangement) -> LoadedModel:
             arrangement.signature, _with_params(load_here(arrangement.order.files, recipe)), recipe.runtime
         )
     hosted = HostedModel(arrangement.order)
-    return LoadedModel(arrangement.signature, hosted.predict, recipe.runtime, hosted=True)
+    return LoadedModel(
+        arrangement.signature, hosted.predict, recipe.runtime, hosted=True, await_ready=hosted.await_process
+    )
 
 
 def load_alone(files: ModelFiles, environments: Environments, *, allow_code: bool = False) -> LoadedModel:

@@ -59,6 +59,8 @@ class Predictor:
         self.runtime = model.runtime
         """What answers, such as `skops`, or `onnx` for a faster form."""
         self._hosted = model.hosted
+        self.await_ready = model.await_ready
+        """Waits so many seconds at most for a model whose process is being started again."""
         self.sample: Outputs | None = None
         """What it answered to one row of zeros; None when it could not."""
         self.row_s = self._warm_up()

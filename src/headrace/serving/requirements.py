@@ -2,6 +2,8 @@
 
 What a model was logged with is more than what it needs: a file of trees is read by any later version of its
 library, so an environment is only built where what decides is missing. A pickle may use anything, so all counts.
+A package may run code of its author's at every start of that Python. So for a model that nobody has given leave to
+run code, only the few known packages are installed that its format is read with, however many it names.
 """
 
 import hashlib
@@ -33,6 +35,10 @@ ALIKE = {
     "lightgbm": (),
 }
 """Packages that bring the same library under another name."""
+COMPANIONS = frozenset({"joblib", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "threadpoolctl"})
+"""What the libraries that read safe formats are built on: a model's pins of them are followed."""
+TREES = frozenset({"lightgbm", "xgboost", "xgboost-cpu"})
+"""Libraries of trees whose estimators a skops file may hold."""
 _MINOR = re.compile(r"(?P<minor>[0-9]+\.[0-9]+)")
 _HASHES = re.compile(r"\s--hash[= ]\S+")
 _CONDA_PYTHON = re.compile(r"python\s*[=]+\s*(?P<version>[0-9.]+)")
@@ -92,6 +98,32 @@ def read_requirements(files: ModelFiles, plan: Plan) -> Requirements:
     """What a model asks for: requirements.txt, else python_env.yaml, else the pip section of conda.yaml."""
     reader = _Reader(files)
     python, lines = reader.all()
+    kept, problem = _followed(lines, plan)
+    constraints, amiss = _followed(reader.constraints, plan)
+    left_out = sorted({normalised(Requirement(line).name) for line in kept if not _is_installed(line, plan)})
+    if left_out:
+        reader.notes.append(f"packages that its format does not need are left out: {', '.join(left_out)}"[:500])
+        kept = [line for line in kept if _is_installed(line, plan)]
+    named = {normalised(Requirement(line).name) for line in kept}
+    needs = (*plan.needs, *(_boosters(kept) if plan.recipe.runtime == "skops" else ()))
+    unnamed = [need for need in plan.needs if not named & {need.package, *ALIKE.get(need.package, ())}]
+    kept.extend(f"{need.package}{need.versions}" for need in unnamed)
+    if "numpy" not in named:
+        kept.append("numpy")
+    return Requirements(
+        needs=needs,
+        lines=tuple(sorted(set(kept))),
+        constraints=tuple(sorted(set(constraints))),
+        python=python,
+        whole=plan.whole,
+        from_source=bool(plan.runs_code),
+        problem=problem or amiss,
+        notes=tuple(reader.notes),
+    )
+
+
+def _followed(lines: list[str], plan: Plan) -> tuple[list[str], str]:
+    """The lines that name packages, and what is wrong with another one; empty when nothing is."""
     keep_mlflow = any(need.package in MLFLOW for need in plan.needs) or bool(plan.code)
     kept, problem = [], ""
     for line in lines:
@@ -106,22 +138,16 @@ def read_requirements(files: ModelFiles, plan: Plan) -> Requirements:
             problem = f"its requirements name {wanted.name} by an address, which is not fetched for it"
             continue
         kept.append(str(wanted))
-    named = {normalised(Requirement(line).name) for line in kept}
-    needs = (*plan.needs, *(_boosters(kept) if plan.recipe.runtime == "skops" else ()))
-    unnamed = [need for need in plan.needs if not named & {need.package, *ALIKE.get(need.package, ())}]
-    kept.extend(f"{need.package}{need.versions}" for need in unnamed)
-    if "numpy" not in named:
-        kept.append("numpy")
-    return Requirements(
-        needs=needs,
-        lines=tuple(sorted(set(kept))),
-        constraints=tuple(sorted(set(reader.constraints))),
-        python=python,
-        whole=plan.whole,
-        from_source=bool(plan.runs_code),
-        problem=problem,
-        notes=tuple(reader.notes),
-    )
+    return kept, problem
+
+
+def _is_installed(line: str, plan: Plan) -> bool:
+    """Whether a package that the model names is installed: any with leave to run code, else a known one."""
+    if plan.runs_code or plan.recipe.types:
+        return True
+    needed = {name for need in plan.needs for name in (need.package, *ALIKE.get(need.package, ()))}
+    known = COMPANIONS | needed | (TREES if plan.recipe.runtime == "skops" else frozenset())
+    return normalised(Requirement(line).name) in known
 
 
 class _Reader:
@@ -194,7 +220,7 @@ def _boosters(lines: list[str]) -> Iterator[Need]:
     for line in lines:
         wanted = Requirement(line)
         pinned = [part.version for part in wanted.specifier if part.operator == "=="]
-        if normalised(wanted.name) in {"lightgbm", "xgboost", "xgboost-cpu"}:
+        if normalised(wanted.name) in TREES:
             yield Need(normalised(wanted.name).removesuffix("-cpu"), f">={pinned[0]}" if pinned else "")
 
 
