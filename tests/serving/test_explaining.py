@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tests.serving.conftest import Bench, route, until
 from tests.serving.runtimes.directories import NAMES
 from tests.serving.test_explanations import RECORDS, version
 
+from headrace.errors import DeadlineExceeded
+from headrace.serving import explaining as explaining_module
 from headrace.serving.background import background_of
 from headrace.serving.explaining import Explaining
 from headrace.serving.nouns import Loading
@@ -129,6 +132,40 @@ def test_who_has_no_time_is_told_so(bench: Bench, run: Run) -> None:
         assert (answer.status, answer.body["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
         await until(lambda: bool(bench.explaining.pids))
         assert (await bench.post("/models/churn/explain", RECORDS)).status == 200
+
+    run(main())
+
+
+def test_who_goes_away_leaves_the_line_to_the_others(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
+        await explain(bench.explaining, bench)
+        (pid,) = bench.explaining.pids
+        os.kill(pid, signal.SIGSTOP)  # it computes for as long as one likes
+        asked = asyncio.create_task(explain(bench.explaining, bench, timeout_s=3_600))
+        await asyncio.sleep(0.3)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled()
+        await explain(bench.explaining, bench, timeout_s=20)
+        assert bench.explaining.pids != [pid]
+
+    run(main())
+
+
+def test_one_explanation_has_a_limit_whatever_time_its_request_has(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
+        await explain(bench.explaining, bench)
+        os.kill(bench.explaining.pids[0], signal.SIGSTOP)
+        monkeypatch.setattr(explaining_module, "LONGEST_S", 0.5)
+        asked = explain(bench.explaining, bench, timeout_s=3_600)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(asked, 20)
+        monkeypatch.undo()
+        await explain(bench.explaining, bench, timeout_s=20)
 
     run(main())
 

@@ -68,10 +68,9 @@ def test_it_is_no_prediction(bench: Bench, run: Run) -> None:
     run(main())
 
 
-def test_entities_are_explained_by_what_was_looked_up_and_by_their_own_versions(bench: Bench, run: Run) -> None:
+def test_entities_are_explained_by_what_was_looked_up(bench: Bench, run: Run) -> None:
     async def main() -> None:
-        first, second = version(bench, 1, models.binary_model()), version(bench, 2, models.binary_model(flip=True))
-        await bench.settle(route(first, second, champion=1, challenger=2, weight_percent=50))
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
         entities = {"entities": {"customer_id": list(range(12))}}
         predicted = await bench.post("/models/churn/invocations", entities)
         answer = await bench.post("/models/churn/explain", entities)
@@ -79,8 +78,27 @@ def test_entities_are_explained_by_what_was_looked_up_and_by_their_own_versions(
         found = answer.body["explanations"]
         assert [each["version"] for each in found] == predicted.body["versions"]
         assert [each["prediction"] for each in found] == predicted.body["predictions"]
-        assert set(answer.body["methods"]) == {"1", "2"}
         assert all(set(each["contributions"]) == set(models.NAMES) for each in found)
+
+    run(main())
+
+
+def test_it_does_not_tell_which_version_a_unit_gets(bench: Bench, run: Run) -> None:
+    async def main() -> None:
+        first, second = version(bench, 1, models.binary_model()), version(bench, 2, models.binary_model(flip=True))
+        await bench.settle(route(first, second, champion=1, challenger=2, weight_percent=50))
+        entities = {"entities": {"customer_id": list(range(12))}}
+        assert set((await bench.post("/models/churn/invocations", entities)).body["versions"]) == {1, 2}
+        for body, headers in ((RECORDS, {"x_unit": "ada"}), (entities, {})):
+            drawn = set()
+            for _ in range(30):
+                answer = await bench.post("/models/churn/explain", body, **headers)
+                assert answer.status == 200, answer.body
+                (number,) = {each["version"] for each in answer.body["explanations"]}
+                drawn.add(number)
+            assert drawn == {1, 2}
+        named = await bench.post("/models/churn/versions/2/explain", entities)
+        assert {each["version"] for each in named.body["explanations"]} == {2}
 
     run(main())
 

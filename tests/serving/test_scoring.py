@@ -363,3 +363,15 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     assert [found[row] for row in range(1_000)] == expected.tolist()
     assert not list((tmp_path / "out").glob(".unfinished-*"))
     assert msgspec.json.decode((tmp_path / "out" / "_manifest.json").read_bytes(), type=Manifest) == done
+
+
+def test_a_part_of_csv_whose_texts_have_lines_is_known_as_done(tmp_path: Path) -> None:
+    folder, rows = Folder(tmp_path / "out", "csv"), 60_000
+    folder.begin(manifest())
+    answers = pa.table({"row": list(range(rows)), "note": ['a\nb, "c" ' * 4] * rows, "prediction": [0.5] * rows})
+    folder.write(0, answers, pa.table({"row": [1], "where": ["x"], "reason": ["bad\nvalue"]}))
+    assert folder.done(0) == (rows, 1)
+    next(folder.path.glob("part-*")).write_text("a,b\n1\n")
+    with pytest.raises(Conflict, match="cannot be read"):
+        folder.done(0)
+    folder.end()

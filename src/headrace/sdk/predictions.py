@@ -116,7 +116,7 @@ class Predictor:
         Args:
             entities: key column to values, or
             rows: features by name.
-            version: which is explained; None takes the one that answers.
+            version: which is explained, such as the one that made a prediction; None draws one of those in force.
             top: how many contributions to keep of each row; None for all.
             output: the class or output that is explained; None for the second of two classes, the likeliest of
                 several, or the first output.

@@ -228,10 +228,14 @@ class Answering:
     async def unrecorded(self, question: Question, deadline_s: float, *, row_limit: int) -> Answered:
         """The answers as no prediction: nothing is counted or logged, and no other version takes over.
 
+        The question names its version: who could learn uncounted which version answers a unit could choose whom to
+        predict for.
+
         Raises:
             TooLarge: there are more rows than `row_limit`.
             HeadraceError: what `answer` says.
         """
+        assert question.number is not None
         answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
         active = self._residency.active(question.model)
         await self._read(question, answered, active, self._moment())
@@ -317,8 +321,8 @@ class Answering:
         """What was counted since this gateway began."""
         return self._counters.totals()
 
-    def predictor(self, model: str, number: int | None) -> Predictor:
-        """The version that answers those who name no unit, or the one that is named.
+    def predictor(self, model: str, number: int | None, *, unit: str = "") -> Predictor:
+        """The version that is named, or else the one that answers this unit; no unit has one of its own.
 
         Raises:
             NotFound: the model or the version is not served here.
@@ -326,7 +330,7 @@ class Answering:
         """
         active = self._residency.active(model)
         if number is None:
-            number = self._assign(model, None, active, "").number
+            number = self._assign(model, None, active, unit).number
         return self._loaded(model, number, active)
 
     def _divide(

@@ -7,6 +7,7 @@ version is first explained, and ends with the version, when others need the room
 
 import asyncio
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ MODELS = 4
 WAITING = 8
 """Requests that wait for one model at most."""
 IDLE_S = 600.0
+LONGEST_S = 30.0
+"""Of one explanation, whatever time its request has: others wait behind it."""
 SHARE = 0.8
 """Of a request's time that sampling may take; the rest is for the way there and back."""
 LONGEST_RETRY_S = 60
@@ -142,7 +145,8 @@ class Explaining:
         rows = rows_of(inputs)
         until_s = time.monotonic() + deadline_s - loop.time()
         lane.enter(rows)
-        asked = lane.thread.submit(lane.explain, inputs, outputs, params, output, until_s)
+        caller = _Caller(until_s)
+        asked = lane.thread.submit(lane.explain, inputs, outputs, params, output, caller)
 
         def left(_: object) -> None:
             with suppress(RuntimeError):  # the event loop has ended meanwhile
@@ -154,6 +158,9 @@ class Explaining:
                 return await asyncio.wrap_future(asked)
         except TimeoutError:
             raise _late(predictor) from None
+        except asyncio.CancelledError:
+            lane.abandon(caller)
+            raise
 
     def close(self) -> None:
         """End all processes."""
@@ -193,6 +200,14 @@ class _Host:
             process.end()
 
 
+class _Caller:
+    """Who waits for an explanation, and until when, by the monotonic clock."""
+
+    def __init__(self, until_s: float) -> None:
+        self.until_s = until_s
+        self.gone = False
+
+
 class _Lane:
     """One version's line, its thread and its process."""
 
@@ -207,6 +222,9 @@ class _Lane:
         self._version = predictor.version
         self._converted = predictor.runtime == "onnx" and predictor.version.loading.converted is not None
         self._timer: asyncio.TimerHandle | None = None
+        self._lock = threading.Lock()
+        self._caller: _Caller | None = None  # whose question the thread is at
+        self._stopped = False
         self._end = weakref.finalize(self, _end, self.host, self.thread)
 
     def enter(self, rows: int) -> None:
@@ -228,18 +246,53 @@ class _Lane:
             self._timer.cancel()
         self._end()
 
+    def abandon(self, caller: _Caller) -> None:
+        """Nobody waits for this any more: what is computed for it would only hold up the others."""
+        caller.gone = True
+        with self._lock:
+            if self._caller is caller and self.host.process is not None:
+                self.host.process.stop()
+                self._stopped = True
+
+    @contextmanager
+    def _for(self, caller: _Caller) -> Iterator[None]:
+        """The thread is at the question of this caller, who may have it stopped."""
+        with self._lock:
+            self._caller = caller
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._caller = None
+                stopped, self._stopped = self._stopped, False
+            if stopped:
+                self.host.end()
+
     def explain(
-        self, inputs: Inputs, outputs: Outputs, params: dict[str, Any] | None, output: str | None, until_s: float
+        self, inputs: Inputs, outputs: Outputs, params: dict[str, Any] | None, output: str | None, caller: _Caller
     ) -> Explained:
         """On the lane's thread."""
-        if time.monotonic() >= until_s:  # whoever asked has gone
+        if time.monotonic() >= caller.until_s:  # whoever asked has gone
             raise _late_version(self._version)
         process = self.host.process
         if process is None or process.ended:
-            process = self._start()
+            process = self.host.process = self._start()
+        with self._for(caller):
+            return self._ask(process, inputs, outputs, params, output, caller)
+
+    def _ask(
+        self,
+        process: HostProcess,
+        inputs: Inputs,
+        outputs: Outputs,
+        params: dict[str, Any] | None,
+        output: str | None,
+        caller: _Caller,
+    ) -> Explained:
         began_s = time.monotonic()
+        until_s = min(caller.until_s, began_s + LONGEST_S)
         left_s = until_s - began_s
-        if left_s <= 0:
+        if left_s <= 0 or caller.gone:
             raise _late_version(self._version)
         header = {"ask": "explain", "params": params, "output": output, "within_s": SHARE * left_s}
         try:
@@ -263,7 +316,6 @@ class _Lane:
         except BaseException:
             process.end()
             raise
-        self.host.process = process
         return process
 
     def _native(
@@ -364,5 +416,5 @@ def _late_version(version: ServedVersion) -> DeadlineExceeded:
     return DeadlineExceeded(
         "the answers were not explained in the time that the request had",
         where=f"version/{version.model}/{version.number}",
-        fix="Give it more time with the header X-Request-Timeout, or send fewer rows.",
+        fix=f"Send fewer rows, or give it more time with X-Request-Timeout: up to {LONGEST_S:g} s are used.",
     )

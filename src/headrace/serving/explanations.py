@@ -1,6 +1,8 @@
 """The door for explanations: `POST /models/NAME/explain`, for one version `/models/NAME/versions/N/explain`.
 
 Bodies are those of `invocations`. An explanation is no prediction: it is not counted in a rollout and not logged.
+So it must not tell which version a unit would get, or callers could choose by it whom to predict for: a request
+that names no version is answered by that of a unit which nobody else has.
 """
 
 import asyncio
@@ -14,12 +16,13 @@ import msgspec
 import numpy as np
 
 from headrace.errors import HeadraceError, InvalidInput
+from headrace.kernel.ids import new_hex
 from headrace.serving import doors
 from headrace.serving.answering import Answering, Question
 from headrace.serving.asking import Part
 from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.explaining import Explained, Explaining
-from headrace.serving.headers import timeout_of, unit_of
+from headrace.serving.headers import timeout_of
 from headrace.serving.inputs import row_answers, rows_of
 from headrace.serving.invocations import reader
 from headrace.serving.measures import Measures
@@ -127,16 +130,14 @@ class ExplanationDoor:
         known, status = False, 500
         try:
             wanted = wanted_of(incoming.query)
+            deadline_s = self._answering.deadline_s(timeout_of(incoming.headers))
+            predictor = self._answering.predictor(model, number, unit=f"prd_{new_hex()}")
             question = Question(
                 model=model,
-                number=number,
+                number=predictor.version.number,
                 read=reader(incoming.headers, incoming.body),
-                unit=unit_of(incoming.headers),
-                timeout_s=timeout_of(incoming.headers),
                 size_bytes=len(incoming.body),
             )
-            deadline_s = self._answering.deadline_s(question.timeout_s)
-            predictor = self._answering.predictor(model, number)
             known, served = True, (predictor.version.number, "")
             with self._explaining.place(predictor):
                 answered = await self._answering.unrecorded(question, deadline_s, row_limit=ROW_LIMIT)

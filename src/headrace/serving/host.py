@@ -146,6 +146,10 @@ class HostProcess:
             raise _told(answer, self._where)
         return answer, found
 
+    def stop(self) -> None:
+        """Stop the process from another thread than that which asks, whose question fails by it."""
+        self._process.kill()
+
     def end(self) -> None:
         """End the process; it holds nothing that would have to be saved."""
         if self.ended:

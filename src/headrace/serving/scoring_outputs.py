@@ -21,6 +21,8 @@ from headrace.kernel.lake import Lake, hardly_repeated
 MANIFEST = "_manifest.json"
 """Like the rejects under a name that readers of a folder of Parquet files pass over."""
 FORMATS = ("parquet", "csv")
+CSV_BLOCK_BYTES = 64 << 20
+"""No row may be longer."""
 # ids differ in their ends, numbers of rows by one
 _ENCODINGS = {"row": "DELTA_BINARY_PACKED", "prediction_id": "DELTA_BYTE_ARRAY"}
 
@@ -137,7 +139,19 @@ class Folder:
     def _count(self, path: Path) -> int:
         if self._kind == "parquet":
             return int(pq.read_metadata(path).num_rows)
-        return int(pyarrow.csv.read_csv(path).num_rows)
+        try:  # a text that was kept may have lines
+            table = pyarrow.csv.read_csv(
+                path,
+                read_options=pyarrow.csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            )
+        except pa.ArrowInvalid as error:
+            raise Conflict(
+                f"what was scored cannot be read ({str(error)[:200]})",
+                where=str(path),
+                fix="Remove the file to score its part again, or name another folder.",
+            ) from None
+        return int(table.num_rows)
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> None:
         """A file that is there whole or not at all, also when the machine stops."""

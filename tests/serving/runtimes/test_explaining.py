@@ -24,10 +24,12 @@ from tests.serving.runtimes import directories
 from tests.serving.runtimes.directories import LABELS, NAMES, ROWS
 from tests.serving.runtimes.test_shapley import by_definition
 
+from headrace.errors import NotServed
 from headrace.serving.inputs import Inputs
-from headrace.serving.runtimes import own_contributions
-from headrace.serving.runtimes.explained import subject_of, view_of
+from headrace.serving.runtimes import explaining, own_contributions
+from headrace.serving.runtimes.explained import Subject, View, subject_of, view_of
 from headrace.serving.runtimes.explaining import Explainer
+from headrace.serving.runtimes.recipe import Recipe
 
 FRAME = pd.DataFrame(ROWS, columns=list(NAMES))
 VALUES = ROWS[:, 0] * 2 + np.abs(ROWS[:, 1])
@@ -287,3 +289,43 @@ def test_sampled_values_come_with_errors(tmp_path: Path) -> None:
     assert found[1]["errors"].shape == (2, 14)
     assert (found[1]["errors"][:, 0] > 0).all()
     np.testing.assert_allclose(sums(found), model.predict_proba(wide[50:52])[:, 1], atol=1e-9)
+
+
+class Wide:
+    """Many linear outputs, which says what it is made of; it remembers for how many rows at once."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        self.rows: list[int] = []
+        weights = np.random.default_rng(1).normal(size=(outputs, features))
+
+        def ask(inputs: Any, _params: Any) -> Any:
+            return inputs @ weights.T
+
+        def own(rows: Any, _background: Any) -> own_contributions.Own:
+            self.rows.append(len(rows))
+            return own_contributions.Own(np.zeros((len(rows), outputs)), rows[:, None, :] * weights, "value", "it")
+
+        view = View(list(range(outputs)), "value", np.asarray)
+        way = ("linear", "", own)
+        subject = Subject(ask, ask, view, way, lambda inputs: inputs, tuple(range(features)))
+        names = [f"f{place}" for place in range(features)]
+        self.explainer = Explainer(subject, Recipe(runtime="", columns=tuple((name, "double") for name in names)))
+
+
+def test_what_a_model_says_itself_is_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(2).normal(size=(50, 4))
+    whole = explain(Wide(4, 10).explainer, rows, "7")
+    monkeypatch.setattr(explaining, "NUMBERS_AT_ONCE", 4 * 10 * 20)
+    pieces = Wide(4, 10)
+    found = explain(pieces.explainer, rows, "7")
+    assert pieces.rows == [20, 20, 10]
+    assert found[1]["contributions"].shape == (50, 4)
+    for name in ("base", "contributions", "chosen"):
+        np.testing.assert_array_equal(found[1][name], whole[1][name])
+
+
+def test_what_a_model_says_itself_has_limits_too() -> None:
+    late = Wide(4, 10).explainer.explain(np.zeros((50, 4)), None, output=None, within_s=0.0)
+    assert late == ({"refused": "time"}, {})
+    with pytest.raises(NotServed, match="2000 features"):
+        explain(Wide(2_001, 1).explainer, np.zeros((1, 2_001)))

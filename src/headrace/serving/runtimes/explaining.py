@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import NotServed
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.inputs import Inputs, Outputs, take
 from headrace.serving.runtimes import shapley
 from headrace.serving.runtimes.explained import Subject, View, view_of
 from headrace.serving.runtimes.own_contributions import LOG, LOG_ODDS, PROBABILITY, RAW, VALUE, Own
@@ -24,6 +24,8 @@ TOLERANCE = 1e-4
 """Base and contributions come to the answer within this, absolute and relative: XGBoost adds up in float32."""
 OUTPUTS_LIMIT = 1_000
 FEATURES_LIMIT = 2_000
+NUMBERS_AT_ONCE = 4_000_000
+"""Rows times outputs times features, as a model's own way gives them."""
 EXACT_SOURCE = "Shapley 1953, over all coalitions"
 SAMPLED_SOURCE = "Castro et al. 2009, in antithetic pairs (Mitchell et al. 2022)"
 
@@ -81,13 +83,15 @@ class Explainer:
         if chosen is None:
             return {"refused": "output", "labels": view.labels}, {}
         known = {"labels": view.labels}
-        own = None if params else self._own(inputs, numbers, view)
+        try:
+            own = None if params else self._own(inputs, numbers, chosen, view, until_s)
+        except shapley.TooSlow:
+            return {"refused": "time"}, {}
         if own is not None:
             assert self._subject.own is not None
             name, source, _ = self._subject.own
-            at = np.arange(len(numbers))
             method = {"name": name, "source": source, "by": own.by, "background_rows": own.background_rows}
-            arrays = {"base": own.base[at, chosen], "contributions": own.contributions[at, chosen]}
+            arrays = {"base": own.base, "contributions": own.contributions}
             return {**known, "scale": own.scale, "method": method}, {**arrays, "chosen": chosen}
         if self._background is None:
             return {"refused": "background"}, {}
@@ -97,11 +101,42 @@ class Explainer:
             return {"refused": "time"}, {}
         return {**known, "scale": view.scale, "method": method}, {**arrays, "chosen": chosen}
 
-    def _own(self, inputs: Inputs, numbers: Floats, view: View) -> Own | None:
-        """The model's own contributions by feature, if they come to its answers."""
-        subject = self._subject
-        if subject.own is None:
+    def _own(
+        self, inputs: Inputs, numbers: Floats, chosen: npt.NDArray[np.intp], view: View, until_s: float
+    ) -> Own | None:
+        """The model's own contributions by feature to the chosen outputs, if they come to its answers.
+
+        Raises:
+            TooSlow: there is no time for all rows.
+            NotServed: there are too many features.
+        """
+        sources, names = len(self._subject.sources), len(self._recipe.names)
+        if self._subject.own is None:
             return None
+        if names > FEATURES_LIMIT:
+            raise _too_wide()
+        at_once = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
+        found = []
+        for start in range(0, len(numbers), at_once):
+            if time.perf_counter() >= until_s:
+                raise shapley.TooSlow
+            places = np.arange(start, min(start + at_once, len(numbers)))
+            own = self._own_of_some(take(inputs, places), numbers[places], view)
+            if own is None:
+                return None
+            at = np.arange(len(places)), chosen[places]
+            found.append(own._replace(base=own.base[at], contributions=own.contributions[at]))
+        if not found:
+            return None
+        return found[0]._replace(
+            base=np.concatenate([own.base for own in found]),
+            contributions=np.concatenate([own.contributions for own in found]),
+        )
+
+    def _own_of_some(self, inputs: Inputs, numbers: Floats, view: View) -> Own | None:
+        """The same for so few rows that all outputs fit into memory."""
+        subject = self._subject
+        assert subject.own is not None
         try:
             found = subject.own[2](subject.prepared(inputs), self._prepared)
         except Exception:  # noqa: BLE001 - it answers all the same, and can be asked from outside
@@ -126,7 +161,7 @@ class Explainer:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         columns, rebuilt = _columns(inputs, self._recipe)
         if len(columns) > FEATURES_LIMIT:
-            raise NotServed(f"explanations are of at most {FEATURES_LIMIT} features")
+            raise _too_wide()
         assert self._background is not None
 
         def ask(asked: shapley.Columns) -> Floats:
@@ -158,6 +193,10 @@ class Explainer:
             )
             method["permutations"] = 2 * min(pairs)
         return method, arrays
+
+
+def _too_wide() -> NotServed:
+    return NotServed(f"explanations are of models with at most {FEATURES_LIMIT} features")
 
 
 def _chosen(numbers: Floats, view: View, output: str | None) -> npt.NDArray[np.intp] | None:
