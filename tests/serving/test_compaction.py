@@ -17,9 +17,13 @@ from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
 from headrace.serving import compaction
 from headrace.serving.compaction import compact, predictions_table, run_compaction, to_table
-from headrace.serving.nouns import Arm, CompactRequest, Gateway, PredictionRecord
+from headrace.serving.forms import Entities
+from headrace.serving.loading import LoadedModel
+from headrace.serving.nouns import Arm, Compaction, CompactRequest, Gateway, PredictionRecord, ServedVersion
 from headrace.serving.prediction_log import PredictionLog
-from headrace.serving.segments import CLOSED, Lines, Logged, read_segment, segment_folder, segments
+from headrace.serving.predictor import Predictor
+from headrace.serving.segments import ASIDE, CLOSED, Lines, Logged, read_segment, segment_folder, segments
+from headrace.serving.signature import Column, Signature, Tensor
 
 T = TypeVar("T")
 
@@ -242,3 +246,121 @@ def kept(root: Path, *answered: Logged) -> list[PredictionRecord]:
     lines = Lines()
     path.write_bytes(b"".join(map(lines.of, answered)))
     return [found for found in read_segment(path) if found is not None]
+
+
+def logged_by(signature: Signature, body: dict[str, Any], outputs: Any, **changes: Any) -> Logged:
+    """What a gateway logs of a request to a model of this signature."""
+    version = ServedVersion(model="churn", number=1, digest="sha256:" + "0" * 64, files=())
+    predictor = Predictor(version, LoadedModel(signature, lambda _: np.asarray(outputs)))
+    asked = predictor.forms.decode(msgspec.json.encode(body)).rows
+    assert not isinstance(asked, Entities)
+    facts = {"names": predictor.names, "texts": predictor.texts, "inputs": asked, "outputs": np.asarray(outputs)}
+    return record(1, entities=None, **(facts | changes))
+
+
+NUMBER, TEXT = Column(name="x", type="double"), Column(name="x", type="string")
+BIG = 2**60 + 1
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "outputs", "kept"),
+    [
+        (Signature([NUMBER]), {"dataframe_records": [{"x": 2}]}, [0.5], {"feature.x": 2.0}),
+        (
+            Signature([Column(name="n", type="long"), TEXT]),
+            {"dataframe_records": [{"n": BIG, "x": "a"}]},
+            [0.5],
+            {"feature.n": float(BIG), "feature.x": "a"},
+        ),
+        (
+            Signature([Tensor(name="", dtype="float32", shape=(-1, 3))]),
+            {"inputs": [[1, 2, 3]]},
+            [0.5],
+            {"feature.": "[1.0,2.0,3.0]"},
+        ),
+        (
+            Signature(
+                [Tensor(name="a", dtype="float32", shape=(-1, 1, 2)), Tensor(name="n", dtype="int64", shape=(-1,))]
+            ),
+            {"inputs": {"a": [[[1, 2]]], "n": [BIG]}},
+            [0.5],
+            {"feature.a": "[[1.0,2.0]]", "feature.n": float(BIG)},
+        ),
+        (Signature([NUMBER]), {"dataframe_records": [{"x": 2}]}, [BIG], {"output": float(BIG)}),
+        (
+            Signature([NUMBER]),
+            {"dataframe_records": [{"x": 2}]},
+            np.array([2**64 - 1], dtype=np.uint64),
+            {"output": 2.0**64},
+        ),
+        (Signature([NUMBER]), {"dataframe_records": [{"x": 2}]}, [[BIG, 1]], {"outputs": [float(BIG), 1.0]}),
+        (Signature([NUMBER]), {"dataframe_records": [{"x": 2}]}, [["a", "b"]], {"answer": '["a","b"]'}),
+    ],
+)
+def test_whatever_a_signature_allows_reaches_the_lake(
+    ctx: WorkContext, tmp_path: Path, signature: Signature, body: dict[str, Any], outputs: Any, kept: dict[str, Any]
+) -> None:
+    answer(tmp_path, logged_by(signature, body, outputs))
+    assert run_compaction(ctx, CompactRequest(model="churn")) == Compaction(model="churn", segments=1, rows=1)
+    (row,) = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn"))).to_pylist()
+    assert {name: row[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_feature_that_changes_its_kind_has_a_column_for_each(
+    ctx: WorkContext, tmp_path: Path, apart: bool
+) -> None:
+    values = [(NUMBER, 1.5), (TEXT, "gold"), (NUMBER, 2.5)]
+    for column, value in values:
+        answer(tmp_path, logged_by(Signature([column]), {"dataframe_records": [{"x": value}]}, [0.5]))
+        if apart:
+            assert compact(ctx, "churn") == 1
+    compact(ctx, "churn")
+    assert features(ctx) == [(1.5, None), (None, "gold"), (2.5, None)]
+
+
+def features(ctx: WorkContext) -> list[tuple[Any, Any]]:
+    table = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn")))
+    found = list(zip(table["feature.x"].to_pylist(), table["feature.x.text"].to_pylist(), strict=True))
+    return sorted(found, key=lambda pair: pair[0] or 2.0)
+
+
+def test_numbers_after_texts_have_a_column_of_their_own(ctx: WorkContext, tmp_path: Path) -> None:
+    for column, value in ((TEXT, "gold"), (NUMBER, 1.5)):
+        answer(tmp_path, logged_by(Signature([column]), {"dataframe_records": [{"x": value}]}, [0.5]))
+        assert compact(ctx, "churn") == 1
+    found = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn"))).to_pylist()
+    assert {(row["feature.x"], row["feature.x.number"]) for row in found} == {("gold", None), (None, 1.5)}
+
+
+def test_a_segment_that_the_lake_refuses_is_set_aside_and_those_beside_it_taken(
+    ctx: WorkContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    write(tmp_path, 3)
+    refuse(monkeypatch, "prd_2")
+    moved = run_compaction(ctx, CompactRequest(model="churn"))
+    assert moved == Compaction(model="churn", segments=2, rows=2, set_aside=1)
+    assert rows(ctx) == ["prd_1", "prd_3"]
+    assert len(list(tmp_path.rglob(f"*{ASIDE}"))) == 1
+    assert run_compaction(ctx, CompactRequest(model="churn")) == Compaction(model="churn", segments=0, rows=0)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, prediction_id: str, error: type[Exception] = OverflowError) -> None:
+    """Have rows with this prediction fail on their way into the lake."""
+
+    def fails(records: list[PredictionRecord], schema: Any = None) -> Any:
+        if any(each.prediction_id == prediction_id for each in records):
+            raise error
+        return to_table(records, schema)
+
+    monkeypatch.setattr(compaction, "to_table", fails)
+
+
+def answer(home: Path, logged: Logged) -> None:
+    """Log it through a gateway's log that is then closed."""
+    log = PredictionLog(home / "predictions", "gateway-1", business_time=Clock())
+    log.start()
+    log.append(logged)
+    log.close()

@@ -29,6 +29,12 @@ def test_what_was_moved_is_recorded(database: Database) -> None:
     assert (event.payload["segments"], event.payload["rows"], event.payload["unreadable"]) == (2, 30, 1)
 
 
+def test_what_was_set_aside_is_recorded_though_nothing_was_moved(database: Database) -> None:
+    settle(database, Compaction(model="churn", segments=0, rows=0, set_aside=1))
+    (event,) = database.read(lambda tx: events.after(tx, 0, types=["serving.predictions_compacted"]))
+    assert event.payload["set_aside"] == 1
+
+
 def test_each_served_model_is_compacted_once_an_hour(database: Database, clock: ManualClock) -> None:
     def due() -> bool:
         return database.read(compaction_is_due)

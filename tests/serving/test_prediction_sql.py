@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.serving.test_compaction import control, ctx  # noqa: F401 - fixtures
+from tests.serving.test_compaction import control, ctx, refuse, write  # noqa: F401 - fixtures
 from tests.serving.test_feedback_join import predicted
 from tests.serving.test_prediction_log import MAY
 
@@ -72,6 +72,15 @@ def test_one_models_table_has_its_features(filled: WorkContext) -> None:
     assert rows(filled, 'SELECT DISTINCT "feature.spend" FROM predictions.churn') == [(1.0,)]
     assert rows(filled, 'SELECT prediction_id FROM predictions."Odd ""name""/2"') == [("prd_3",)]
     assert rows(filled, "SELECT model, count(*) FROM feedback.churn GROUP BY 1") == [("churn", 3)]
+
+
+@pytest.mark.parametrize("error", [OverflowError, OSError])
+def test_a_model_whose_log_cannot_be_moved_holds_up_no_query_on_others(
+    filled: WorkContext, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    write(filled.settings.home, 9)
+    refuse(monkeypatch, "prd_9", error)
+    assert rows(filled, "SELECT count(*) FROM predictions") == [(3,)]
 
 
 def test_a_platform_without_predictions_has_empty_tables(ctx: WorkContext) -> None:  # noqa: F811

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from headrace.kernel.lake import Lake
 from headrace.monitoring.nouns import OUTPUT_COLUMN
-from headrace.serving.compaction import FEATURE_PREFIX, predictions_table
+from headrace.serving.compaction import feature_column, predictions_table
 from headrace.serving.nouns import Purpose
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ class Predictions:
         """
         found: dict[str, Floats] = {}
         for name in names:
-            logged = "output" if name == OUTPUT_COLUMN else FEATURE_PREFIX + name
+            logged = "output" if name == OUTPUT_COLUMN else feature_column(self.table.schema, name, text=False)
             if logged in self.table.column_names:
                 found[name] = to_floats(self.table[logged])
         return found

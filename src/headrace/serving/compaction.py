@@ -3,30 +3,51 @@
 A gateway's segments are numbered in rising order and appended under one operation for each gateway, with the
 number as its sequence; so a compaction that died between append and removal is repeated without a double row.
 One compaction of a model runs at a time, or a slower one could fall behind the sequence of a faster one.
+
+A segment that the lake does not take is set aside, since else every later compaction would fail at it.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import structlog
 from filelock import FileLock, Timeout
 
-from headrace.errors import Unavailable
+from headrace.errors import LeaseLost, SchemaMismatch, Unavailable
+from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.serving.nouns import Compaction, CompactRequest, Gateway, PredictionRecord
-from headrace.serving.segments import CLOSED, OPEN, folder_name, read_segment, segment_number, segments
+from headrace.serving.segments import (
+    ASIDE,
+    CLOSED,
+    OPEN,
+    folder_name,
+    models_logged,
+    read_segment,
+    segment_number,
+    segments,
+)
+
+log = structlog.get_logger()
 
 FEATURE_PREFIX = "feature."
+NUMBERS_SUFFIX, TEXTS_SUFFIX = ".number", ".text"
+"""Of the second column of a feature that has had both kinds; its first one keeps the kind that it began with."""
 PREDICTIONS = "predictions"
 LOCK_PATIENCE_S = 120.0
 LOG_PATIENCE_S = 20.0
 """Longer than a gateway keeps a segment open; what is still open then belongs to a gateway that has died."""
 LOOK_S = 0.1
 ROWS_AT_ONCE = 100_000
+_REFUSALS = (SchemaMismatch, ValueError, TypeError, ArithmeticError, NotImplementedError)
+"""Errors that rows are at fault for, and not the disk or another writer."""
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 COLUMNS: dict[str, pa.DataType] = {
@@ -60,7 +81,8 @@ def compact(ctx: WorkContext, model: str, until: datetime | None = None) -> int:
 
     Its columns are those of `PredictionRecord`, with `entity` as JSON text, `output` a float (`outputs` a list
     for models with several classes, `answer` JSON text for what is no number) and one column `feature.<name>` for
-    each feature, a float (null for NaN) or a text.
+    each feature, a float (null for NaN) or a text. A part of a tensor is JSON text. Where a feature has changed
+    from numbers to texts, the texts are in `feature.<name>.text`; the other way round, `feature.<name>.number`.
 
     Args:
         ctx: the job.
@@ -81,31 +103,80 @@ def run_compaction(ctx: WorkContext, request: CompactRequest) -> Compaction:
     return _compact(ctx, request.model, request.until)
 
 
-def to_table(records: list[PredictionRecord]) -> pa.Table:
-    """Predictions as a table, a row each."""
+def compact_closed(ctx: WorkContext) -> list[str]:
+    """Bring the closed segments of every model into the lake; one that cannot be does not hold up the others.
+
+    Returns:
+        The models whose segments could not be moved now.
+    """
+    root = ctx.settings.home / "predictions"
+    return [model for model in models_logged(root) if not compact_if_closed(ctx, model)]
+
+
+def compact_if_closed(ctx: WorkContext, model: str) -> bool:
+    """Bring a model's closed segments into the lake, if there are any; whether nothing of them is left outside."""
+    if not segments(ctx.settings.home / "predictions", model, CLOSED):
+        return True
+    try:
+        compact(ctx, model)
+    except LeaseLost:
+        raise
+    except Exception:  # of whatever kind: the work on other models goes on
+        log.exception("predictions could not be brought into the lake", model=model)
+        return False
+    return True
+
+
+def feature_column(schema: pa.Schema | None, name: str, *, text: bool) -> str:
+    """The column for a feature's texts or numbers, in a table that has such columns already."""
+    first = FEATURE_PREFIX + name
+    if schema is None or first not in schema.names or pa.types.is_string(schema.field(first).type) == text:
+        return first
+    return first + (TEXTS_SUFFIX if text else NUMBERS_SUFFIX)
+
+
+def to_table(records: list[PredictionRecord], schema: pa.Schema | None = None) -> pa.Table:
+    """Predictions as a table, a row each, with features in columns that fit a table of this schema."""
     columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
-    names = list(dict.fromkeys(name for record in records for name in record.names))
-    texts = {name for record in records for name in record.texts}
-    features: dict[str, list[Any]] = {name: [None] * len(records) for name in names}
-    for place, record in enumerate(records):
+    for record in records:
         shape = _shape(record.output)
         for name, values in columns.items():
             match name:
                 case "entity":
                     entity = record.entity
                     values.append(None if entity is None else msgspec.json.encode(entity).decode())
-                case "output" | "outputs":
-                    values.append(record.output if shape == name else None)
+                case "output":
+                    values.append(float(record.output) if shape == name else None)
+                case "outputs":
+                    values.append([float(each) for each in record.output] if shape == name else None)
                 case "answer":
                     values.append(msgspec.json.encode(record.output).decode() if shape == name else None)
                 case _:
                     values.append(getattr(record, name))
-        for name, value in zip(record.names, record.features, strict=True):
-            features[name][place] = str(value) if name in texts and value is not None else value
     arrays = {name: pa.array(values, type=COLUMNS[name]) for name, values in columns.items()}
-    for name, values in features.items():
-        arrays[FEATURE_PREFIX + name] = pa.array(values, pa.string() if name in texts else pa.float64())
-    return pa.table(arrays)
+    return pa.table(arrays | _features(records, schema))
+
+
+def _features(records: list[PredictionRecord], schema: pa.Schema | None) -> dict[str, pa.Array]:
+    """A column for each feature, or two for one that has numbers and texts."""
+    texts = {field.name: pa.types.is_string(field.type) for field in schema or ()}
+    found: dict[str, list[float | str | None]] = {}
+    for place, record in enumerate(records):
+        for name, value in zip(record.names, record.features, strict=True):
+            text = name in record.texts or not isinstance(value, int | float | None)
+            column = FEATURE_PREFIX + name
+            if texts.setdefault(column, text) != text and value is not None:
+                column += TEXTS_SUFFIX if text else NUMBERS_SUFFIX
+                texts.setdefault(column, text)
+            values = found.setdefault(column, [None] * len(records))
+            if value is not None:
+                values[place] = as_text(value) if text else float(value)
+    return {name: pa.array(values, pa.string() if texts[name] else pa.float64()) for name, values in found.items()}
+
+
+def as_text(value: Any) -> str:
+    """A value that is no number: a text, or part of a tensor, which is kept as JSON."""
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else str(value)
 
 
 def _shape(output: Any) -> str | None:
@@ -134,7 +205,7 @@ def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction
 
 def _move(ctx: WorkContext, root: Path, model: str) -> Compaction:
     table = predictions_table(model)
-    moved_segments = moved_rows = unreadable = 0
+    moved_segments = moved_rows = unreadable = aside = 0
     for gateway, paths in segments(root, model, CLOSED).items():
         operation = f"serving.compact/{gateway}"
         taken = ctx.lake.sequence(table, operation) or 0
@@ -142,17 +213,51 @@ def _move(ctx: WorkContext, root: Path, model: str) -> Compaction:
         for path in set(paths) - set(waiting):
             path.unlink()  # appended by a compaction that died before this
         for batch in _batches(waiting):
-            records = [record for path in batch for record in read_segment(path)]
-            readable = [record for record in records if record is not None]
-            if readable:
-                ctx.lake.append(table, to_table(readable), operation=operation, sequence=segment_number(batch[-1]))
-            for path in batch:
-                path.unlink()
-            moved_segments += len(batch)
-            moved_rows += len(readable)
-            unreadable += len(records) - len(readable)
+            for part in _taken(ctx.lake, table, operation, batch):
+                if part.refused:
+                    aside += 1
+                    continue
+                for path in part.paths:
+                    path.unlink()
+                moved_segments += len(part.paths)
+                moved_rows += part.rows
+                unreadable += part.unreadable
             ctx.progress(0.5, f"{moved_rows} predictions")
-    return Compaction(model=model, segments=moved_segments, rows=moved_rows, unreadable=unreadable)
+    return Compaction(model=model, segments=moved_segments, rows=moved_rows, unreadable=unreadable, set_aside=aside)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Segments that the lake took in one append, or one that it refused."""
+
+    paths: list[Path]
+    rows: int = 0
+    unreadable: int = 0
+    refused: bool = False
+
+
+def _taken(lake: Lake, table: str, operation: str, batch: list[Path]) -> Iterator[_Part]:
+    """Append a batch; if its rows are refused, segment by segment, and set aside the one that is at fault."""
+    with suppress(*_REFUSALS):  # also where another writer has begun a column: the second try sees its kind
+        yield _append(lake, table, operation, batch)
+        return
+    for path in batch:
+        try:
+            yield _append(lake, table, operation, [path])
+        except _REFUSALS as error:
+            path.rename(path.with_suffix(ASIDE))
+            # Never what the error says: it may quote the input.
+            log.error("a segment was set aside", table=table, segment=str(path), error=type(error).__name__)
+            yield _Part(paths=[path], refused=True)
+
+
+def _append(lake: Lake, table: str, operation: str, batch: list[Path]) -> _Part:
+    records = [record for path in batch for record in read_segment(path)]
+    readable = [record for record in records if record is not None]
+    if readable:
+        schema = lake.snapshot(table).schema if lake.exists(table) else None
+        lake.append(table, to_table(readable, schema), operation=operation, sequence=segment_number(batch[-1]))
+    return _Part(paths=batch, rows=len(readable), unreadable=len(records) - len(readable))
 
 
 def _batches(paths: list[Path]) -> Iterator[list[Path]]:

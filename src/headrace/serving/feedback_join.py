@@ -17,10 +17,10 @@ import pyarrow.dataset as ds
 from headrace.errors import Unavailable
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import PREDICTIONS, compact, predictions_table
+from headrace.serving.compaction import PREDICTIONS, compact_if_closed, predictions_table
 from headrace.serving.feedback_nouns import Found, Joined, JoinRequest, Prediction, Stored
 from headrace.serving.nouns import Arm, Purpose
-from headrace.serving.segments import CLOSED, models_logged, segments
+from headrace.serving.segments import models_logged
 
 FEEDBACK = "feedback"
 OPERATION = "serving.feedback"
@@ -83,8 +83,7 @@ def run_join(ctx: WorkContext, request: JoinRequest) -> Joined:
     for place, model in enumerate(names):
         if not waiting:
             break
-        if segments(root, model, CLOSED):
-            compact(ctx, model)
+        compact_if_closed(ctx, model)
         mine = _find(ctx.lake, model, list(waiting.values()))
         if mine:
             _keep(ctx.lake, model, [(waiting[one.sequence], one.prediction) for one in mine])

@@ -13,8 +13,9 @@ COMPACT: JobKind[CompactRequest, Compaction] = JobKind(
 
 def settle_compaction(tx: Tx, job: Job, result: Compaction) -> None:
     """Record that predictions have reached the lake; a compaction that found nothing changed nothing."""
-    if result.segments:
-        moved = {"job": job.id, "segments": result.segments, "rows": result.rows, "unreadable": result.unreadable}
+    if result.segments or result.set_aside:
+        counted = ("segments", "rows", "unreadable", "set_aside")
+        moved = {"job": job.id} | {name: getattr(result, name) for name in counted}
         events.append(tx, "serving.predictions_compacted", f"model/{result.model}", moved)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.serving.compaction import COLUMNS, FEATURE_PREFIX
+from headrace.serving.compaction import COLUMNS, as_text, feature_column
 from headrace.serving.inputs import Inputs, Outputs, row_answers
 from headrace.serving.nouns import Arm, Purpose
 
@@ -24,8 +24,9 @@ def logged_table(
     model: str,
     version: int,
     at: datetime,
+    schema: pa.Schema | None = None,
 ) -> pa.Table:
-    """The answers to a batch, as the compaction would have written them."""
+    """The answers to a batch, as the compaction would have written them into a table of this schema."""
     rows = len(ids)
     same: dict[str, Any] = {
         "business_at": at,
@@ -44,7 +45,8 @@ def logged_table(
     }
     for place, name in enumerate(names):
         values = inputs[name] if isinstance(inputs, dict) else inputs[:, place]
-        columns[FEATURE_PREFIX + name] = _feature(values, text=name in texts)
+        text = name in texts or _is_text(values)
+        columns[feature_column(schema, name, text=text)] = _feature(values, text=text)
     return pa.table(columns)
 
 
@@ -60,5 +62,12 @@ def _outputs(outputs: Outputs) -> dict[str, pa.Array]:
 
 def _feature(values: npt.NDArray[Any], *, text: bool) -> pa.Array:
     if text:
-        return pa.array([None if value is None else str(value) for value in values.tolist()], pa.string())
+        return pa.array([None if value is None else as_text(value) for value in values.tolist()], pa.string())
     return pa.array(values.astype(np.float64), from_pandas=True)  # NaN is null
+
+
+def _is_text(values: npt.NDArray[Any]) -> bool:
+    """Whether what a tensor holds is no number a row."""
+    if values.dtype == object:
+        return any(not isinstance(value, int | float | None) for value in values.tolist())
+    return values.ndim > 1 or values.dtype.kind not in "fiub"

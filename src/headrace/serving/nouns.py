@@ -491,3 +491,5 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     unreadable: int = 0
     """Lines that a killed gateway left half written."""
+    set_aside: int = 0
+    """Segments that the lake did not take; they stay on the disk under another name."""

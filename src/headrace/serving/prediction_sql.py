@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 from headrace.features.engine import literal, quoted
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import FEATURE_PREFIX, PREDICTIONS, compact, predictions_table
+from headrace.serving.compaction import FEATURE_PREFIX, PREDICTIONS, compact_closed, predictions_table
 from headrace.serving.feedback_join import FEEDBACK, feedback_table
 from headrace.serving.query_nouns import Answer, Query
-from headrace.serving.segments import CLOSED, models_logged, segments
 
 MEMORY_LIMIT = "1GB"
 SPILL_LIMIT = "4GB"
@@ -42,10 +41,7 @@ class _Refused(Exception):
 
 def run_query(ctx: WorkContext, query: Query) -> Answer:
     """Answer a query; what is closed of the log is brought into the lake first."""
-    root = ctx.settings.home / "predictions"
-    for model in models_logged(root):
-        if segments(root, model, CLOSED):
-            compact(ctx, model)
+    compact_closed(ctx)
     ctx.progress(0.3, "the log is in the lake")
     file = ctx.directory / "answer.parquet"
     scratch = ctx.directory / "spill"

@@ -265,6 +265,7 @@ def _write(
     columns |= answers(outputs)
     table = pa.table(columns)
     if scoring.log is not None and outputs is not None:
+        predictions = predictions_table(manifest.model)
         logged = logged_table(
             ids,
             join(scored.inputs),
@@ -274,8 +275,9 @@ def _write(
             model=manifest.model,
             version=manifest.version,
             at=now,
+            schema=scoring.log.snapshot(predictions).schema if scoring.log.exists(predictions) else None,
         )
-        append_part(scoring.log, predictions_table(manifest.model), manifest.run_id, part.number, logged)
+        append_part(scoring.log, predictions, manifest.run_id, part.number, logged)
     if scoring.table is not None and scoring.tables is not None:
         append_part(scoring.tables, scoring.table, manifest.run_id, part.number, table)
     folder.write(part.number, table, _rejects(scored.rejects))

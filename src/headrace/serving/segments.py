@@ -18,6 +18,8 @@ from headrace.serving.inputs import Inputs, Outputs, row_answers, row_values
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 
 OPEN, CLOSED = ".open", ".segment"
+ASIDE = ".refused"
+"""A segment that the lake did not take, kept for whoever looks into it."""
 
 
 class Logged(msgspec.Struct, frozen=True, kw_only=True):
