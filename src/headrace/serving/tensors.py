@@ -68,20 +68,33 @@ def to_tensor(tensor: Tensor, values: Any, where: str) -> npt.NDArray[Any]:
         found = np.asarray(values)
         if found.dtype.kind not in _TAKES.get(dtype.kind, ""):
             raise SchemaMismatch(f"the values are not of type {tensor.dtype}", where=where[:200], fix=_FIX)
-        with np.errstate(over="raise"):
-            cast = found.astype(dtype)
-        if dtype.kind in "iu" and not np.array_equal(cast, found):
-            raise SchemaMismatch("a number is too large", where=where[:200], fix=_FIX)
-    except (ValueError, TypeError, OverflowError, FloatingPointError):
+        given = cast(found, dtype, where)
+    except (ValueError, TypeError):
         raise SchemaMismatch("this is no tensor of numbers", where=where[:200], fix=_FIX) from None
     wanted = tensor.shape
     if found.ndim != len(wanted) or any(
-        size not in {-1, given} for size, given in zip(wanted, found.shape, strict=True)
+        size not in {-1, length} for size, length in zip(wanted, found.shape, strict=True)
     ):
         raise SchemaMismatch(
             f"the shape is {found.shape}, not {tuple(wanted)}".replace("-1", "any"), where=where[:200], fix=_FIX
         )
-    return cast
+    return given
+
+
+def cast(values: npt.NDArray[Any], dtype: np.dtype[Any], where: str) -> npt.NDArray[Any]:
+    """Numbers as another type, where it holds them.
+
+    Raises:
+        SchemaMismatch: it does not: numpy itself would wrap them in silence.
+    """
+    try:
+        with np.errstate(over="raise"):
+            found = values.astype(dtype)
+    except (OverflowError, FloatingPointError):
+        found = None
+    if found is None or (dtype.kind in "iu" and not np.array_equal(found, values)):
+        raise SchemaMismatch("a number is too large", where=where[:200], fix=f"Send what {dtype} holds.")
+    return found
 
 
 def _require_numbers(values: Any, where: str) -> None:

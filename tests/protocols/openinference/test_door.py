@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import Answered, Bench, route
 
+from headrace.errors import SchemaMismatch
+from headrace.protocols.openinference import tables, wire
+from headrace.serving.loading import LoadedModel
+from headrace.serving.nouns import ServedVersion
+from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.loaders import prepare_thread
+from headrace.serving.signature import Signature, Tensor
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -117,6 +123,36 @@ def test_tensors_come_and_go_as_bytes(bench: Bench, run: Run) -> None:
 def bench_bytes(answer: Answered) -> bytes:
     assert isinstance(answer.body, bytes)
     return answer.body
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "dtype"),
+    [
+        ("INT64", 2**32 + 7, "int32"),
+        ("UINT64", 2**63 + 5, "int64"),
+        ("INT32", -1, "uint8"),
+        ("INT64", -1, "uint64"),
+        ("FP64", 1e300, "float32"),
+    ],
+)
+def test_a_number_that_the_models_type_does_not_hold_is_refused(datatype: str, value: float, dtype: str) -> None:
+    tensor = Tensor(name="t", dtype=dtype, shape=(-1, 1))
+    served = ServedVersion(model="churn", number=1, digest="", files=())
+    predictor = Predictor(served, LoadedModel(Signature([tensor]), lambda rows, params=None: np.zeros(1)))
+
+    def asked(number: float) -> Any:
+        body = {"inputs": [{"name": "t", "shape": [1, 1], "datatype": datatype, "data": [number]}]}
+        return tables.to_inputs(predictor, wire.decode(json.dumps(body).encode(), None)[1])
+
+    assert asked(7)["t"].tolist() == [[7]]
+    with pytest.raises(SchemaMismatch, match="too large"):
+        asked(value)
+
+
+def test_a_json_number_that_its_own_datatype_does_not_hold_is_refused() -> None:
+    body = {"inputs": [{"name": "t", "shape": [1], "datatype": "FP32", "data": [1e300]}]}
+    with pytest.raises(SchemaMismatch, match="outside FP32"):
+        wire.decode(json.dumps(body).encode(), None)
 
 
 def test_an_output_may_be_asked_for_and_another_is_refused(bench: Bench, run: Run) -> None:

@@ -11,6 +11,7 @@ from headrace.serving.forms import require_rows
 from headrace.serving.inputs import Inputs, Outputs
 from headrace.serving.predictor import Predictor
 from headrace.serving.signature import Column, Kind, Signature
+from headrace.serving.tensors import cast
 
 UNNAMED = "input-0"
 """What the only tensor of a model is called when its signature gives it no name."""
@@ -103,7 +104,7 @@ def _tensors(signature: Signature, tensors: Tensors) -> Inputs:
         ):
             raise SchemaMismatch(f"the model takes the shape {list(tensor.shape)} here", where=where)
         require_rows(len(values))
-        found[tensor.name] = values.astype(tensor.dtype)
+        found[tensor.name] = cast(values, np.dtype(tensor.dtype), where)
     if len({len(values) for values in found.values()}) > 1:
         raise SchemaMismatch("the inputs have not the same number of rows", where="inputs")
     return found

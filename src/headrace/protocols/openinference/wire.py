@@ -174,8 +174,9 @@ def _from_json(given: InputTensor, count: int, where: str) -> npt.NDArray[Any]:
     if not all(_is(given.datatype, value) for value in flat):
         raise SchemaMismatch(f"a value is not of datatype {given.datatype}", where=where)
     try:
-        return np.array(flat, dtype=DTYPES[given.datatype]).reshape(given.shape)
-    except (OverflowError, ValueError):
+        with np.errstate(over="raise"):
+            return np.array(flat, dtype=DTYPES[given.datatype]).reshape(given.shape)
+    except (OverflowError, FloatingPointError, ValueError):
         raise SchemaMismatch(f"a value is outside {given.datatype}", where=where) from None
 
 
