@@ -15,7 +15,7 @@ from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
 from headrace.serving import feedback
 from headrace.serving.feedback import JOIN
-from headrace.serving.feedback_form import decode_feedback
+from headrace.serving.feedback_form import LARGEST, decode_feedback
 from headrace.serving.feedback_nouns import (
     ITEMS_LIMIT,
     Feedback,
@@ -222,6 +222,14 @@ def test_many_at_once(database: Database) -> None:
     assert {reward.value for reward in rewards(database)} == {0.0}
 
 
+@pytest.mark.parametrize(("value", "squares"), [(LARGEST, LARGEST**2), (-LARGEST, LARGEST**2), (1e-200, 0.0)])
+def test_the_largest_and_smallest_numbers_can_be_added_up(database: Database, value: float, squares: float) -> None:
+    take(database, *decode_feedback(msgspec.json.encode(said(value))))
+    join(database, **{P: prediction()})
+    (tally,) = database.read(lambda tx: feedback.tallies(tx, "churn"))
+    assert (tally.total, tally.squares) == (value, squares)
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -231,6 +239,7 @@ def test_many_at_once(database: Database) -> None:
         (b"{}", "body"),
         (b'{"prediction_id": "a", "value": null}', "value"),
         (b'{"prediction_id": "a", "value": 1e999}', "value"),
+        (b'{"prediction_id": "a", "value": -1e101}', "value"),
         (b'{"prediction_id": "a", "value": 99999999999999999999}', "value"),
         (b'{"prediction_id": "a", "value": "\\u0000"}', "value"),
         (b'{"prediction_id": "a b", "value": 1}', "prediction_id"),

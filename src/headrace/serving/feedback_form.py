@@ -13,6 +13,8 @@ from headrace.serving.feedback_nouns import ITEMS_LIMIT, METADATA_LIMIT_BYTES, F
 TEXT_LENGTH = 1_000
 EXACT = 2**53
 """Whole numbers above are not kept exactly by a float."""
+LARGEST = 1e100
+"""Of a number: its square is added up, and beyond the range of floats one database fails, another loses the sum."""
 _FORM = 'Send {"prediction_id": ..., "value": ...}, or a list of them.'
 _PATH = re.compile(r" - at `\$(?P<path>.*)`$", re.DOTALL)
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Feedback | list[Feedback])
@@ -56,6 +58,8 @@ def check(item: Feedback, where: str = "") -> None:
         InvalidInput: a field has no usable value.
     """
     _check_value(item.value, f"{where}value")
+    if isinstance(item.value, float) and abs(item.value) > LARGEST:
+        raise InvalidInput("a number is at most 1e100, and at least -1e100", where=f"{where}value")
     if len(msgspec.json.encode(item.metadata)) > METADATA_LIMIT_BYTES:
         raise InvalidInput(
             f"the metadata of one item take at most {METADATA_LIMIT_BYTES} bytes", where=f"{where}metadata"

@@ -14,6 +14,8 @@ from headrace.serving.tables import feedback, feedback_sequence
 
 AT_ONCE = 200
 """Keys in one statement: databases limit the parameters of one."""
+SMALLEST = 1e-100
+"""A number nearer to 0 is none in a sum of squares."""
 
 
 def take_sequence(tx: Tx, count: int) -> int:
@@ -156,6 +158,8 @@ def rewards(
 def tallies(tx: Tx, model: str, *, name: str | None, release_id: str | None) -> list[Tally]:
     """Effective numeric feedback on live predictions, added up by version and name."""
     number, output = feedback.c.number, feedback.c.output
+    # The square of what is smaller would be no float, which PostgreSQL takes for an error.
+    square = sa.case((sa.func.abs(number) < SMALLEST, 0.0), else_=number * number)
     nearer = sa.case((output >= 0.5, 1.0), else_=0.0)
     probability = sa.and_(number.in_([0.0, 1.0]), output > 0.0, output < 1.0)
     agrees = sa.case((sa.and_(probability, number == nearer), 1), (number == output, 1), else_=0)
@@ -165,7 +169,7 @@ def tallies(tx: Tx, model: str, *, name: str | None, release_id: str | None) -> 
             feedback.c.name,
             sa.func.count().label("count"),
             sa.func.sum(number).label("total"),
-            sa.func.sum(number * number).label("squares"),
+            sa.func.sum(square).label("squares"),
             sa.func.count(output).label("compared"),
             sa.func.sum(agrees).label("agreeing"),
         )
