@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from tests.serving.conftest import VIEW, Bench, route
 from tests.serving.runtimes.test_explaining import frame_model
 
 from headrace.errors import InvalidInput
+from headrace.serving import explanations
 from headrace.serving.explanations import wanted_of
 from headrace.serving.nouns import ServedVersion
+from headrace.serving.signature import Signature, Tensor
 from headrace.training.answers import BACKGROUND_FILE
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -114,6 +117,29 @@ def test_top_keeps_the_largest_and_the_rest_still_adds_up(bench: Bench, run: Run
         assert answer["base"] + value + answer["others"] == pytest.approx(answer["sum"])
 
     run(main())
+
+
+def test_an_answer_with_too_many_contributions_is_refused_before_it_is_computed(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        await bench.settle(route(version(bench, 1, models.binary_model()), champion=1))
+        monkeypatch.setattr(explanations, "CONTRIBUTIONS_LIMIT", 3)
+        refused = await bench.post("/models/churn/explain", RECORDS)
+        assert (refused.status, refused.body["error"]["where"]) == (413, "top")
+        assert "?top=N" in refused.body["error"]["fix"]
+        assert not bench.explaining.pids
+        assert (await bench.post("/models/churn/explain?top=1", RECORDS)).status == 200
+
+    run(main())
+
+
+def test_tensors_that_cannot_be_explained_have_names_too() -> None:
+    """They are counted before the model says that it cannot be explained."""
+    signature = Signature([Tensor(name=name, dtype="float32", shape=(-1, 2)) for name in "ab"])
+    inputs = {"a": np.zeros((3, 2)), "b": np.zeros(3)}
+    part: Any = SimpleNamespace(predictor=SimpleNamespace(signature=signature), inputs=inputs)
+    assert explanations.feature_names(part) == ["a[0]", "a[1]", "b[0]"]
 
 
 def test_a_class_of_several_can_be_named(bench: Bench, run: Run) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import numpy as np
 
-from headrace.errors import HeadraceError, InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, TooLarge
 from headrace.kernel.ids import new_hex
 from headrace.serving import doors
 from headrace.serving.answering import Answering, Question
@@ -29,6 +29,8 @@ from headrace.serving.measures import Measures
 from headrace.serving.signature import Kind
 
 ROW_LIMIT = 1_000
+CONTRIBUTIONS_LIMIT = 100_000
+"""In one answer, which is put together in memory."""
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/explain")
 _WORDS = "top and output"
 
@@ -141,6 +143,7 @@ class ExplanationDoor:
             known, served = True, (predictor.version.number, "")
             with self._explaining.place(predictor):
                 answered = await self._answering.unrecorded(question, deadline_s, row_limit=ROW_LIMIT)
+            _require_short(answered.parts, wanted.top)
             found: list[Explanation | None] = [None] * answered.rows
             methods: dict[str, Method] = {}
             for part in answered.parts:
@@ -154,8 +157,9 @@ class ExplanationDoor:
                 if incoming.trace is not None:
                     incoming.trace.tell(model, part.assignment.number, part.assignment.arm)
             content = Explanations(model, [each for each in found if each is not None], methods)
+            body = await asyncio.to_thread(msgspec.json.encode, content)
             status = 200
-            return Response(msgspec.json.encode(content))
+            return Response(body)
         except HeadraceError as problem:
             status = problem.status
             raise
@@ -196,6 +200,23 @@ def wanted_of(query: str) -> Wanted:
     return Wanted(None if top is None else int(top), values.get("output"))
 
 
+def _require_short(parts: list[Part], top: int | None) -> None:
+    """Before anything is computed for it.
+
+    Raises:
+        TooLarge: the answer would have too many contributions.
+    """
+    features = [len(feature_names(part)) for part in parts]
+    kept = [width if top is None else min(width, top) for width in features]
+    wanted = sum(part.size * width for part, width in zip(parts, kept, strict=True))
+    if wanted > CONTRIBUTIONS_LIMIT:
+        raise TooLarge(
+            f"this asks for {wanted:,} contributions, and an answer has at most {CONTRIBUTIONS_LIMIT:,}",
+            where="top",
+            fix="Keep the largest of each row with ?top=N, or send fewer rows.",
+        )
+
+
 def explanations(part: Part, explained: Explained, top: int | None) -> list[Explanation]:
     """One a row."""
     assert part.outputs is not None
@@ -230,9 +251,9 @@ def explanations(part: Part, explained: Explained, top: int | None) -> list[Expl
 
 
 def feature_names(part: Part) -> list[str]:
-    """Of the columns, or of the places in the only tensor."""
+    """Of the columns, or of the places in the tensors; only rows of one are explained."""
     signature = part.predictor.signature
     if signature.kind is not Kind.TENSORS or not isinstance(part.inputs, dict):
         return list(signature.names)
-    ((name, tensor),) = part.inputs.items()
-    return [f"{name}[{place}]" for place in range(tensor.shape[1])]
+    widths = {name: tensor.shape[1] if tensor.ndim > 1 else 1 for name, tensor in part.inputs.items()}
+    return [f"{name}[{place}]" for name, width in widths.items() for place in range(width)]
