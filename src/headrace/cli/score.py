@@ -68,4 +68,6 @@ def score(
         )
     told_rejects = f", {done.rejected} rejected: see _rejects-* there" if done.rejected else ""
     screen = console()
-    screen.print(plain(f"{done.rows} rows in {done.parts} files of {output}{told_rejects}"))
+    screen.print(plain(f"{done.rows - done.rejected} of {done.rows} rows answered, in {output}{told_rejects}"))
+    if done.rejected and done.rejected == done.rows:
+        raise typer.Exit(1)
