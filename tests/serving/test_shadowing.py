@@ -1,6 +1,7 @@
 """A shadow answers copies of requests for nobody: it never slows, changes or fails what the champion answers."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -144,8 +145,11 @@ def test_a_full_queue_drops_and_counts_and_holds_up_no_answer(bench: Bench, run:
         two = bench.version(2, models.binary_model(), lookup=False)
         await bench.settle(shadowed(one, two))
         bench.shadowing._capacity = 5
+        busy = threading.Event()
+        bench.loaders.submit(busy.wait, 60)  # the shadow's thread, however quick it is
         posts = [bench.post(PATH, {"dataframe_records": [ROW]}) for _ in range(50)]
         answers = await asyncio.gather(*posts)
+        busy.set()
         assert {answer.status for answer in answers} == {200}
         await bench.shadowing.finish()
         counts = of_step(bench)

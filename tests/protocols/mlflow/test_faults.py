@@ -31,7 +31,8 @@ def test_codes(problem: errors.HeadraceError, code: str, status: int) -> None:
 
 def test_what_fails_again_is_not_retried() -> None:
     for kind in errors.every_error().values():
-        passing = errors.InternalError | errors.Unavailable | errors.DeadlineExceeded | errors.StartError
+        late = errors.DeadlineExceeded | errors.BodyTimeout
+        passing = errors.InternalError | errors.Unavailable | late | errors.StartError
         if not issubclass(kind, passing) and kind is not errors.HeadraceError:
             assert faults.fault(kind("x"))[1] not in RETRIED
 

@@ -3,8 +3,8 @@
 import functools
 import itertools
 import math
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,19 +113,24 @@ def test_sampled_values_are_as_near_to_the_exact_ones_as_their_errors_say(monkey
     assert 0.85 < factor < 1.15, f"standard errors are off by a factor of {factor:.2f}"
 
 
-def test_with_less_time_fewer_orders_are_walked_and_with_none_it_says_so() -> None:
+def test_with_less_time_fewer_orders_are_walked_and_with_none_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
     def slow(rows: Matrix) -> Matrix:
-        time.sleep(1e-5 * len(rows))
+        nonlocal now_s
+        now_s += 1e-5 * len(rows)
         return rows.sum(axis=1)
+
+    monkeypatch.setattr(shapley, "time", SimpleNamespace(perf_counter=lambda: now_s))
 
     ask = asked(slow)
     background = shapley.Background(ask, list(np.zeros((50, 15)).T))
     row = [np.array([1.0])] * 15
-    found = shapley.explain(ask, row, background, until_s=time.perf_counter() + 0.015)
+    found = shapley.explain(ask, row, background, until_s=now_s + 0.015)
     assert shapley.FEWEST_PAIRS <= found.pairs < shapley.PAIRS
     assert found.base + found.contributions.sum() == pytest.approx(15.0)
     with pytest.raises(shapley.TooSlow):
-        shapley.explain(ask, row, background, until_s=time.perf_counter())
+        shapley.explain(ask, row, background, until_s=now_s)
 
 
 def test_texts_and_nulls_are_mixed_as_they_are() -> None:

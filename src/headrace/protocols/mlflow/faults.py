@@ -14,6 +14,7 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 
 from headrace.errors import (
     AlreadyExists,
+    BodyTimeout,
     Conflict,
     DeadlineExceeded,
     HeadraceError,
@@ -42,6 +43,7 @@ _CODES: tuple[tuple[type[HeadraceError], str, int], ...] = (
     (NotServed, "NOT_IMPLEMENTED", 501),
     (Unavailable, "TEMPORARILY_UNAVAILABLE", 503),
     (DeadlineExceeded, "TEMPORARILY_UNAVAILABLE", 503),
+    (BodyTimeout, "TEMPORARILY_UNAVAILABLE", 503),
 )
 _STATUSES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 _TRACES = ("mlflow/traces", "mlflow/unified-traces")
