@@ -15,6 +15,7 @@ from headrace.kernel.work import WorkContext
 from headrace.serving.compaction import predictions_table, to_table
 from headrace.serving.removing import run_removal
 from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
+from headrace.serving.segments import OPEN
 
 DAY = timedelta(days=1)
 
@@ -57,8 +58,23 @@ def test_an_entity_is_forgotten_with_what_was_said_of_it(ctx: WorkContext) -> No
     predicted(ctx.lake, "churn", "prd_3", customer=12)
     said(ctx.lake, "churn", (1, "prd_1", 1.0, 0), (2, "prd_3", 1.0, 0))
     removed = run_removal(ctx, RemoveRequest(entity='{"customer_id":1}'))
-    assert set(removed.prediction_ids) == {"prd_1", "prd_2"}
-    assert left(ctx.lake, "predictions/churn") == left(ctx.lake, "feedback/churn") == ["prd_3"]
+    assert (set(removed.prediction_ids), removed.unfinished) == ({"prd_1", "prd_2"}, True)
+    assert left(ctx.lake, "feedback/churn") == ["prd_3"]
+    assert len(left(ctx.lake, "predictions/churn")) == 3  # the database has not forgotten what was said of them yet
+    removed = run_removal(ctx, RemoveRequest(entity='{"customer_id":1}', told=removed.prediction_ids))
+    assert (set(removed.prediction_ids), removed.unfinished) == ({"prd_1", "prd_2"}, False)
+    assert left(ctx.lake, "predictions/churn") == ["prd_3"]
+
+
+def test_an_open_segment_from_before_is_waited_for(ctx: WorkContext) -> None:  # noqa: F811
+    segment = ctx.settings.home / "predictions" / "gateway-1" / "churn" / f"{round(MAY.timestamp() * 1e6)}{OPEN}"
+    segment.parent.mkdir(parents=True)
+    segment.touch()
+    later = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
+    assert run_removal(ctx, later).unfinished
+    assert not run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - DAY)).unfinished
+    segment.unlink()
+    assert not run_removal(ctx, later).unfinished
 
 
 def test_an_erasure_that_died_half_way_is_finished(
@@ -75,8 +91,9 @@ def test_an_erasure_that_died_half_way_is_finished(
         return remove(lake, table, column, **how)
 
     monkeypatch.setattr(Lake, "remove", dies)
+    asked = RemoveRequest(entity='{"customer_id":1}', told=("prd_1",))
     with pytest.raises(KeyboardInterrupt):
-        run_removal(ctx, RemoveRequest(entity='{"customer_id":1}'))
+        run_removal(ctx, asked)
     monkeypatch.undo()
-    assert run_removal(ctx, RemoveRequest(entity='{"customer_id":1}')).prediction_ids == ("prd_1",)
+    assert run_removal(ctx, asked).prediction_ids == ("prd_1",)
     assert left(ctx.lake, "predictions/churn") == left(ctx.lake, "feedback/churn") == []

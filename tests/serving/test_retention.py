@@ -97,3 +97,19 @@ def test_an_erased_entity_is_recorded_without_its_value(database: Database, cloc
     (files,) = [job for job in database.read(jobs.recent) if job.state == "queued"]
     assert files.not_before == clock.now() + retention.FILES_AFTER
     assert told(database, "serving.entity_erased") == [{"gone": [], "feedback": 1}]
+
+
+def test_an_erasure_goes_on_until_nothing_may_be_left(database: Database, clock: ManualClock) -> None:
+    take(database, said(1))
+    database.write(lambda tx: retention.erase(tx, Erase(key="customer_id", value=7)), actor="root")
+    first = request(database, Removed(prediction_ids=("prd_1",), unfinished=True))
+    assert (first.told, first.asked_at) == ((), clock.now())
+    assert kept(database) == []  # forgotten before the predictions go, which alone tell whose it was
+    second = request(database, Removed(prediction_ids=("prd_1",), unfinished=True))  # a segment is open still
+    assert (second.told, second.entity) == (("prd_1",), first.entity)
+    assert len(told(database, "serving.entity_erased")) == 1
+    clock.advance(retention.SEGMENTS_AFTER)
+    request(database, Removed())
+    assert len(told(database, "serving.entity_erased")) == 2
+    (files,) = [job for job in database.read(jobs.recent) if job.state == "queued"]
+    assert files.not_before == clock.now() + retention.FILES_AFTER

@@ -2,6 +2,10 @@
 
 Work-side. Rows go from the lake's tables in one commit each, and their files from the disk at a later run, when
 nobody can be reading them any more. A run that died is repeated; it finds less to do.
+
+An entity takes two runs: its predictions go only when the database has forgotten what was said of them, for nothing
+else tells which those are. It takes more while a gateway holds a segment that was begun before the entity was to be
+erased.
 """
 
 from collections.abc import Iterator
@@ -12,9 +16,9 @@ import pyarrow.dataset as ds
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import compact, predictions_table
+from headrace.serving.compaction import compact_closed, predictions_table
 from headrace.serving.retention_nouns import ALL_MODELS, DataClass, Expiry, Gone, Removed, RemoveRequest
-from headrace.serving.segments import models_logged
+from headrace.serving.segments import OPEN, models_logged, segment_number, segments
 
 SPARE = timedelta(hours=1)
 """For so long whoever has begun to read may go on."""
@@ -25,25 +29,41 @@ def run_removal(ctx: WorkContext, request: RemoveRequest) -> Removed:
     """Remove what has expired, or an entity; then delete the files of what was removed before."""
     gone: list[Gone] = []
     ids: list[str] = []
+    unfinished = False
     if request.expiries or request.entity is not None:
-        for model in models_logged(ctx.settings.home / "predictions"):
-            compact(ctx, model)
+        unfinished = bool(compact_closed(ctx)) or _may_be_open(ctx, request)
     for data_class, model, expiry in _expiring(ctx.lake, request.expiries):
         rows = ctx.lake.remove(_table(data_class, model), _DATED[data_class], before=expiry.before)
         gone.append(Gone(data_class=data_class, model=model, rows=rows))
     if request.entity is not None:
+        told = set(request.told)
         for model in ctx.lake.tables(DataClass.PREDICTIONS):
             mine = _predictions_of(ctx.lake, model, request.entity)
             ids += mine
-            # The predictions last: a run that dies before finds their ids again.
-            for data_class in (DataClass.FEEDBACK, DataClass.LABELS, DataClass.PREDICTIONS):
-                if mine and ctx.lake.exists(_table(data_class, model)):
-                    rows = ctx.lake.remove(_table(data_class, model), "prediction_id", values=mine)
+            known = [each for each in mine if each in told]
+            removable = {DataClass.FEEDBACK: mine, DataClass.LABELS: mine, DataClass.PREDICTIONS: known}
+            for data_class, those in removable.items():
+                if those and ctx.lake.exists(_table(data_class, model)):
+                    rows = ctx.lake.remove(_table(data_class, model), "prediction_id", values=those)
                     gone.append(Gone(data_class=data_class, model=model, rows=rows))
+        unfinished = unfinished or not told.issuperset(ids)
     for data_class in DataClass:
         for model in ctx.lake.tables(data_class):
             ctx.lake.sweep(_table(data_class, model), SPARE)
-    return Removed(gone=tuple(one for one in gone if one.rows), prediction_ids=tuple(ids))
+    rest = unfinished and request.entity is not None
+    return Removed(gone=tuple(one for one in gone if one.rows), prediction_ids=tuple(ids), unfinished=rest)
+
+
+def _may_be_open(ctx: WorkContext, request: RemoveRequest) -> bool:
+    """Whether a gateway holds a segment that was begun before an entity was to be erased."""
+    root = ctx.settings.home / "predictions"
+    if request.asked_at is None:
+        return False
+    asked_us = request.asked_at.timestamp() * 1e6
+    still_open = (segments(root, model, OPEN) for model in models_logged(root))
+    return any(
+        segment_number(path) <= asked_us for found in still_open for paths in found.values() for path in paths
+    )
 
 
 def _expiring(lake: Lake, expiries: tuple[Expiry, ...]) -> Iterator[tuple[DataClass, str, Expiry]]:

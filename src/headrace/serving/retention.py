@@ -31,6 +31,10 @@ REMOVE: JobKind[RemoveRequest, Removed] = JobKind(
 )
 
 
+SEGMENTS_AFTER = timedelta(seconds=15)
+"""After this a gateway has closed the segments that it held."""
+LONG_OPEN = timedelta(minutes=15)
+"""A segment that is open for longer waits for a gateway that is away."""
 FILES_AFTER = timedelta(minutes=70)
 """After this the files of what was removed can go."""
 
@@ -74,7 +78,7 @@ def erase(tx: Tx, wanted: Erase) -> str:
         raise InvalidInput("an entity holds no NUL", where="value")
     entity = msgspec.json.encode({wanted.key: wanted.value}).decode()
     events.append(tx, "serving.erasure_requested", f"entity/{wanted.key}", {"key": wanted.key})
-    return jobs.enqueue(tx, REMOVE, RemoveRequest(entity=entity), lane=REMOVE.name)
+    return jobs.enqueue(tx, REMOVE, RemoveRequest(entity=entity, asked_at=tx.now), lane=REMOVE.name)
 
 
 def is_due(tx: Tx) -> bool:
@@ -100,11 +104,14 @@ def settle(tx: Tx, job: Job, result: Removed) -> None:
         model = None if expiry.model == ALL_MODELS else expiry.model
         feedback += tables.forget_feedback(tx, before=expiry.before, model=model, but_of=own)
     erased = request.entity is not None
-    if result.gone or feedback or erased:
+    if result.gone or feedback or (erased and not result.unfinished):
         gone = [msgspec.to_builtins(gone) for gone in result.gone]
         kind = "serving.entity_erased" if erased else "serving.rows_expired"
         events.append(tx, kind, f"job/{job.id}", {"gone": gone, "feedback": feedback})
-    if erased:  # its files go when nobody can be reading them any more, whether or not there are rules
+    if erased and result.unfinished:
+        again = msgspec.structs.replace(request, told=result.prediction_ids)
+        jobs.enqueue(tx, REMOVE, again, lane=REMOVE.name, not_before=tx.now + _pause(tx, request, result))
+    elif erased:  # its files go when nobody can be reading them any more, whether or not there are rules
         jobs.enqueue(tx, REMOVE, RemoveRequest(), lane=REMOVE.name, not_before=tx.now + FILES_AFTER)
 
 
@@ -114,6 +121,14 @@ HANDLINGS = [Handling(kind=REMOVE, settle=settle)]
 def _before(tx: Tx, rule: Rule) -> datetime:
     now = business_now(tx) if rule.data_class is DataClass.LABELS else tx.now
     return now - parse_window(rule.keep)
+
+
+def _pause(tx: Tx, request: RemoveRequest, result: Removed) -> timedelta:
+    """Until the next run of an erasure: at once for what it may remove now, else when segments have been closed."""
+    if not set(request.told).issuperset(result.prediction_ids):
+        return timedelta(0)
+    young = request.asked_at is not None and tx.now - request.asked_at < LONG_OPEN
+    return SEGMENTS_AFTER if young else LONG_OPEN
 
 
 def _subject(data_class: DataClass) -> str:

@@ -55,6 +55,10 @@ class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True):
     expiries: tuple[Expiry, ...] = ()
     entity: str | None = None
     """The entity as the log keeps it: JSON of its key and value."""
+    asked_at: datetime | None = None
+    """Wall time at which an entity was to be erased."""
+    told: tuple[str, ...] = ()
+    """Its predictions whose feedback the database has forgotten: these may go, or nobody would know of it later."""
 
 
 class Erase(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,3 +82,5 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     gone: tuple[Gone, ...] = ()
     prediction_ids: tuple[str, ...] = ()
     """The predictions of an erased entity, whose feedback goes with them."""
+    unfinished: bool = False
+    """Whether predictions of the entity may be left: untold ones, or some in a log that is not in the lake yet."""
