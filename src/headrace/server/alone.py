@@ -6,6 +6,7 @@ import uvloop
 
 from headrace.kernel.settings import Settings
 from headrace.server.gateway import DOORS
+from headrace.server.logs import configure_logging
 from headrace.serving.alone import serve_alone
 from headrace.serving.environments import Environments
 from headrace.serving.predictor import Predictor
@@ -25,6 +26,7 @@ def run(
     began: Callable[[Predictor], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT; see `serve_alone`."""
+    configure_logging(settings.log_level, "serve")  # not structlog's own way, which shows what callers sent
     uvloop.run(
         serve_alone(
             files,

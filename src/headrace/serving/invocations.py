@@ -31,7 +31,7 @@ _MLFLOW_CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_PATHS_LIMIT = 10_000
+_PATHS_LIMIT, _PATH_LENGTH = 10_000, 200
 
 
 _READERS: dict[str, Callable[[Forms, bytes], Asked]] = {
@@ -80,7 +80,7 @@ class Invocations:
             return None
         number = found["number"]
         handler = partial(self._answer, found["model"], None if number is None else int(number))
-        if len(self._handlers) < _PATHS_LIMIT:
+        if len(self._handlers) < _PATHS_LIMIT and len(path) <= _PATH_LENGTH:
             self._handlers[path] = handler
         return handler
 
