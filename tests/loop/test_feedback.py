@@ -82,7 +82,7 @@ def test_predictions_meet_what_became_of_them_in_sql(platform: TemporaryPlatform
     pq.write_table(pa.table(dict(zip(NAMES, ROWS.T, strict=True))), rows)
     out = tmp_path / "scored"
     told = headrace(platform, "score", "models:/forest/1", "-i", str(rows), "-o", str(out), "--part-rows", "100")
-    assert "300 rows in 3 files" in told
+    assert "300 of 300 rows answered" in told
     scored = pa.concat_tables([pq.read_table(path) for path in sorted(out.glob("part-*.parquet"))])
     np.testing.assert_allclose(np.array(scored["prediction"].to_pylist()), MODEL.predict_proba(ROWS), atol=1e-12)
     by_purpose = "SELECT purpose, count(*) FROM predictions.forest GROUP BY 1 ORDER BY 1"
