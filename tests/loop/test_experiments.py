@@ -3,12 +3,9 @@
 import random
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from tests.serving import models
 
@@ -18,6 +15,7 @@ from headrace.sdk.platform import Platform
 from headrace.serving.assignment import bucket
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
 
+from . import elsewhere
 from .test_loading import headrace, register
 
 pytestmark = pytest.mark.loop
@@ -29,29 +27,11 @@ HALF = 5_000
 BUYS = {1: 0.1, 2: 0.5, 3: 0.5}
 """How probable it is that an offer of a version is bought."""
 
-PROJECT = '''"""Offers whose versions come from elsewhere, and are judged by what is bought."""
-
-import headrace as hr
-
-customer = hr.Entity("customer", key="customer_id")
-events = hr.Source("events", "events.parquet", time="day")
-activity = hr.FeatureView(
-    "activity", entity=customer, source=events, ttl="365d", features={"count_60d": hr.count(window="60d")}
-)
-gone = hr.Label("gone", entity=customer, source=events, value=hr.none_within("30d"), matures_after="30d")
-
-
-@hr.model("offers", features=[activity], label=gone, task="binary")
-def offers(data: hr.TrainingSet, params: hr.Params) -> hr.Fitted:
-    raise NotImplementedError
-
-
-offers.delivered_by(
+DELIVERY = """
     rollout=hr.ABTest(
         reward="purchase", missing=0.0, matures_after="1d", minimum_time="1s", cooling="1s", slow_tolerance=None
     )
-)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +40,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlat
     folder = tmp_path_factory.mktemp("experiments")
     with temporary_platform(folder / "home", {"HEADRACE_OPTIMIZE": "0"}) as running:
         local = running.local
-        _apply(local, folder / "project")
+        elsewhere.apply(local, folder / "project", model=MODEL, delivery=DELIVERY)
         for number in BUYS:
             register(local, MODEL, models.write_model(folder / str(number), models.binary_model(flip=number == 2)))
         first = _begin(running, 1)
@@ -103,15 +83,6 @@ def test_callers_who_pin_a_version_are_noticed_and_nothing_is_decided(platform: 
     assert (held.state.step, held.state.waited) == (0, True)
     assert "they are not" in headrace(platform, "release", MODEL)
     local.command_release(release.id, ReleaseAction.ABORT, "the test")
-
-
-def _apply(local: Platform, folder: Path) -> None:
-    folder.mkdir()
-    days = pa.array(range(20_000, 20_100), pa.int32()).cast(pa.date32())
-    pq.write_table(pa.table({"customer_id": pa.array(range(100)), "day": days}), folder / "events.parquet")
-    (folder / "project.py").write_text(PROJECT)
-    local.apply(*local.plan(folder / "project.py"))
-    local.settle()
 
 
 def _begin(platform: TemporaryPlatform, number: int) -> Release:

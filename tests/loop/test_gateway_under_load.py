@@ -10,19 +10,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from tests.serving import models
 from tests.serving.test_process import Load, eventually
 
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import ReleaseAction
-from headrace.sdk.platform import Platform
 from headrace.serving.nouns import GatewayState
 from headrace.serving.segments import CLOSED, OPEN, read_segment, segments
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
 
+from . import elsewhere
 from .test_loading import register
 
 pytestmark = pytest.mark.loop
@@ -32,25 +30,9 @@ ROUNDS = 10
 AWAY_S = float(os.environ.get("CONTROL_AWAY_S", "1"))
 """How long control is away; a minute of it is asked for with CONTROL_AWAY_S=60."""
 
-PROJECT = '''"""A model whose versions come from elsewhere."""
-
-import headrace as hr
-
-customer = hr.Entity("customer", key="customer_id")
-events = hr.Source("events", "events.parquet", time="day")
-activity = hr.FeatureView(
-    "activity", entity=customer, source=events, ttl="365d", features={"count_60d": hr.count(window="60d")}
-)
-gone = hr.Label("gone", entity=customer, source=events, value=hr.none_within("30d"), matures_after="30d")
-
-
-@hr.model("churn", features=[activity], label=gone, task="binary")
-def churn(data: hr.TrainingSet, params: hr.Params) -> hr.Fitted:
-    raise NotImplementedError
-
-
-churn.delivered_by(rollout=hr.Canary([50, 100], minimum_time="1s", cooling="3s"), fallback=hr.Fallback(default=0.5))
-'''
+DELIVERY = """
+rollout=hr.Canary([50, 100], minimum_time="1s", cooling="3s"), fallback=hr.Fallback(default=0.5)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +40,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlat
     """Two versions of a model, the first in production."""
     folder = tmp_path_factory.mktemp("under-load")
     with temporary_platform(folder / "home", {"HEADRACE_OPTIMIZE": "0"}) as running:
-        apply(running.local, folder / "project")
+        elsewhere.apply(running.local, folder / "project", model=MODEL, delivery=DELIVERY)
         for number, flip in ((1, False), (2, True)):
             register(running.local, MODEL, models.write_model(folder / str(number), models.binary_model(flip=flip)))
         release_id = promote(running, 1)
         eventually(lambda: running.local.release(release_id).phase is Phase.COMPLETED)
         yield running
-
-
-def apply(local: Platform, folder: Path) -> None:
-    folder.mkdir()
-    days = pa.array(range(20_000, 20_100), pa.int32()).cast(pa.date32())
-    pq.write_table(pa.table({"customer_id": pa.array(range(100)), "day": days}), folder / "events.parquet")
-    (folder / "project.py").write_text(PROJECT)
-    local.apply(*local.plan(folder / "project.py"))
-    local.settle()
 
 
 def state(platform: TemporaryPlatform) -> GatewayState:

@@ -4,45 +4,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from tests.serving import models
 from tests.serving.test_process import eventually
 
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release, ReleaseAction
-from headrace.sdk.platform import Platform
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
 
+from . import elsewhere
 from .test_loading import register
 
 pytestmark = pytest.mark.loop
 
 MODEL = "churn"
 REQUESTS = 120
-PROJECT = '''"""A model whose versions come from elsewhere, compared by what callers say came of requests."""
-
-import headrace as hr
-
-customer = hr.Entity("customer", key="customer_id")
-events = hr.Source("events", "events.parquet", time="day")
-activity = hr.FeatureView(
-    "activity", entity=customer, source=events, ttl="365d", features={"count_60d": hr.count(window="60d")}
-)
-gone = hr.Label("gone", entity=customer, source=events, value=hr.none_within("30d"), matures_after="30d")
-
-
-@hr.model("churn", features=[activity], label=gone, task="binary")
-def churn(data: hr.TrainingSet, params: hr.Params) -> hr.Fitted:
-    raise NotImplementedError
-
-
-churn.delivered_by(
+DELIVERY = """
     shadow=hr.Shadow(
         units=50, quality=hr.PairedLoss("error", margin=0.2, feedback="label", matures_after="1s")
     ),
@@ -54,8 +34,7 @@ churn.delivered_by(
         minimum_time="1s",
         cooling="1s",
     ),
-)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +43,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlat
     folder = tmp_path_factory.mktemp("paired")
     with temporary_platform(folder / "home", {"HEADRACE_OPTIMIZE": "0"}) as running:
         local = running.local
-        apply(local, folder / "project")
+        elsewhere.apply(local, folder / "project", model=MODEL, delivery=DELIVERY)
         for number, flip in ((1, False), (2, True), (3, False)):
             register(local, MODEL, models.write_model(folder / str(number), models.binary_model(flip=flip)))
         release = local.open_release(MODEL, 1)
@@ -73,15 +52,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryPlat
         local.wait_for(lambda: local.release(release.id), lambda now: now.phase is Phase.COMPLETED, "the end")
         eventually(lambda: answers(running))
         yield running
-
-
-def apply(local: Platform, folder: Path) -> None:
-    folder.mkdir()
-    days = pa.array(range(20_000, 20_100), pa.int32()).cast(pa.date32())
-    pq.write_table(pa.table({"customer_id": pa.array(range(100)), "day": days}), folder / "events.parquet")
-    (folder / "project.py").write_text(PROJECT)
-    local.apply(*local.plan(folder / "project.py"))
-    local.settle()
 
 
 def predict(platform: TemporaryPlatform, purchases: float, spend: float) -> httpx.Response:
