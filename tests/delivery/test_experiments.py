@@ -15,6 +15,7 @@ from headrace.delivery.machine import Phase, Reallocated
 from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
 from headrace.kernel import events, jobs
 from headrace.kernel.clocks import ManualClock
+from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.experiments import ABTest, Bandit
@@ -275,6 +276,26 @@ def test_one_count_is_under_way_at_a_time_and_costly_ones_are_seldom(
     assert churn.read(experiments.is_due)
     clock.advance(timedelta(days=-30))
     assert churn.read(experiments.is_due)  # the clock was set back
+
+
+def test_a_release_that_a_later_program_wrote_stops_no_count(
+    churn: SqliteDatabase, test: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = test()
+    found, ids = tables.find_release, tables.ids_in_phases
+
+    def find(tx: Tx, release_id: str, *, lock: bool = False) -> Release | None:
+        if release_id == "rel_later":
+            raise msgspec.ValidationError("Invalid value 'roulette'")
+        return found(tx, release_id, lock=lock)
+
+    monkeypatch.setattr(tables, "find_release", find)
+    monkeypatch.setattr(tables, "ids_in_phases", lambda tx, phases: (("default", "rel_later"), *ids(tx, phases)))
+    assert churn.read(experiments.is_due)
+    churn.write(experiments.ask, actor="system")
+    job = claim(churn)
+    assert job is not None
+    assert msgspec.json.decode(job.payload, type=MeasureRequest).release_id == release.id
 
 
 def test_a_count_that_failed_is_made_again_and_is_no_evidence(

@@ -283,7 +283,7 @@ def _open(tx: Tx) -> tuple[tuple[str, str], ...]:
 
 
 def _due(tx: Tx, release_id: str) -> Release | None:
-    release = tables.find_release(tx, release_id)
+    release = tables.find_readable(tx, release_id)
     if release is None or not isinstance(release.policy.rollout, Experiment) or release.champion is None:
         return None
     if release.in_shadow or release.state.weight_percent == 100:

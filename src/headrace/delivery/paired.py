@@ -10,11 +10,11 @@ that is lost, or comes twice, changes nothing.
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
 import msgspec
+import structlog
 
 from headrace.delivery import policies, tables
 from headrace.delivery.foresight import tests_of
@@ -29,6 +29,8 @@ from headrace.project.paired import PairedLoss
 from headrace.statistics.paired import judge_pairs, spread_seen, spread_unseen, units_to_go_on, units_to_take_back
 from headrace.statistics.rollouts import ReleaseJudgement
 from headrace.statistics.sequential import Verdict
+
+log = structlog.get_logger()
 
 SHORTEST_REST = timedelta(seconds=15)
 LONGEST_REST = timedelta(minutes=15)
@@ -48,8 +50,10 @@ def is_due(tx: Tx) -> bool:
 def ask(tx: Tx) -> None:
     """Have workers compare what is due; what is wrong with one release holds up no other."""
     for workspace, release in _watched(tx):
-        with suppress(Exception):  # it is due again at the next look
+        try:
             tx.within(workspace).apart(partial(_ask, release=release))
+        except Exception:  # of whatever kind: the others go on, and it is due again at the next look
+            log.exception("a release could not be compared by its outcomes", release_id=release.id)
 
 
 def settle(tx: Tx, job: Job, result: PairedResult) -> None:
@@ -111,9 +115,7 @@ def is_needed(release: Release) -> bool:
 
 def _watched(tx: Tx) -> Iterator[tuple[str, Release]]:
     for workspace, release_id in tables.ids_in_phases(tx, tuple(WITH_TRAFFIC)):
-        release = None
-        with suppress(msgspec.ValidationError):  # one that a later program wrote; the canary's look tells of it
-            release = tables.find_release(tx.within(workspace), release_id)
+        release = tables.find_readable(tx.within(workspace), release_id)
         if release is not None and release.paired_loss is not None:
             yield workspace, release
 
