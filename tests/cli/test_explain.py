@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from headrace.cli import explain
 from headrace.cli.main import app
 from headrace.errors import InvalidInput
-from headrace.sdk.predictions import Explanation, Explanations
+from headrace.serving.explanation_nouns import Explanation, Explanations, Method
 
 FOUND = Explanations(
     model="churn",
@@ -29,7 +29,7 @@ FOUND = Explanations(
             registered_prediction=0.9,
         )
     ],
-    methods={"3": {"name": "sampled_shapley", "by": "Headrace", "source": "Castro 2009", "permutations": 200}},
+    methods={"3": Method(name="sampled_shapley", by="Headrace", source="Castro 2009", permutations=200)},
 )
 
 

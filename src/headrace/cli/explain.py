@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from headrace.sdk.predictions import Explanation, Explanations
+    from headrace.serving.explanation_nouns import Explanation, Explanations
 
 WIDTH = 24
 """Characters of the longest bar."""
@@ -77,9 +77,9 @@ def show(found: "Explanations", screen: Any) -> None:
         shown.add_row("[bold]sum[/]", f"[bold]{each.sum:.4g}[/]", _meaning(each))
         screen.print(shown)
     for number, method in found.methods.items():
-        orders = f", {method['permutations']} orders of features" if method.get("permutations") else ""
-        against = f", against {method['background_rows']} rows" if method.get("background_rows") else ""
-        words = f"version {number}: {method['name']} by {method['by']}{against}{orders}; {method['source']}"
+        orders = f", {method.permutations} orders of features" if method.permutations else ""
+        against = f", against {method.background_rows} rows" if method.background_rows else ""
+        words = f"version {number}: {method.name} by {method.by}{against}{orders}; {method.source}"
         screen.print(plain(words), style="dim")
     screen.print("Contributions say what the model did, not what causes the outcome.", style="dim")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.client.transport import problem_from
 from headrace.errors import InvalidInput, Unavailable
+from headrace.serving.explanation_nouns import Explanations
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,48 +27,6 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     prediction_ids: list[str]
     versions: list[int | None]
     fallbacks: list[str | None] | None = None
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one prediction is made of.
-
-    Attributes:
-        version: the version that answered.
-        prediction: its answer.
-        of: the class or output whose number is explained.
-        scale: on which base and contributions add up: `value`, `probability`, `log_odds`, `log` or `raw`.
-        base: where the contributions start from.
-        sum: base and all contributions.
-        contributions: by feature, the largest first.
-        others: of the features that `top` left out, together.
-        standard_errors: of sampled contributions; None for exact ones.
-        registered_prediction: what the registered form answers, where the faster one that serves differs.
-    """
-
-    version: int
-    prediction: Any
-    of: Any
-    scale: str
-    base: float
-    sum: float
-    contributions: dict[str, float]
-    others: float = 0.0
-    standard_errors: dict[str, float] | None = None
-    registered_prediction: Any = None
-
-
-class Explanations(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway's explanations, one a row.
-
-    Attributes:
-        model: the model's name.
-        explanations: of each row.
-        methods: by version, how they were computed: `name`, `source`, `by`, and for sampled ones `permutations`.
-    """
-
-    model: str
-    explanations: list[Explanation]
-    methods: dict[str, dict[str, Any]]
 
 
 class Predictor:

@@ -9,7 +9,6 @@ import asyncio
 import re
 import time
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -22,6 +21,7 @@ from headrace.serving.answering import Answering, Question
 from headrace.serving.asking import Part
 from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.explaining import Explained, Explaining
+from headrace.serving.explanation_nouns import Explanation, Explanations, Method
 from headrace.serving.headers import timeout_of
 from headrace.serving.inputs import row_answers, rows_of
 from headrace.serving.invocations import reader
@@ -33,49 +33,6 @@ CONTRIBUTIONS_LIMIT = 100_000
 """In one answer, which is put together in memory."""
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/explain")
 _WORDS = "top and output"
-
-
-class Method(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How contributions were computed."""
-
-    name: str
-    source: str
-    by: str
-    background_rows: int = 0
-    """How many rows they are measured against; none where trees are measured against what they were grown on."""
-    permutations: int = 0
-    """How many orders of the features were tried for each row, at least; none where the method is exact."""
-
-
-class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one row's prediction is made of."""
-
-    version: int
-    prediction: Any
-    of: Any
-    """The class or the output whose number is explained."""
-    scale: str
-    """On which base and contributions add up: `value`, `probability`, `log_odds`, `log` or `raw`."""
-    base: float
-    sum: float
-    """Base and all contributions."""
-    contributions: dict[str, float]
-    """By feature, the largest first."""
-    others: float = 0.0
-    """Contributions of the features that `top` has left out, together."""
-    standard_errors: dict[str, float] | None = None
-    """Of sampled contributions."""
-    registered_prediction: Any = None
-    """What the registered form answers, where the faster one that serves answers otherwise."""
-
-
-class Explanations(msgspec.Struct, frozen=True):
-    """The answer: one explanation a row, and how each version was explained."""
-
-    model: str
-    explanations: list[Explanation]
-    methods: dict[str, Method]
-    """By version."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -156,7 +113,8 @@ class ExplanationDoor:
                     found[place] = each
                 if incoming.trace is not None:
                     incoming.trace.tell(model, part.assignment.number, part.assignment.arm)
-            content = Explanations(model, [each for each in found if each is not None], methods)
+            told = [each for each in found if each is not None]
+            content = Explanations(model=model, explanations=told, methods=methods)
             body = await asyncio.to_thread(msgspec.json.encode, content)
             status = 200
             return Response(body)

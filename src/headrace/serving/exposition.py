@@ -50,25 +50,19 @@ class _Collector(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        durations = HistogramMetricFamily(
+        yield _histogram(
             "headrace_prediction_duration_seconds",
             "Requests for predictions, from when the body was there to the answer.",
-            labels=("model", "version", "arm", "status"),
+            "arm",
+            self._measures,
         )
-        for ended, duration in self._measures.durations().items():
-            labels = (ended.model, ended.version, ended.arm, str(ended.status))
-            durations.add_metric(labels, _cumulative(duration), duration.sum_s)
-        yield durations
         if self._explained is not None:
-            explained = HistogramMetricFamily(
+            yield _histogram(
                 "headrace_explanation_duration_seconds",
                 "Requests for explanations, from when the body was there to the answer.",
-                labels=("model", "version", "method", "status"),
+                "method",
+                self._explained,
             )
-            for ended, duration in self._explained.durations().items():
-                labels = (ended.model, ended.version, ended.arm, str(ended.status))
-                explained.add_metric(labels, _cumulative(duration), duration.sum_s)
-            yield explained
         fallbacks = CounterMetricFamily(
             "headrace_prediction_fallback_rows",
             "Rows that something else answered in the place of a version.",
@@ -116,6 +110,15 @@ def _of_state(state: GatewayState) -> Iterator[Metric]:
         model, _, number = each.rpartition("/")
         off.add_metric((model, number), 1)
     yield off
+
+
+def _histogram(name: str, words: str, third: str, measures: Measures) -> Metric:
+    """Durations by model, version, a third label and status."""
+    family = HistogramMetricFamily(name, words, labels=("model", "version", third, "status"))
+    for ended, duration in measures.durations().items():
+        labels = (ended.model, ended.version, ended.arm, str(ended.status))
+        family.add_metric(labels, _cumulative(duration), duration.sum_s)
+    return family
 
 
 def _cumulative(duration: Duration) -> list[tuple[str, float]]:
