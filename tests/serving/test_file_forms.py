@@ -1,6 +1,10 @@
 """CSV and Parquet are checked as strictly as JSON, and a small file cannot unpack to a large one."""
 
+import base64
 import io
+import subprocess
+import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -171,3 +175,35 @@ def test_an_encoding_whose_texts_grow_unseen_is_refused(encoding: str) -> None:
     )
     with pytest.raises(InvalidInput):
         from_parquet(TEXTS, sink.getvalue())
+
+
+DAMAGED = (
+    "eNoLcAwyFGURFRAV8RFlEmUQYmDgkKkLb0m0y3hgL8ogKiQqpgMUFxBlE2WTkeCAySBYYgwaWEQFBRkYGDgVmIAkEyMjEwO6DTe4"
+    "w7X0GO5jsQEmg2CBbMAUJWRDz03JObPnXMJiA0wGwQLZgCmKaYOkjymDBFtxckZqbqIoG4MolwqTBFtibn5pXgmQowrklGUWZ5YU"
+    "QzjMiempDGJMkjKSNmoMMqJckqYMbAKSMA2iTGJMYnsYxY4wqlmocZAWtJI6QN8yiAKdxAD0FRODjSabpBoDyKEoFkEcg2TRH0a1"
+    "M4ykhTFxVoG8imTPAWa1CcykhTRue8S2sIgxqXGInWFhkJSR4HEMCvIPt4LEgcQaJn0QsEx3BIJARwjwdnQsd3RKd3RzdEx3dAZL"
+    "OTo5OTr6ghjOjo6eYAEE7QiRciqHsSBGOReDjAYrqQALhiLUg4ELiIgMT8lx9EoCqrRwBBlpGABkgkwK9AW7x90R2WmOIHc5OnpE"
+    "FSQb5RgkA9WVl0HVpwMVOQWC3AfUkgwxHGiZK0wj1DxPbOa5u5UkGYeVpkCE3EGGAcXdoUqcobQtg4RCQWJRYWlqiW5yQYFuYlFR"
+    "frlCWWpRcWZ+noKRmZ6BnqGkjQwDAwQxfACGfgCwdAAAej32pQ=="
+)
+"""A file with one byte changed, which says that a column has more levels than it has."""
+READS_IT = """
+import sys
+from headrace.errors import InvalidInput
+from headrace.serving.file_forms import from_parquet
+from headrace.serving.forms import Forms
+from headrace.serving.nouns import FieldPolicy
+from headrace.serving.signature import Column, Signature
+columns = [Column(name=name, type="double") for name in ("amount", "visits", "age")]
+try:
+    from_parquet(Forms(Signature(columns), FieldPolicy()), sys.stdin.buffer.read())
+except InvalidInput:
+    print("refused")
+"""
+
+
+def test_a_damaged_file_does_not_end_the_process() -> None:
+    """In a process of its own: the library answers some questions about such a file with an abort."""
+    body = zlib.decompress(base64.b64decode(DAMAGED))
+    done = subprocess.run([sys.executable, "-c", READS_IT], input=body, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, b"refused"), done.stderr.decode()
