@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -72,3 +73,21 @@ def test_a_worker_that_must_end_does_not_wait_for_control(away: Transport, tmp_p
 
     assert ends(work)
     assert heard
+
+
+def test_a_worker_removes_what_its_former_self_left_and_nothing_of_others(tmp_path: Path) -> None:
+    class Control(Transport):
+        def call(self, *_: object, **__: object) -> Any:
+            return {}
+
+    def worker(name: str) -> Worker:
+        return Worker(Settings(home=tmp_path), name, {}, Control("http://nowhere"))
+
+    for name in ("worker-1", "worker-2"):
+        left = worker(name).scratch / "job_1-x" / "spill"
+        left.mkdir(parents=True)
+    again = worker("worker-1")
+    again.end()
+    again.serve()
+    assert not worker("worker-1").scratch.exists()
+    assert (worker("worker-2").scratch / "job_1-x" / "spill").exists()

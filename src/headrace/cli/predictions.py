@@ -50,14 +50,14 @@ def query(
     began_s = time.monotonic()
     with closing(connect()) as platform, aside.status("asks") as status:
         answer = platform.predictions.ask(
-            sql, timeout_s=timeout, told=lambda asked: status.update(plain(_stage(asked)))
+            sql, timeout_s=timeout, told=lambda asked: status.update(plain(stage(asked)))
         )
         status.update("fetches the rows")
         rows = platform.predictions.rows(answer)
     most = ", the most that an answer holds; there are more" if answer.truncated else ""
     told = f"{rows.num_rows} {'row' if rows.num_rows == 1 else 'rows'}{most}"
     if output is None:
-        shown = _show(screen, rows)
+        shown = show(screen, rows)
         part = f"{shown} of " if shown < rows.num_rows else ""
         write = "; --output writes them all" if shown < rows.num_rows else ""
         aside.print(f"{part}{told}{write} ({time.monotonic() - began_s:.1f} s)", style="dim")
@@ -69,7 +69,7 @@ def query(
     screen.print(f"{told}, in {plain(str(output))}")
 
 
-def _stage(asked: "Asked") -> str:
+def stage(asked: "Asked") -> str:
     """What a query is at."""
     if asked.state == "queued":
         return "waits for a worker"
@@ -77,7 +77,7 @@ def _stage(asked: "Asked") -> str:
     return f"{asked.note or 'a worker has it'}{done}"
 
 
-def _show(screen: "Console", rows: "pa.Table") -> int:
+def show(screen: "Console", rows: "pa.Table") -> int:
     """Rows as a table, or one below the other where that is too narrow; how many are shown."""
     from headrace.cli.screen import WIDE, plain, table
 

@@ -102,7 +102,7 @@ class Worker:
         self._blobs = open_blob_store(settings.home, settings.blobs)
         self._lake = open_lake(settings.home)
         # of this worker alone, as its name is, so that it may remove what a former process of it left
-        self._scratch = settings.home / "scratch" / hashlib.sha256(name.encode()).hexdigest()[:16]
+        self.scratch = settings.home / "scratch" / hashlib.sha256(name.encode()).hexdigest()[:16]
         self._ending = threading.Event()
 
     def end(self) -> None:
@@ -114,7 +114,7 @@ class Worker:
         """Claim and do jobs until told to end."""
         claim = {"worker": self._name, "kinds": sorted(self._works), "wait_s": CLAIM_WAIT_S}
         self._transport.call("POST", "/api/v1/jobs/abandon", claim, returns=dict, repeatable=True)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         log.info("worker is ready", kinds=sorted(self._works))
         while not self._ending.is_set():
             try:
@@ -137,8 +137,8 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         work = self._works[job.kind]
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self._scratch))
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self.scratch))
         log.info("job begins", job=job.id, kind=job.kind, attempt=job.attempt)
         try:
             with Pulse(self._transport, job) as pulse:
