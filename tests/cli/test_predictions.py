@@ -46,7 +46,7 @@ def test_no_rows_are_a_table_without_any() -> None:
         ("queued", None, 0.0, "waits for a worker"),
         ("leased", None, 0.0, "a worker has it"),
         ("leased", "runs for 3 s", 0.0, "runs for 3 s"),
-        ("leased", "runs for 3 s", 0.42, "runs for 3 s, 42%"),
+        ("leased", "runs for 3 s", 0.42, "runs for 3 s, about 42%"),
     ],
 )
 def test_whoever_waits_is_told_for_what(state: str, note: str | None, done: float, said: str) -> None:

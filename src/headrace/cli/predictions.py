@@ -73,7 +73,7 @@ def stage(asked: "Asked") -> str:
     """What a query is at."""
     if asked.state == "queued":
         return "waits for a worker"
-    done = f", {asked.done:.0%}" if asked.done else ""
+    done = f", about {asked.done:.0%}" if asked.done else ""
     return f"{asked.note or 'a worker has it'}{done}"
 
 

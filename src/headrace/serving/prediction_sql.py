@@ -180,12 +180,15 @@ def _follow(ctx: WorkContext, query: Query, execution: Execution) -> _Ended:
                 began_s = time.monotonic()
             elif isinstance(last, Advanced):
                 fraction = last.fraction
-        if began_s < math.inf:
-            ctx.progress(fraction, f"runs for {max(0.0, time.monotonic() - began_s):.0f} s")
-        else:
-            ctx.progress(0.0, "starts")
+        ctx.progress(fraction, _stage(time.monotonic() - began_s))
     rest = list(_said(execution))
     return _Ended(rest[-1] if rest else last, ending, over_time or ending.reason == "time")
+
+
+def _stage(running_s: float) -> str:
+    if running_s < 0:
+        return "starts"
+    return f"runs for {running_s:.0f} s" if running_s >= 1 else "runs"
 
 
 def _said(execution: Execution) -> Iterator[Message]:
