@@ -16,6 +16,7 @@ from headrace.kernel.lake import Lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
 from headrace.serving import compaction
+from headrace.serving.assignment import Assignment
 from headrace.serving.compaction import compact, predictions_table, run_compaction, to_table
 from headrace.serving.forms import Entities
 from headrace.serving.loading import LoadedModel
@@ -202,7 +203,7 @@ def test_the_table_has_the_columns_of_the_contract(tmp_path: Path) -> None:
         names=("x", "y"),
         inputs=np.array([[1.0, np.nan]]),
         outputs=np.array([[0.2, 0.8]]),
-        arm=Arm.CHALLENGER,
+        assignment=Assignment(2, Arm.CHALLENGER, 1.0),
     )
     table = to_table(kept(tmp_path, record(1), several))
     first, second = table.to_pylist()
@@ -244,7 +245,7 @@ def kept(root: Path, *answered: Logged) -> list[PredictionRecord]:
     path = segment_folder(root, "gateway-1", "churn") / f"1{CLOSED}"
     path.parent.mkdir(parents=True)
     lines = Lines()
-    path.write_bytes(b"".join(map(lines.of, answered)))
+    path.write_bytes(lines.of(answered))
     return [found for found in read_segment(path) if found is not None]
 
 

@@ -574,25 +574,21 @@ def _require_fit(parts: Sequence[Part]) -> None:
 def _logged(
     question: Question, part: Part, counted: Counted, ids: list[str], moment: Moment, *, silent: bool
 ) -> Logged:
-    signature = part.predictor.signature
+    predictor = part.predictor
     return Logged(
-        ids=ids if part.places is None else [ids[place] for place in part.places],
-        business_at=moment.business_at,
-        at=moment.at,
-        model=question.model,
-        version=counted.version,
-        arm=part.assignment.arm,
-        propensity=part.assignment.propensity,
-        release_id=counted.release_id,
-        step=counted.step,
-        entity_key=None if part.entities is None else part.predictor.version.entity_key,
-        entities=part.entities,
-        unit=question.unit,
-        names=signature.names,
-        texts=part.predictor.texts,
-        inputs=part.inputs,
-        outputs=None if silent else part.outputs,
-        faults=part.faults,
-        latency_us=part.latency_us,
-        purpose=question.purpose,
+        counted,
+        part.assignment,
+        question.purpose,
+        ids if part.places is None else [ids[place] for place in part.places],
+        moment.business_at,
+        moment.at,
+        part.latency_us,
+        predictor.names,
+        part.inputs,
+        None if silent else part.outputs,
+        part.faults,
+        question.unit,
+        None if part.entities is None else predictor.version.entity_key,
+        part.entities,
+        predictor.texts,
     )
