@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import BUSINESS, Bench, Exchange, Scope, route
 
-from headrace.serving import gateway, invocations
+from headrace.serving import body_forms, gateway
 from headrace.serving.bodies import Bodies
 from headrace.serving.forms import FORMS, Forms
 from headrace.serving.intake import Intake
@@ -405,7 +405,7 @@ def test_a_large_body_is_decoded_beside_the_event_loop(
         threads.append(threading.current_thread())
         return decode(self, body)
 
-    monkeypatch.setitem(invocations._READERS, "application/json", noted)
+    monkeypatch.setitem(body_forms.HERE, "application/json", noted)
 
     async def scenario() -> None:
         await bench.settle(route(bench.version(1, models.binary_model()), champion=1))

@@ -49,7 +49,7 @@ def encode(header: dict[str, Any], values: Inputs | Outputs | None = None) -> li
     return [LENGTH.pack(len(encoded)) + encoded, *pieces]
 
 
-def decode(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Inputs | Outputs | None]:
+def decode(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], Inputs | Outputs | None]:
     """The next message.
 
     Args:
@@ -90,7 +90,7 @@ def _pack(array: Any) -> tuple[str, bytes | memoryview]:
         raise ModelFault(f"the model answered with what is not JSON: {error}"[:300]) from error
 
 
-def _unpack(kind: str, shape: tuple[int, ...], content: bytes) -> Any:
+def _unpack(kind: str, shape: tuple[int, ...], content: bytes | bytearray) -> Any:
     if kind in {"json", "bytes"}:
         values = json.loads(content)
         if kind == "bytes":
