@@ -15,7 +15,16 @@ from tests.serving import models
 from tests.serving.conftest import Bench, route
 from tests.serving.test_parquet_forms import TEXTS, parquet
 
-from headrace.errors import HeadraceError, InternalError, InvalidInput, SchemaMismatch, TooLarge, Unavailable
+from headrace.errors import (
+    HeadraceError,
+    InternalError,
+    InvalidInput,
+    Overloaded,
+    SchemaMismatch,
+    TooLarge,
+    Unavailable,
+)
+from headrace.serving import body_reader
 from headrace.serving import reading as module
 from headrace.serving.body_forms import PARQUET, read_aside
 from headrace.serving.reading import Reading
@@ -115,16 +124,26 @@ def test_a_body_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_nonsense_from_the_process_is_no_answer(odd: Reading) -> None:
     before = good(odd)
+    told = set()
     for descriptor in range(3, 12):  # one of them goes to the gateway
-        try:
+        with pytest.raises(HeadraceError) as refused:
             odd.read("odd:print", descriptor, b"{}")
-        except InternalError:
-            continue
-        except HeadraceError as refused:
-            assert isinstance(refused, InvalidInput | TooLarge)
-            assert good(odd) != before
-            return
-    pytest.fail("nothing was printed to the gateway")
+        told.add(type(refused.value))
+    assert told == {InternalError, InvalidInput}
+    assert good(odd) != before
+
+
+def test_what_small_files_unpack_to_is_bounded_together(own: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = parquet(city=[str(row) + "x" * 1_000 for row in range(100)])
+    held = [read_aside(own, PARQUET, body, TEXTS)]
+    monkeypatch.setattr(module, "HELD_BYTES", 2.5 * own.held_bytes)
+    held.append(read_aside(own, PARQUET, body, TEXTS))
+    with pytest.raises(Overloaded):
+        read_aside(own, PARQUET, body, TEXTS)
+    held.pop()
+    held.append(read_aside(own, PARQUET, body, TEXTS))
+    held.clear()
+    assert own.held_bytes == 0
 
 
 def test_a_process_that_was_ended_by_others_is_no_fault_of_the_body(odd: Reading) -> None:
@@ -135,7 +154,7 @@ def test_a_process_that_was_ended_by_others_is_no_fault_of_the_body(odd: Reading
 
 
 def test_a_process_that_has_grown_is_replaced(odd: Reading) -> None:
-    values = module.body_reader.SPENT_BYTES // 8
+    values = body_reader.SPENT_BYTES // 8
     first = odd.read("odd:keep", 10, b"")[0]["pid"]
     assert odd.read("odd:keep", values, b"")[0]["pid"] == first
     assert odd.read("odd:keep", 10, b"")[0]["pid"] != first
@@ -182,8 +201,8 @@ def test_what_was_read_is_what_would_be_read_here(own: Reading) -> None:
 def test_large_bodies_are_answered_as_small_ones_are(
     bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("headrace.serving.body_forms.PROCESS_BYTES", 1_000)
-    monkeypatch.setattr("headrace.protocols.openinference.reading.PROCESS_BYTES", 1_000)
+    monkeypatch.setattr("headrace.serving.body_forms.LARGE_BYTES", 1_000)
+    monkeypatch.setattr("headrace.protocols.openinference.reading.LARGE_BYTES", 1_000)
     rows = np.round(models.features(100), 3)
     sink = io.BytesIO()
     pq.write_table(pa.table(dict(zip(models.NAMES, rows.T, strict=True))), sink)

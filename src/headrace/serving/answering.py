@@ -10,7 +10,6 @@ anybody could have a release taken back by sending nulls or unknown entities.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -32,13 +31,11 @@ from headrace.serving.measures import Measures
 from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
-from headrace.serving.reading import Reading
+from headrace.serving.reading import LARGE_BYTES, Reading
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
 from headrace.serving.shadowing import Note, Shadowing, shadow_part
 
-LARGE_BYTES = 128 << 10
-"""A body above this is decoded on a thread: so long the event loop must not stand still."""
 TIMEOUT_S = 60.0
 """How long a request has that says nothing of it."""
 
@@ -58,8 +55,8 @@ class Question(msgspec.Struct, kw_only=True):
     """How long the caller will wait; None leaves it to the gateway."""
     size_bytes: int = 0
     """Of the body that `read` decodes."""
-    threads: Executor | None = None
-    """Where `read` must be called, since it waits for something; None leaves it to the size."""
+    aside: bool = False
+    """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
 
 
@@ -289,8 +286,8 @@ class Answering:
         unit = answered.id if question.unit is None else question.unit
         assignment = self._assign(question.model, question.number, active, unit)
         predictor = self._loaded(question.model, assignment.number, active)
-        if question.size_bytes > LARGE_BYTES or question.threads is not None:
-            asked = await self.reading.aside(partial(question.read, predictor), question.threads, deadline_s)
+        if question.aside:
+            asked = await self.reading.aside(partial(question.read, predictor), deadline_s)
         else:
             asked = question.read(predictor)
         if isinstance(asked.rows, Entities):
@@ -400,9 +397,8 @@ class Answering:
         question: Question = tried.question
         predictor = self._loaded(question.model, given.number, tried.active)
         if part.entities is None:
-            if question.size_bytes > LARGE_BYTES or question.threads is not None:
-                read = partial(question.read, predictor)
-                asked = await self.reading.aside(read, question.threads, tried.deadline_s)
+            if question.aside:
+                asked = await self.reading.aside(partial(question.read, predictor), tried.deadline_s)
             else:
                 asked = question.read(predictor)
             if isinstance(asked.rows, Entities):

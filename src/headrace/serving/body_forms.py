@@ -8,7 +8,7 @@ from headrace.serving.csv_forms import CSV, from_csv
 from headrace.serving.forms import Asked, Entities, Forms, described_forms
 from headrace.serving.inputs import Columns, Inputs
 from headrace.serving.packing import pack, unpack
-from headrace.serving.reading import PROCESS_BYTES, Reading
+from headrace.serving.reading import LARGE_BYTES, Reading
 
 PARQUET = "application/vnd.apache.parquet"
 PARQUET_READER = "headrace.serving.parquet_forms:read"
@@ -20,7 +20,7 @@ KINDS = (*HERE, PARQUET)
 
 def is_aside(kind: str, size_bytes: int) -> bool:
     """Whether such a body is read beside the gateway: it is a file that a library reads, or takes long."""
-    return kind == PARQUET or size_bytes > PROCESS_BYTES
+    return kind == PARQUET or size_bytes > LARGE_BYTES
 
 
 def read_aside(reading: Reading, kind: str, body: bytes, forms: Forms) -> Asked:
@@ -30,12 +30,15 @@ def read_aside(reading: Reading, kind: str, body: bytes, forms: Forms) -> Asked:
         HeadraceError: what is wrong with it; or it cannot be read, see `Reading.read`.
     """
     known, found = reading.read(
-        PARQUET_READER if kind == PARQUET else f"{__name__}:read", {"kind": kind, "forms": forms.description}, body)
+        PARQUET_READER if kind == PARQUET else f"{__name__}:read", {"kind": kind, "forms": forms.description}, body
+    )
     params = forms.checked_params(known["params"])
     if known["entities"] is not None:
         return Asked(Entities(*known["entities"]), params)
     arrays = found if isinstance(found, dict) else {}
-    return Asked(unpack(known["rows"], arrays, forms.signature.names), params)
+    rows = unpack(known["rows"], arrays, forms.signature.names)
+    reading.hold(rows, sum(array.nbytes for array in arrays.values()))
+    return Asked(rows, params)
 
 
 def read(about: Any, body: bytes) -> tuple[dict[str, Any], Columns | None]:

@@ -5,7 +5,6 @@ The forms of the body are those of MLflow's scoring protocol, and entities whose
 
 import re
 from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -88,12 +87,12 @@ class Invocations:
 
     async def _answer(self, model: str, number: int | None, incoming: Incoming) -> Response:
         headers = incoming.headers
-        read, threads = reader(headers, incoming.body, self._answering.reading)
+        read, aside = reader(headers, incoming.body, self._answering.reading)
         question = Question(
             model=model,
             number=number,
             read=read,
-            threads=threads,
+            aside=aside,
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
             timeout_s=timeout_of(headers),
@@ -108,8 +107,8 @@ class Invocations:
         return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
 
 
-def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[Predictor], Asked], Executor | None]:
-    """What decodes a body, by its kind, and the threads on which it must; None where it may be on the event loop.
+def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[Predictor], Asked], bool]:
+    """What decodes a body, by its kind, and whether that takes too long for the event loop.
 
     Raises:
         UnsupportedMediaType: it is of none that is read.
@@ -117,9 +116,9 @@ def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[P
     given = headers.get("content-type") or ""
     kind = given if given in KINDS else _media_type(given)
     if is_aside(kind, len(body)):
-        return lambda predictor: read_aside(reading, kind, body, predictor.forms), reading.threads
+        return lambda predictor: read_aside(reading, kind, body, predictor.forms), True
     read = HERE[kind]
-    return lambda predictor: read(predictor.forms, body), None
+    return lambda predictor: read(predictor.forms, body), False
 
 
 def _media_type(given: str) -> str:

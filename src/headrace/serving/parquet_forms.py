@@ -77,16 +77,16 @@ def _table(forms: Forms, body: bytes) -> tuple[dict[str, int | None], pa.Table]:
     Texts are read as their dictionaries: a text that every row has takes the room of one. There are encodings that
     know no dictionaries; of those texts each takes its own.
     """
-    about, places, texts = _opened(forms, body)
+    file, places, texts = _opened(forms, body)
     if texts:
         with suppress(OSError):
-            file = pq.ParquetFile(pa.BufferReader(body), metadata=about, read_dictionary=texts)
-            return places, _read(file, places)
-    return places, _read(pq.ParquetFile(pa.BufferReader(body), metadata=about), places)
+            options = {"metadata": file.metadata, "read_dictionary": texts}
+            return places, _read(pq.ParquetFile(pa.BufferReader(body), **options), places)
+    return places, _read(file, places)
 
 
-def _opened(forms: Forms, body: bytes) -> tuple[pq.FileMetaData, dict[str, int | None], list[str]]:
-    """What the file says of itself; its columns, with the places of those that the model takes; and which are texts."""
+def _opened(forms: Forms, body: bytes) -> tuple[pq.ParquetFile, dict[str, int | None], list[str]]:
+    """The file; its columns, with the places of those that the model takes; and which are texts."""
     file = pq.ParquetFile(pa.BufferReader(body))
     rows, known = file.metadata.num_rows, set(forms.signature.names)
     if rows > ROW_LIMIT:
@@ -114,7 +114,7 @@ def _opened(forms: Forms, body: bytes) -> tuple[pq.FileMetaData, dict[str, int |
         raise SchemaMismatch("a column is named twice", where="parquet")
     if unpacked + _claimed_bytes(file.metadata) > UNPACKED_LIMIT_BYTES:
         raise _unpacks_to_too_much()
-    return file.metadata, places, texts
+    return file, places, texts
 
 
 def _read(file: Any, places: dict[str, int | None]) -> Any:

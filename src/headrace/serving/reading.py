@@ -16,7 +16,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,19 +37,21 @@ from headrace.errors import (
 )
 from headrace.kernel.settings import foreign_environment
 from headrace.serving import body_reader
-from headrace.serving.inputs import Outputs
+from headrace.serving.inputs import Inputs, Outputs
 from headrace.serving.piped import ONE_THREAD, Died, Late, Overlong, PipedProcess
 
 log = structlog.get_logger()
 
-PROCESS_BYTES = 512 << 10
-"""A body above this is read in a process of its own, whatever it is."""
+LARGE_BYTES = 128 << 10
+"""A body above this is read in another process, whatever it is: so long the event loop must not stand still."""
 PROCESSES = 2
 TIMEOUT_S = 10.0
 """For one body, and for a place where it can be read."""
 START_TIMEOUT_S = 30.0
 ANSWER_BYTES = 384 << 20
-"""Of what a body is read into, see `parquet_forms.UNPACKED_LIMIT_BYTES`; a little more, for where each text ends."""
+"""Of what a body is read into: `parquet_forms.UNPACKED_LIMIT_BYTES`, and where each text ends."""
+HELD_BYTES = 512 << 20
+"""Of what all bodies were read into that are still under way: small files may hold much."""
 PROGRAM = ("-m", body_reader.__name__)
 _TOLD: tuple[type[HeadraceError], ...] = (InvalidInput, SchemaMismatch, TooLarge)
 _ENDED_BY_OTHERS = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -69,21 +71,19 @@ class Reading:
     """
 
     def __init__(self, *, processes: int = PROCESSES, timeout_s: float = TIMEOUT_S) -> None:
-        self.threads = ThreadPoolExecutor(processes, "reading")
-        """On which bodies are read, so that those that take long hold up no others."""
-        self._decoder = ThreadPoolExecutor(1, "decoder")
+        self._threads = ThreadPoolExecutor(processes, "reading")
         self._timeout_s = timeout_s
         self._room = _Room(processes)
+        self._lock = threading.RLock()  # what is released may be while the same thread holds it
+        self.held_bytes = 0
+        """Of rows that were read and are still held."""
         self._end = weakref.finalize(self, self._room.close)
 
-    async def aside(
-        self, read: Callable[[], Found], threads: Executor | None = None, deadline_s: float = math.inf
-    ) -> Found:
-        """Call what would hold up the event loop.
+    async def aside(self, read: Callable[[], Found], deadline_s: float = math.inf) -> Found:
+        """Call what waits for `read`, and so would hold up the event loop.
 
         Args:
             read: what is called.
-            threads: where; None has one thread, for what takes long in this process itself.
             deadline_s: by the event loop's clock.
 
         Raises:
@@ -91,7 +91,7 @@ class Reading:
         """
         try:
             async with asyncio.timeout_at(None if deadline_s == math.inf else deadline_s):
-                return await asyncio.get_running_loop().run_in_executor(threads or self._decoder, read)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, read)
         except TimeoutError:
             raise DeadlineExceeded(
                 "the body was not read in the time that the request had",
@@ -129,6 +129,26 @@ class Reading:
             raise _told(answer)
         return answer["known"], found
 
+    def hold(self, rows: Inputs, size_bytes: int) -> None:
+        """Count rows that were read for as long as somebody holds them.
+
+        Raises:
+            Overloaded: there are too many already.
+        """
+        with self._lock:
+            if self.held_bytes + size_bytes > HELD_BYTES:
+                raise _full()
+            self.held_bytes += size_bytes
+        anchor = next(iter(rows.values()), None) if isinstance(rows, dict) else rows
+        if anchor is not None:
+            weakref.finalize(anchor, self._release, size_bytes).atexit = False
+        else:
+            self._release(size_bytes)
+
+    def _release(self, size_bytes: int) -> None:
+        with self._lock:
+            self.held_bytes -= size_bytes
+
     @property
     def pids(self) -> list[int]:
         """Of the processes that wait for a body."""
@@ -136,8 +156,7 @@ class Reading:
 
     def close(self) -> None:
         """End the processes."""
-        for threads in (self.threads, self._decoder):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._end()
 
 
@@ -192,11 +211,7 @@ class _Room:
         try:
             return self._free.get(timeout=timeout_s)
         except queue.Empty:
-            raise Overloaded(
-                "more bodies are to be read than this gateway has room for",
-                where="body",
-                fix="Ask again after Retry-After seconds, or run more gateways.",
-            ) from None
+            raise _full() from None
 
     def give_back(self, seat: _Seat) -> None:
         """Free a seat; one whose process has ended gets another first, so that the next caller need not wait."""
@@ -241,6 +256,14 @@ def _start() -> PipedProcess:
             f"no process could be started to read the body ({type(problem).__name__})", where="gateway"
         ) from problem
     return process
+
+
+def _full() -> Overloaded:
+    return Overloaded(
+        "more bodies are to be read than this gateway has room for",
+        where="body",
+        fix="Ask again after Retry-After seconds, or run more gateways.",
+    )
 
 
 def _refused(problem: Exception, timeout_s: float) -> HeadraceError:

@@ -15,7 +15,7 @@ import numpy as np
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
 from headrace.protocols.openinference.reading import is_aside, read_aside
-from headrace.serving.answering import LARGE_BYTES, Answered, Answering, Question
+from headrace.serving.answering import Answered, Answering, Question
 from headrace.serving.asking import DEFAULT
 from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.forms import Asked
@@ -23,6 +23,7 @@ from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
 from headrace.serving.inputs import Columns
 from headrace.serving.nouns import VersionCounts
 from headrace.serving.predictor import Predictor
+from headrace.serving.reading import LARGE_BYTES
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
 _MODEL = re.compile(
@@ -145,9 +146,8 @@ class OpenInference:
     async def _decode(self, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:
         reading = self._answering.reading
         if is_aside(body, header_length):
-            return await reading.aside(partial(read_aside, reading, body, header_length), reading.threads)
-        read = partial(wire.decode, body, header_length)
-        return await reading.aside(read) if len(body) > LARGE_BYTES else read()
+            return await reading.aside(partial(read_aside, reading, body, header_length))
+        return wire.decode(body, header_length)
 
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
@@ -171,6 +171,7 @@ class OpenInference:
                 purpose=purpose_of(headers, pinned=number is not None),
                 timeout_s=timeout_of(headers),
                 size_bytes=size_bytes,
+                aside=size_bytes > LARGE_BYTES,
                 trace=incoming.trace,
             )
         )

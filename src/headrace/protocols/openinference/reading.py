@@ -7,14 +7,14 @@ import msgspec
 from headrace.protocols.openinference import wire
 from headrace.serving.inputs import Columns
 from headrace.serving.packing import pack, unpack
-from headrace.serving.reading import PROCESS_BYTES, Reading
+from headrace.serving.reading import LARGE_BYTES, Reading
 
 
 def is_aside(body: bytes, header_length: str | None) -> bool:
     """Whether a request is read beside the gateway: it has much JSON. Tensors as bytes take no time anywhere."""
-    if len(body) <= PROCESS_BYTES:
+    if len(body) <= LARGE_BYTES:
         return False
-    return header_length is None or not header_length.isdigit() or int(header_length[:18]) > PROCESS_BYTES
+    return header_length is None or not header_length.isdigit() or int(header_length[:18]) > LARGE_BYTES
 
 
 def read_aside(reading: Reading, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:
@@ -24,8 +24,10 @@ def read_aside(reading: Reading, body: bytes, header_length: str | None) -> tupl
         HeadraceError: what is wrong with the body; or it cannot be read, see `Reading.read`.
     """
     known, found = reading.read(f"{__name__}:read", header_length, body)
-    tensors = unpack(known["tensors"], found if isinstance(found, dict) else {})
+    arrays = found if isinstance(found, dict) else {}
+    tensors = unpack(known["tensors"], arrays)
     assert isinstance(tensors, dict)
+    reading.hold(tensors, sum(array.nbytes for array in arrays.values()))
     return msgspec.convert(known["request"], wire.InferRequest), tensors
 
 
