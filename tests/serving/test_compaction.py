@@ -348,6 +348,29 @@ def test_a_segment_that_the_lake_refuses_is_set_aside_and_those_beside_it_taken(
     assert run_compaction(ctx, CompactRequest(model="churn")) == Compaction(model="churn", segments=0, rows=0)
 
 
+def test_what_was_set_aside_is_taken_once_when_the_lake_takes_it(
+    ctx: WorkContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        write(tmp_path, number)
+    with monkeypatch.context() as patched:
+        refuse(patched, "prd_2")
+        compact(ctx, "churn")
+        assert compact(ctx, "churn") == 0
+
+    def dies(_: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # dies between append and removal
+        patched.setattr(Path, "unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            compact(ctx, "churn")
+    assert rows(ctx) == ["prd_1", "prd_2", "prd_3"]
+    compact(ctx, "churn")
+    assert rows(ctx) == ["prd_1", "prd_2", "prd_3"]
+    assert not list(tmp_path.rglob(f"*{ASIDE}"))
+
+
 def refuse(monkeypatch: pytest.MonkeyPatch, prediction_id: str, error: type[Exception] = OverflowError) -> None:
     """Have rows with this prediction fail on their way into the lake."""
 

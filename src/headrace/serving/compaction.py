@@ -4,7 +4,8 @@ A gateway's segments are numbered in rising order and appended under one operati
 number as its sequence; so a compaction that died between append and removal is repeated without a double row.
 One compaction of a model runs at a time, or a slower one could fall behind the sequence of a faster one.
 
-A segment that the lake does not take is set aside, since else every later compaction would fail at it.
+A segment that the lake does not take is set aside, since else every later compaction would fail at it. Each later
+one tries it again by itself, under an operation of its own: what refuses it may have changed meanwhile.
 """
 
 import time
@@ -115,7 +116,8 @@ def compact_closed(ctx: WorkContext) -> list[str]:
 
 def compact_if_closed(ctx: WorkContext, model: str) -> bool:
     """Bring a model's closed segments into the lake, if there are any; whether nothing of them is left outside."""
-    if not segments(ctx.settings.home / "predictions", model, CLOSED):
+    root = ctx.settings.home / "predictions"
+    if not segments(root, model, CLOSED) and not segments(root, model, ASIDE):
         return True
     try:
         compact(ctx, model)
@@ -198,14 +200,18 @@ def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction
     lock = FileLock(root / f"{folder_name(model)}.lock")
     try:
         with lock.acquire(timeout=LOCK_PATIENCE_S):
-            return _move(ctx, root, model)
+            return _move(ctx, root, model, again=until is None)
     except Timeout as error:
         raise Unavailable("another compaction of the model does not end", where=f"model/{model}") from error
 
 
-def _move(ctx: WorkContext, root: Path, model: str) -> Compaction:
+def _move(ctx: WorkContext, root: Path, model: str, *, again: bool) -> Compaction:
     table = predictions_table(model)
     moved_segments = moved_rows = unreadable = aside = 0
+    for part in _taken_after_all(ctx.lake, table, root, model) if again else ():
+        moved_segments += len(part.paths)
+        moved_rows += part.rows
+        unreadable += part.unreadable
     for gateway, paths in segments(root, model, CLOSED).items():
         operation = f"serving.compact/{gateway}"
         taken = ctx.lake.sequence(table, operation) or 0
@@ -249,6 +255,22 @@ def _taken(lake: Lake, table: str, operation: str, batch: list[Path]) -> Iterato
             # Never what the error says: it may quote the input.
             log.error("a segment was set aside", table=table, segment=str(path), error=type(error).__name__)
             yield _Part(paths=[path], refused=True)
+
+
+def _taken_after_all(lake: Lake, table: str, root: Path, model: str) -> Iterator[_Part]:
+    """Append what was set aside, as far as the lake takes it now."""
+    for gateway, paths in segments(root, model, ASIDE).items():
+        for path in paths:
+            operation = f"serving.compact/{gateway}/{segment_number(path)}"
+            part = _Part(paths=[path])
+            if lake.sequence(table, operation) is None:  # else it was appended by a compaction that died then
+                try:
+                    part = _append(lake, table, operation, [path])
+                except _REFUSALS as error:
+                    log.info("a segment is refused still", segment=str(path), error=type(error).__name__)
+                    continue
+            path.unlink()
+            yield part
 
 
 def _append(lake: Lake, table: str, operation: str, batch: list[Path]) -> _Part:

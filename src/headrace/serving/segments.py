@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 OPEN, CLOSED = ".open", ".segment"
 ASIDE = ".refused"
-"""A segment that the lake did not take, kept for whoever looks into it."""
+"""A segment that the lake did not take. Each compaction tries it again; it goes by its age, as rows do."""
 
 
 ROWS_A_LINE = 1_000
@@ -246,7 +246,8 @@ def segment_number(path: Path) -> int:
 
 def models_logged(root: Path) -> list[str]:
     """Models that have segments of any kind."""
-    return sorted({unquote(path.parent.name) for path in root.glob("*/*/*") if path.suffix in {OPEN, CLOSED}})
+    kinds = {OPEN, CLOSED, ASIDE}
+    return sorted({unquote(path.parent.name) for path in root.glob("*/*/*") if path.suffix in kinds})
 
 
 def _records(model: str, rows: _Rows, named: _Names | None) -> Iterator[PredictionRecord | None]:
