@@ -6,13 +6,13 @@ format, or whose libraries are not those of the gateway.
 
 import fcntl
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from headrace.serving.runtimes.recipe import Recipe
 START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
 PIECE_BYTES = 1 << 20
+READ_BYTES = 1 << 16
 COMPLAINTS_LIMIT_BYTES = 1 << 20
 _TOLD: tuple[type[HeadraceError], ...] = (
     InternalError,
@@ -108,6 +109,7 @@ class HostProcess:
             start_new_session=True,
         )
         self.ended = False
+        self._read_ahead = bytearray()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
@@ -167,35 +169,38 @@ class HostProcess:
     def _write(self, pieces: Iterable[bytes | memoryview], give_up_s: float) -> None:
         assert self._process.stdin is not None
         target = self._process.stdin.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(target, selectors.EVENT_WRITE)
-            for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    self._wait(selector, give_up_s)
-                    try:
-                        left = left[os.write(target, left[:PIECE_BYTES]) :]
-                    except BlockingIOError:
-                        continue
-                    except BrokenPipeError as error:
-                        raise self._died() from error
+        for piece in _joined(pieces):
+            left = memoryview(piece)
+            while left:
+                try:
+                    left = left[os.write(target, left[:PIECE_BYTES]) :]
+                except BlockingIOError:
+                    self._wait(target, select.POLLOUT, give_up_s)
+                except BrokenPipeError as error:
+                    raise self._died() from error
 
     def _read(self, size: int, give_up_s: float) -> bytes:
+        """The next bytes; what has come beyond them is kept for the next time."""
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
-        parts = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(source, selectors.EVENT_READ)
-            while len(parts) < size:
-                self._wait(selector, give_up_s)
-                part = os.read(source, min(size - len(parts), PIECE_BYTES))
-                if not part:
-                    raise self._died()
-                parts += part
-        return bytes(parts)
+        while len(self._read_ahead) < size:
+            try:
+                part = os.read(source, min(max(size - len(self._read_ahead), READ_BYTES), PIECE_BYTES))
+            except BlockingIOError:
+                self._wait(source, select.POLLIN, give_up_s)
+                continue
+            if not part:
+                raise self._died()
+            self._read_ahead += part
+        with memoryview(self._read_ahead) as ahead:
+            found = bytes(ahead[:size])
+        del self._read_ahead[:size]
+        return found
 
-    def _wait(self, selector: selectors.BaseSelector, give_up_s: float) -> None:
-        if not selector.select(max(0.0, give_up_s - time.monotonic())):
+    def _wait(self, pipe: int, event: int, give_up_s: float) -> None:
+        poll = select.poll()
+        poll.register(pipe, event)
+        if not poll.poll(max(0.0, give_up_s - time.monotonic()) * 1000):
             raise ModelFault("the model host did not answer in time", where=self._where)
 
     def _died(self) -> ModelFault:
@@ -345,6 +350,19 @@ class ModelHost:
         if given == self.names:
             return features
         return features[:, [given.index(name) for name in self.names]]
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Small pieces together, since each write costs more than they do."""
+    small: list[bytes | memoryview] = []
+    for piece in pieces:
+        if len(piece) < PIECE_BYTES:
+            small.append(piece)
+        else:
+            yield b"".join(small)
+            small = []
+            yield piece
+    yield b"".join(small)
 
 
 def _told(answer: dict[str, Any], where: str) -> HeadraceError:
