@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.predictions import table_of
 from tests.serving.test_compaction import control, ctx, refuse, write  # noqa: F401 - fixtures
 from tests.serving.test_feedback_join import predicted_as
 from tests.serving.test_prediction_log import MAY
@@ -12,7 +13,7 @@ from tests.serving.test_prediction_sql import said
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.removing import run_removal
 from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
 from headrace.serving.segments import ASIDE, OPEN, segment_number
@@ -28,7 +29,7 @@ def predicted(lake: Lake, model: str, *ids: str, customer: int = 1) -> None:
         )
         for place, name in enumerate(ids)
     ]
-    lake.append(predictions_table(model), to_table(records), operation=f"test-{customer}")
+    lake.append(predictions_table(model), table_of(records), operation=f"test-{customer}")
 
 
 def left(lake: Lake, table: str) -> list[str]:

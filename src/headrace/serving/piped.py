@@ -5,12 +5,12 @@ What it is for, `host` and `reading` know.
 
 import fcntl
 import os
-import selectors
+import select
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from headrace.serving.inputs import Inputs, Outputs
 from headrace.serving.runtimes import wire
 
 PIECE_BYTES = 1 << 20
+READ_BYTES = 1 << 16
 COMPLAINTS_LIMIT_BYTES = 1 << 20
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
 
@@ -73,6 +74,7 @@ class PipedProcess:
         )
         self.ended = False
         """Whether it can be asked no more."""
+        self._read_ahead = bytearray()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
@@ -98,7 +100,7 @@ class PipedProcess:
         pieces = wire.encode(header, values)
         left = self._limit_bytes
 
-        def read(size: int) -> bytearray:
+        def read(size: int) -> bytes | bytearray:
             nonlocal left
             if left is not None:
                 left -= size
@@ -135,40 +137,60 @@ class PipedProcess:
     def _write(self, pieces: Iterable[bytes | memoryview], give_up_s: float) -> None:
         assert self._process.stdin is not None
         target = self._process.stdin.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(target, selectors.EVENT_WRITE)
-            for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    _wait(selector, give_up_s)
-                    try:
-                        left = left[os.write(target, left[:PIECE_BYTES]) :]
-                    except BlockingIOError:
-                        continue
-                    except BrokenPipeError as error:
-                        raise self._died() from error
+        for piece in _joined(pieces):
+            left = memoryview(piece)
+            while left:
+                try:
+                    left = left[os.write(target, left[:PIECE_BYTES]) :]
+                except BlockingIOError:
+                    _wait(target, select.POLLOUT, give_up_s)
+                except BrokenPipeError as error:
+                    raise self._died() from error
 
-    def _read(self, size: int, give_up_s: float) -> bytearray:
+    def _read(self, size: int, give_up_s: float) -> bytes | bytearray:
+        """The next bytes; what has come beyond them is kept for the next time."""
         assert self._process.stdout is not None
         source = self._process.stdout.fileno()
-        parts = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(source, selectors.EVENT_READ)
-            while len(parts) < size:
-                _wait(selector, give_up_s)
-                part = os.read(source, min(size - len(parts), PIECE_BYTES))
-                if not part:
-                    raise self._died()
-                parts += part
-        return parts
+        ahead = self._read_ahead
+        while len(ahead) < size:
+            try:
+                part = os.read(source, min(max(size - len(ahead), READ_BYTES), PIECE_BYTES))
+            except BlockingIOError:
+                _wait(source, select.POLLIN, give_up_s)
+                continue
+            if not part:
+                raise self._died()
+            ahead += part
+        if len(ahead) == size:  # all of a large array, as a rule, which need not be copied
+            self._read_ahead = bytearray()
+            return ahead
+        with memoryview(ahead) as viewed:
+            found = bytes(viewed[:size])
+        del ahead[:size]
+        return found
 
     def _died(self) -> Died:
         return Died(self._process.wait(), _last_line(self._complaints))
 
 
-def _wait(selector: selectors.BaseSelector, give_up_s: float) -> None:
-    if not selector.select(max(0.0, give_up_s - time.monotonic())):
+def _wait(pipe: int, event: int, give_up_s: float) -> None:
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, give_up_s - time.monotonic()) * 1000):
         raise Late
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Small pieces together, since each write costs more than they do."""
+    small: list[bytes | memoryview] = []
+    for piece in pieces:
+        if len(piece) < PIECE_BYTES:
+            small.append(piece)
+        else:
+            yield b"".join(small)
+            small = []
+            yield piece
+    yield b"".join(small)
 
 
 def _widen(pipe: int) -> None:

@@ -5,16 +5,16 @@ stands once, and their numbers as the bytes that the model was given, since writ
 cost of the log. The names of a version's features stand in a line before the version's first rows.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from headrace.serving.assignment import Assignment
 from headrace.serving.counters import Counted
@@ -62,7 +62,9 @@ class _Names(msgspec.Struct, frozen=True, array_like=True, tag="names"):
     texts: frozenset[str]
 
 
-class _Rows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
+class Rows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
+    """Rows that one version answered for the same reason, as a line holds them."""
+
     version: int
     arm: Arm
     propensity: float
@@ -78,8 +80,28 @@ class _Rows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
     """Bytes of little-endian doubles where the model takes a matrix, else the values of each row."""
     outputs: list[Any]
     faults: dict[int, str]
+    """By place among the rows."""
     entities: list[EntityValue] | None
     units: list[int | None] | None
+
+
+class Block(NamedTuple):
+    """A line with rows, and what stands elsewhere in its segment."""
+
+    model: str
+    names: tuple[str, ...]
+    """Of the features."""
+    texts: frozenset[str]
+    """Those of them that are not numbers."""
+    rows: Rows
+
+    @property
+    def features(self) -> npt.NDArray[np.float64] | list[list[Any]]:
+        """Shape (rows, names), NaN for null or infinity; or the values of each row, None for null."""
+        if not isinstance(self.rows.features, bytes):
+            return self.rows.features
+        matrix = np.frombuffer(self.rows.features, "<f8").reshape(len(self.rows.ids), len(self.names))
+        return np.where(np.isfinite(matrix), matrix, np.nan)
 
 
 class Lines:
@@ -142,7 +164,7 @@ def _failed(logged: Logged) -> Logged:
     )
 
 
-def _rows(alike: Sequence[Logged]) -> _Rows:
+def _rows(alike: Sequence[Logged]) -> Rows:
     first = alike[0]
     sizes = [len(logged.ids) for logged in alike]
     outputs: list[Any] = []
@@ -153,7 +175,7 @@ def _rows(alike: Sequence[Logged]) -> _Rows:
         outputs += [None] * size if logged.outputs is None else row_answers(logged.outputs)
     for place in faults:
         outputs[place] = None
-    return _Rows(
+    return Rows(
         version=first.counted.version,
         arm=first.assignment.arm,
         propensity=first.assignment.propensity,
@@ -203,9 +225,9 @@ def _unit_hashes(logged: Logged) -> Sequence[int | None]:
     return [one] * len(logged.ids)
 
 
-def read_segment(path: Path) -> Iterator[PredictionRecord | None]:
-    """The records of a segment; None for a line that cannot be read, as a killed gateway may leave as its last."""
-    decoder = msgspec.json.Decoder(_Names | _Rows)
+def read_blocks(path: Path) -> Iterator[Block | None]:
+    """What a segment holds; None for a line that cannot be read, as a killed gateway may leave as its last."""
+    decoder = msgspec.json.Decoder(_Names | Rows)
     model = unquote(path.parent.name)
     named: dict[int, _Names] = {}
     with path.open("rb") as file:
@@ -217,8 +239,21 @@ def read_segment(path: Path) -> Iterator[PredictionRecord | None]:
                 continue
             if isinstance(found, _Names):
                 named[found.version] = found
+                continue
+            names = named.get(found.version)
+            if names is None:  # their line was not written whole
+                yield None
             else:
-                yield from _records(model, found, named.get(found.version))
+                yield Block(model, names.names, names.texts, found)
+
+
+def read_segment(path: Path) -> Iterator[PredictionRecord | None]:
+    """The records of a segment, one by one; None for a line that cannot be read."""
+    for block in read_blocks(path):
+        if block is None:
+            yield None
+        else:
+            yield from _records(block)
 
 
 def folder_name(name: str) -> str:
@@ -250,12 +285,10 @@ def models_logged(root: Path) -> list[str]:
     return sorted({unquote(path.parent.name) for path in root.glob("*/*/*") if path.suffix in kinds})
 
 
-def _records(model: str, rows: _Rows, named: _Names | None) -> Iterator[PredictionRecord | None]:
-    values = _values(rows)
-    if named is None or any(len(features) != len(named.names) for features in values):
-        yield None  # the line with the names was not written whole
-        return
-    for place, features in enumerate(values):
+def _records(block: Block) -> Iterator[PredictionRecord]:
+    rows, features = block.rows, block.features
+    values = features if isinstance(features, list) else features.tolist()
+    for place in range(len(rows.ids)):
         entity = None
         if rows.entities is not None and rows.entity_key is not None:
             entity = {rows.entity_key: rows.entities[place]}
@@ -263,30 +296,19 @@ def _records(model: str, rows: _Rows, named: _Names | None) -> Iterator[Predicti
             prediction_id=rows.ids[place],
             business_at=rows.business_at[place],
             at=rows.at[place],
-            model=model,
+            model=block.model,
             version=rows.version,
             arm=rows.arm,
             propensity=rows.propensity,
             release_id=rows.release_id,
             step=rows.step,
             entity=entity,
-            names=named.names,
-            texts=named.texts,
-            features=tuple(features),
+            names=block.names,
+            texts=block.texts,
+            features=tuple(None if value != value else value for value in values[place]),
             output=rows.outputs[place],
             latency_us=rows.latency_us[place],
             fault=rows.faults.get(place),
             purpose=rows.purpose,
             unit=None if rows.units is None else rows.units[place],
         )
-
-
-def _values(rows: _Rows) -> list[list[Any]]:
-    """The features of each row; null for what is no number."""
-    if not isinstance(rows.features, bytes):
-        return rows.features
-    matrix = np.frombuffer(rows.features, "<f8").reshape(len(rows.ids), -1)
-    values: list[list[Any]] = matrix.tolist()
-    if not np.isfinite(matrix).all():
-        values = [[value if math.isfinite(value) else None for value in row] for row in values]
-    return values

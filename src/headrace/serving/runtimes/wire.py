@@ -80,7 +80,7 @@ def decode(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], In
 def _pack(array: Any) -> tuple[str, bytes | memoryview]:
     if array.dtype.kind in _KINDS:
         plain = np.ascontiguousarray(array)
-        return plain.dtype.str, plain.tobytes()
+        return plain.dtype.str, plain.reshape(-1).view(np.uint8).data  # as it lies there: it may be large
     values = array.ravel().tolist()
     if values and all(isinstance(value, bytes) for value in values):
         return "bytes", json.dumps([base64.b64encode(value).decode() for value in values]).encode()
