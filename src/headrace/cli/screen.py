@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from headrace.sdk.platform import Platform
 
 WIDE = 1_000
 """Columns of an output that is no terminal."""
@@ -65,6 +66,16 @@ def show_problem(problem: HeadraceError) -> None:
     screen.print(line, soft_wrap=True)
     if problem.fix:
         screen.print(Text(f"      {problem.fix}", style="dim"), soft_wrap=True)
+
+
+def warn_unless_known(platform: "Platform", screen: "Console", model: str) -> None:
+    """Say it where something is set for a model that is not there: it may be on its way, or it is mistyped."""
+    from headrace.errors import NotFound
+
+    try:
+        platform.model(model)
+    except NotFound as problem:
+        screen.print(f"[yellow]![/] {plain(problem.message)} yet. [dim]{plain(problem.fix or '')}[/]")
 
 
 def plain(text: str) -> str:
