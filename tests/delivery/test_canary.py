@@ -412,7 +412,7 @@ def test_a_step_without_a_verdict_asks_a_person_once_and_goes_on_all_the_same(
     clock.advance(timedelta(minutes=1))
     release = look(churn, release)
     assert (release.phase, release.state.step, release.state.asked) == (Phase.ROLLING_OUT, 0, True)
-    assert release.reason.startswith("no verdict after 2h: the evidence on faults is not sufficient")
+    assert release.reason.startswith("no verdict after 2h: the evidence on faults, invalid outputs and fallbacks ")
     clock.advance(timedelta(days=3))
     release = look(churn, release)
     assert asked(churn) == [f"release/{release.id}"]

@@ -31,7 +31,7 @@ def query(
     import pyarrow.csv
     import pyarrow.parquet
 
-    from headrace.cli.screen import console, plain, table
+    from headrace.cli.screen import console, plain, show_rows
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
@@ -41,10 +41,8 @@ def query(
         rows = platform.predictions.query(sql, timeout_s=timeout)
     screen = console()
     if output is None:
-        shown = table(*rows.column_names)
-        for row in rows.slice(0, SHOWN_ROWS).to_pylist():
-            shown.add_row(*(plain("" if value is None else str(value)) for value in row.values()))
-        screen.print(shown)
+        found = rows.slice(0, SHOWN_ROWS).to_pylist()
+        show_rows(screen, rows.column_names, [[_cell(value) for value in row.values()] for row in found])
         if rows.num_rows > SHOWN_ROWS:
             screen.print(f"{rows.num_rows} rows; --output writes them all", style="dim")
         return
@@ -53,3 +51,8 @@ def query(
     else:
         pyarrow.parquet.write_table(rows, output)
     screen.print(f"{rows.num_rows} rows in {plain(str(output))}")
+
+
+def _cell(value: object) -> str:
+    """A value in one line."""
+    return "" if value is None else str(value).replace("\n", "\\n")

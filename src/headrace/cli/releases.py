@@ -211,21 +211,22 @@ def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> N
         if seen.step < len(release.state.plan.steps)
         else "cooling"
     )
+    compared = release.champion is not None
+    units = f"{seen.challenger.units:,} units"
+    if compared:
+        units = f"{units}, {seen.champion.units:,} of @{release.champion}"
+    numbers = (f">@{release.number}", *([f">@{release.champion}"] if compared else []))
     shown = table(
-        "signal", f">@{release.number}", ">champion", ">e-value of harm", ">needed", ">of none", ">needed",
-        "verdict",
-        title=f"{where}: {seen.challenger.units:,} and {seen.champion.units:,} units{limit}",
-    )  # fmt: skip
+        "signal", *numbers, ">e-value of harm", ">of no harm", "verdict", title=f"seen at {where}: {units}{limit}"
+    )
     for signal, found in seen.signals.items():
         harm = max(found.worse_than_champion, found.above_tolerance)
         shown.add_row(
             NAMES[signal],
             f"{seen.challenger.signalled(signal):,}",
-            f"{seen.champion.signalled(signal):,}",
-            e_value(harm),
-            f"{found.harm_needed:,.0f}",
-            e_value(found.within_tolerance),
-            f"{found.needed:,.0f}",
+            *([f"{seen.champion.signalled(signal):,}"] if compared else []),
+            f"{e_value(harm)} of {found.harm_needed:,.0f}",
+            f"{e_value(found.within_tolerance)} of {found.needed:,.0f}",
             found.verdict.replace("_", " ").lower(),
         )
     screen.print(shown)
