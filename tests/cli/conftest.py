@@ -29,7 +29,7 @@ class Terminal:
     def run(self, *arguments: str, who: str = "adm", fails: bool = False) -> str:
         """What a command shows, or the error that it ends with."""
         person = self.people[who]
-        connected = (patch(f"headrace.sdk.{door}.connect", lambda: person) for door in ("connect", "scoring"))
+        connected = (patch(f"headrace.sdk.{door}.connect", lambda **_: person) for door in ("connect", "scoring"))
         with ExitStack() as patched:
             for each in (*connected, patch.object(Platform, "close", lambda _: None)):  # it is used again
                 patched.enter_context(each)

@@ -62,7 +62,6 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
     from headrace.cli.experiments import in_a_line
-
     from headrace.cli.releases import held, waits_in_short
 
     phase = f"{release.phase.replace('_', ' ')}{', paused' if release.state.paused else ''}"

@@ -41,10 +41,11 @@ def query(
         rows = platform.predictions.query(sql, timeout_s=timeout)
     screen = console()
     if output is None:
-        found = rows.slice(0, SHOWN_ROWS).to_pylist()
+        most = SHOWN_ROWS if screen.is_terminal else rows.num_rows  # whoever reads a pipe wants them all
+        found = rows.slice(0, most).to_pylist()
         show_rows(screen, rows.column_names, [[_cell(value) for value in row.values()] for row in found])
-        if rows.num_rows > SHOWN_ROWS:
-            screen.print(f"{rows.num_rows} rows; --output writes them all", style="dim")
+        if rows.num_rows > most:
+            screen.print(f"{most} of {rows.num_rows:,} rows; --output writes them all", style="dim")
         return
     if output.suffix == ".csv":
         pyarrow.csv.write_csv(rows, output)

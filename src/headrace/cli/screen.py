@@ -29,16 +29,21 @@ def console(*, stderr: bool = False) -> "Console":
     return made
 
 
-def table(*columns: str, title: str | None = None) -> "Table":
+def table(*columns: str, title: str | None = None, piped: bool | None = None) -> "Table":
     """An empty table; a column whose name begins with `>` is aligned to the right.
 
     What reads a pipe gets a line of names and a line for each row, without rules and edges.
+
+    Args:
+        columns: their names.
+        title: above them.
+        piped: whether it goes into a pipe; None looks where the output goes.
     """
     from rich import box
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim")
-    if not console().is_terminal:
+    if not console().is_terminal if piped is None else piped:
         made.box, made.pad_edge, made.padding = None, False, (0, 2, 0, 0)
     for column in columns:
         right = column.startswith(">")
@@ -51,7 +56,7 @@ def fitted(screen: "Console", columns: Mapping[str, Sequence[str]], dispensable:
     left = dict(columns)
     spare = [name for name in dispensable if name in left]
     while True:
-        made = table(*left)
+        made = table(*left, piped=not screen.is_terminal)
         for cells in zip(*left.values(), strict=True):
             made.add_row(*cells)
         if not spare or screen.measure(made, options=screen.options.update(width=WIDE)).maximum <= screen.width:
@@ -61,7 +66,7 @@ def fitted(screen: "Console", columns: Mapping[str, Sequence[str]], dispensable:
 
 def show_rows(screen: "Console", names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows as a table; where a terminal has no room for their columns, one below the other."""
-    shown = table(*names)
+    shown = table(*names, piped=not screen.is_terminal)
     for row in rows:
         shown.add_row(*map(plain, row))
     if screen.measure(shown, options=screen.options.update(width=WIDE)).maximum <= screen.width:

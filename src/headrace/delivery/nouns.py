@@ -149,6 +149,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time at which the present step, or the cooling, began."""
     judged_since: datetime | None = None
     """The same, but that a bandit's moves of the share begin nothing anew."""
+    clock_set_back_at: datetime | None = None
+    """Wall time at which it was seen that the clock had been set back, and the time on the step began anew."""
     experiment: ExperimentEvidence | None = None
     """Of an A/B test or a bandit: what the rewards show."""
     waits: Waits | None = None
