@@ -1,5 +1,6 @@
 """The prediction log from Python and from the terminal, asked of a platform that runs."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,12 @@ ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.ran
 
 
 def query_processes(platform: TemporaryPlatform) -> list[psutil.Process]:
-    below = psutil.Process(platform.launched.supervisor.pid).children(recursive=True)
-    return [process for process in below if "headrace.serving.query_process" in process.cmdline()]
+    found = []
+    for process in psutil.Process(platform.launched.supervisor.pid).children(recursive=True):
+        with suppress(psutil.Error):  # has just ended
+            if "headrace.serving.query_process" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_what_stops_a_query_is_said_by_its_own_error(running: TemporaryPlatform) -> None:
