@@ -8,6 +8,7 @@ import pytest
 from tests.sdk.test_cli import headrace
 
 from headrace.errors import DeadlineExceeded, InvalidInput
+from headrace.serving.feedback import JOIN
 from headrace.serving.query_nouns import Asked
 from headrace.testing.platform import TemporaryPlatform
 
@@ -52,6 +53,26 @@ def test_an_interrupted_query_is_cancelled_and_its_process_ends(running: Tempora
     running.local.wait_for(lambda: query_processes(running), lambda found: not found, "the query to end")
     assert running.local.job(seen[-1].job_id).state == "cancelled"
     assert running.local.predictions.query("SELECT 1").num_rows == 1
+
+
+def test_a_query_holds_up_no_other_work(running: TemporaryPlatform) -> None:
+    """The platform has one worker."""
+    local = running.local
+    before = {job.id for job in local.jobs()}
+    seen: list[Asked] = []
+
+    def work_meanwhile(asked: Asked) -> None:
+        if not (asked.note or "").startswith("runs"):
+            return
+        if not seen:
+            local.feedback.say("prd_never", 1)
+        seen.append(asked)
+        if any(job.kind == JOIN.name and job.state == "done" and job.id not in before for job in local.jobs()):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # and not DeadlineExceeded
+        local.predictions.ask(ENDLESS, told=work_meanwhile)
+    assert {asked.state for asked in seen} == {"leased"}
 
 
 def test_rows_stand_in_a_table_on_the_terminal(running: TemporaryPlatform, elsewhere: Path) -> None:

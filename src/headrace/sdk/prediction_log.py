@@ -88,7 +88,7 @@ class PredictionLog:
                 raise Unavailable(
                     "no worker has answered in time",
                     where=f"query/{asked.job_id}",
-                    fix="A worker does one job at a time (headrace status); headrace up --workers 2 has two.",
+                    fix="A worker answers one query at a time, and an asker has one at a time.",
                 )
             time.sleep(look_s)
             look_s = min(look_s * 1.5, LOOK_EVERY_S)

@@ -1,6 +1,7 @@
-"""A worker: takes one job at a time, keeps its lease alive, and hands in its result."""
+"""A worker: takes one job at a time and one query beside it, keeps their leases, and hands in the results."""
 
 import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from headrace.kernel.lake import open_lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import Runner, WorkContext
 from headrace.server.work_composition import RUNNERS
+from headrace.serving.querying import QUERY
 
 log = structlog.get_logger()
 
@@ -192,13 +194,30 @@ def run(settings: Settings, name: str, _port: int) -> None:
     """Run one worker process until SIGTERM."""
     retry_quietly()
     transport = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
+    beside = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
     works = {kind.name: Work(kind, runner) for kind, runner in RUNNERS}
+    queries = {QUERY.name: works.pop(QUERY.name)}
     # control may serve the workers of several homes, and each takes back only what its own former self held
-    worker = Worker(settings, f"{name}@{socket.gethostname()}:{settings.home}", works, transport)
+    full_name = f"{name}@{socket.gethostname()}:{settings.home}"
+    workers = (
+        Worker(settings, full_name, works, transport),
+        Worker(settings, f"{full_name}#queries", queries, beside),
+    )
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        worker.end()
+        for worker in workers:
+            worker.end()
         raise SystemExit(0)  # a job under way is done again by the next worker
 
     signal.signal(signal.SIGTERM, end)
-    worker.serve()
+    threading.Thread(target=_serve_beside, args=(workers[1],), name="queries", daemon=True).start()
+    workers[0].serve()
+
+
+def _serve_beside(worker: Worker) -> None:
+    """Answer queries beside the other work: they run in processes of their own, and must hold up nobody."""
+    try:
+        worker.serve()
+    except BaseException:
+        log.exception("no queries can be answered any more")
+        os._exit(1)  # the supervisor starts another
