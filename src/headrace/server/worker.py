@@ -32,6 +32,8 @@ CLAIM_WAIT_S = 10.0
 CONTROL_PATIENCE_S = 600.0
 LAST_BEAT_S = 1.0
 """Seconds that a worker which must end still gives to a control that does not answer."""
+LAST_JOB_S = 3.0
+"""Seconds that it gives to a query's process to end and to its files to be removed."""
 
 
 class Work(NamedTuple):
@@ -106,9 +108,12 @@ class Worker:
         # of this worker alone, as its name is, so that it may remove what a former process of it left
         self.scratch = settings.home / "scratch" / hashlib.sha256(name.encode()).hexdigest()[:16]
         self._ending = threading.Event()
+        self.idle = threading.Event()
+        """Whether no job is under way."""
+        self.idle.set()
 
     def end(self) -> None:
-        """Stop after the present job, and wait no longer for a control that is away."""
+        """Stop, at the latest when the present job next says how far it is, and wait no longer for control."""
         self._ending.set()
         self._transport.patience_s = LAST_BEAT_S
 
@@ -141,6 +146,7 @@ class Worker:
         work = self._works[job.kind]
         self.scratch.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self.scratch))
+        self.idle.clear()
         log.info("job begins", job=job.id, kind=job.kind, attempt=job.attempt)
         try:
             with Pulse(self._transport, job) as pulse:
@@ -158,9 +164,16 @@ class Worker:
             self._give_back(job, "".join(traceback.format_exception_only(error)).strip(), retry=True)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+            self.idle.set()
 
     def _run(self, work: Work, job: Job, directory: Path, pulse: Pulse) -> msgspec.Struct:
         payload = msgspec.json.decode(job.payload, type=work.kind.payload)
+
+        def report(fraction: float, note: str) -> None:
+            if self._ending.is_set():
+                raise LeaseLost("this worker ends", where=f"job/{job.id}")
+            pulse.report(fraction, note)
+
         context = WorkContext(
             control=self._transport,
             blobs=self._blobs,
@@ -169,7 +182,7 @@ class Worker:
             business_now=job.business_now or job.enqueued_at,
             job=job,
             directory=directory,
-            report_progress=pulse.report,
+            report_progress=report,
         )
         result: msgspec.Struct = work.run(context, payload)
         return result
@@ -211,7 +224,10 @@ def run(settings: Settings, name: str, _port: int) -> None:
 
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=_serve_beside, args=(workers[1],), name="queries", daemon=True).start()
-    workers[0].serve()
+    try:
+        workers[0].serve()
+    finally:
+        workers[1].idle.wait(LAST_JOB_S)
 
 
 def _serve_beside(worker: Worker) -> None:
