@@ -15,6 +15,7 @@ from scipy import stats
 
 from headrace.statistics import experiments
 from headrace.statistics.experiments import (
+    Expected,
     Period,
     Rewards,
     arrival_e_value,
@@ -190,29 +191,74 @@ def test_a_difference_is_found_in_its_direction(bandit: bool) -> None:
     assert simulate(generator, 0.35, 0.15, bandit=bandit)[0] == "worse"
 
 
-def test_a_difference_is_found_as_soon_as_is_foretold() -> None:
-    generator = np.random.default_rng(13)
-    foretold = rewards_to_detect(0.1, champion_variance=0.16, challenger_variance=0.21, share=0.5, alpha=ALPHA)
-    batch = math.ceil(foretold / 20)
-    found = [simulate(generator, 0.2, 0.3, bandit=False, looks=20, batch=batch) for _ in range(60)]
-    within = sum(verdict == "better" for verdict, _ in found)
-    assert stats.binomtest(within, 60, 0.9, alternative="less").pvalue > 0.001
-    soon = sum(verdict == "better" and look < 4 for verdict, look in found)
-    assert soon < 30  # and not in a fifth of it, or the figure would say nothing
+def rate(mean: float) -> Expected:
+    return Expected(mean=mean, variance=mean * (1.0 - mean))
+
+
+def between(mean: float, variance: float) -> Expected:
+    return Expected(mean=mean, variance=variance, binary=False)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("champion", "challenger", "share", "at_most"),
+    [
+        (0.2, 0.3, 0.5, 0.0),
+        (0.2, 0.3, 0.2, 0.0),
+        (0.35, 0.45, 0.5, 0.0),
+        (0.3, 0.3, 0.5, -0.1),
+        (0.9, 0.7, 0.5, -0.3),
+    ],
+)
+def test_a_difference_is_found_as_soon_as_is_foretold(
+    binary: bool, champion: float, challenger: float, share: float, at_most: float
+) -> None:
+    """Also where the mean lies between two of the grid's, of a share that is small, and of a test with a margin."""
+    generator, runs = np.random.default_rng(13), 400
+    variances = [mean * (1.0 - mean) / (1.0 if binary else 3.0) for mean in (champion, challenger)]
+    arms = [
+        Expected(mean=mean, variance=variance, binary=binary)
+        for mean, variance in zip((champion, challenger), variances, strict=True)
+    ]
+    foretold = math.ceil(rewards_to_detect(*arms, share=share, alpha=ALPHA, at_most=at_most))
+    within = soon = 0
+    for _ in range(runs):
+        mine = generator.random(foretold) < share
+        means = np.where(mine, challenger, champion)
+        values = generator.random(foretold) < means if binary else generator.beta(2 * means, 2 * (1 - means))
+        for units in (foretold // 4, foretold):
+            part = Period(
+                share=share,
+                challenger=rewards(values[:units][mine[:units]]),
+                champion=rewards(values[:units][~mine[:units]]),
+            )
+            if difference_e_value([part], at_most=at_most) >= 2.0 / ALPHA:
+                soon += units < foretold
+                within += 1
+                break
+    assert stats.binomtest(within, runs, 0.9, alternative="less").pvalue > 0.001
+    assert soon < runs / 5  # and not in a fourth of it, or the figure would say nothing
 
 
 def test_what_is_foretold_grows_as_it_should() -> None:
     def needed(sought: float, variance: float = 0.2, share: float = 0.5) -> float:
-        return rewards_to_detect(
-            sought, champion_variance=variance, challenger_variance=variance, share=share, alpha=ALPHA
-        )
+        arms = between(0.5, variance), between(0.5 + sought, variance)
+        return rewards_to_detect(*arms, share=share, alpha=ALPHA)
 
-    assert needed(0.01) == pytest.approx(4 * needed(0.02), rel=1e-6)
+    assert needed(0.01) == pytest.approx(4 * needed(0.02), rel=0.05)
     assert needed(0.05, share=0.1) > needed(0.05)
+    assert needed(0.05, variance=0.1) < needed(0.05)
     assert needed(0.05, variance=0.0) > 100  # even what never varies takes a few bets
     assert needed(0.0) == math.inf
     assert rate_variance(0.3, binary=True, variance=0.1) == pytest.approx(0.21)
     assert rate_variance(0.3, binary=False, variance=0.1) == 0.1
+    longer = rewards_to_detect(rate(0.05), rate(0.06), share=0.5, alpha=ALPHA, found_in=0.99)
+    assert rewards_to_detect(rate(0.05), rate(0.06), share=0.5, alpha=ALPHA) < longer
+    assert rewards_to_detect(rate(0.06), rate(0.05), share=0.5, alpha=ALPHA) == math.inf
+    margin = rewards_to_detect(rate(0.06), rate(0.06), share=0.5, alpha=ALPHA, at_most=-0.01)
+    assert margin == pytest.approx(rewards_to_detect(rate(0.055), rate(0.065), share=0.5, alpha=ALPHA), rel=0.1)
+    # half of what the smallest bet is made for is never found, which is told
+    assert rewards_to_detect(rate(0.5), rate(0.5001), share=0.5, alpha=ALPHA) == math.inf
 
 
 @pytest.mark.parametrize(
