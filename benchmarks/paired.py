@@ -166,8 +166,9 @@ def release(case: Case, wanted: Verdict, seed: int) -> Outcome:
     labels, found = differences(case.loss, case.classes, level, too_low, generator)
     known = asked + generator.exponential(np.where(labels == 1.0, POSITIVES_KNOWN, NEGATIVES_KNOWN))
     looks = np.arange(LOOK, DAYS + MATURITY + 1.0, LOOK)
-    ours = judged(case, found, np.maximum(known, asked + MATURITY), looks)
-    early = judged(case, found, known, looks)
+    each = gains(case, found)
+    ours = judged(case, each, np.maximum(known, asked + MATURITY), looks)
+    early = judged(case, each, known, looks)
     at = next((place for place, each in enumerate(ours.verdicts) if each is wanted), None)
     return Outcome(
         passed=Verdict.ADVANCE in ours.verdicts,
@@ -187,28 +188,25 @@ class Judged(NamedTuple):
     """p-values of the usual test against "worse by the margin"."""
 
 
-def judged(case: Case, found: Array, counted: Array, looks: Array) -> Judged:
-    """Verdicts at each look, when units count at these times."""
-    order = np.argsort(counted)
-    found = found[order]
-    labels = np.searchsorted(counted[order], looks)
-    margin = case.margin
-    for_it, against = greatest_bets(margin, BOUNDS[case.loss])
+def gains(case: Case, found: Array) -> Array:
+    """What each unit adds: one, its difference, the square of that, and to the log of each bet of either kind."""
+    for_it, against = greatest_bets(case.margin, BOUNDS[case.loss])
     parts = np.array(BETS)[:, None]
-    not_worse = np.cumsum(np.log1p(parts * for_it * (margin - found)), axis=1)
-    worse = np.cumsum(np.log1p(parts * against * (found - margin)), axis=1)
-    total, squares = np.cumsum(found), np.cumsum(found**2)
-    verdicts, usual = [], np.ones(len(looks))
-    for place, units in enumerate(labels):
-        if not units:
-            verdicts.append(Verdict.HOLD)
-            continue
-        logs = not_worse[:, units - 1].tolist(), worse[:, units - 1].tolist()
-        verdicts.append(judge_pairs(*logs, alpha=ALPHA, tests=TESTS).verdict)
-        if units >= 100:
-            mean = total[units - 1] / units
-            spread = math.sqrt(max(1e-12, squares[units - 1] / units - mean * mean) / units)
-            usual[place] = stats.norm.cdf((mean - margin) / spread)
+    logs = np.log1p(parts * for_it * (case.margin - found)), np.log1p(parts * against * (found - case.margin))
+    return np.concatenate([[np.ones_like(found), found, found**2], *logs])
+
+
+def judged(case: Case, each: Array, counted: Array, looks: Array) -> Judged:
+    """Verdicts at each look, when units count at these times."""
+    where = np.searchsorted(looks, counted, side="right")
+    added = np.array([np.bincount(where, row, minlength=len(looks) + 1)[: len(looks)] for row in each])
+    labels, total, squares, *logs = added.cumsum(axis=1)
+    kinds = np.array(logs).reshape(2, len(BETS), len(looks)).transpose(2, 0, 1).tolist()
+    verdicts = [judge_pairs(*kind, alpha=ALPHA, tests=TESTS).verdict for kind in kinds]
+    number = np.maximum(1.0, labels)
+    mean = total / number
+    spread = np.sqrt(np.maximum(1e-12, squares / number - mean * mean) / number)
+    usual = np.where(labels >= 100, stats.norm.cdf((mean - case.margin) / spread), 1.0)
     return Judged(verdicts, labels, usual)
 
 

@@ -182,6 +182,66 @@ def test_equal_versions_are_told_apart_as_seldom_as_it_says(bandit: bool) -> Non
     assert stats.binomtest(wrong, runs, ALPHA, alternative="greater").pvalue > 0.001
 
 
+@pytest.mark.parametrize("share", [0.5, 0.2])
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.175, 0.375, 0.5, 0.825, 1.0])
+def test_rewards_that_are_all_the_same_tell_nothing_apart(value: float, share: float) -> None:
+    """Also where the value is as far from the grid's as it can be, and how many each arm got is all there is."""
+    generator, runs, wrong = np.random.default_rng(14), 40, 0
+    for _ in range(runs):
+        mine = np.cumsum(generator.random(3_000) < share)
+        for units in (50, 100, 200, 400, 800, 1_500, 3_000):
+            arms = [
+                Rewards(count=count, total=value * count, squares=value**2 * count, binary=value in {0.0, 1.0})
+                for count in (int(mine[units - 1]), units - int(mine[units - 1]))
+            ]
+            period = Period(share=share, challenger=arms[0], champion=arms[1])
+            found = difference_e_value([period], at_most=0.0), shortfall_e_value([period], at_least=0.0)
+            if max(found) >= 2.0 / ALPHA:
+                wrong += 1
+                break
+        shown = difference([period], alpha=ALPHA)
+        assert shown.low <= shown.estimate <= shown.high
+        assert abs(shown.estimate) < 1e-6 or max(found) >= 2.0 / ALPHA
+    assert stats.binomtest(wrong, runs, ALPHA, alternative="greater").pvalue > 0.001
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.175, 0.375, 0.5, 0.825, 1.0])
+@pytest.mark.parametrize(("share", "really"), [(0.5, 0.47), (0.5, 0.52), (0.1, 0.11), (0.8, 0.77)])
+def test_a_wrong_split_of_rewards_that_are_all_the_same_is_suspicious_before_it_is_a_difference(
+    value: float, share: float, really: float
+) -> None:
+    for units in range(500, 100_000, 500):
+        counts = round(really * units), units - round(really * units)
+        if split_e_value([(share, *counts)]) >= 20.0:
+            return
+        arms = [
+            Rewards(count=count, total=value * count, squares=value**2 * count, binary=value in {0.0, 1.0})
+            for count in counts
+        ]
+        period = Period(share=share, challenger=arms[0], champion=arms[1])
+        assert difference_e_value([period], at_most=0.0) < 2.0 / ALPHA
+        assert shortfall_e_value([period], at_least=0.0) < 2.0 / ALPHA
+    raise AssertionError("the split was never suspicious")
+
+
+def test_a_difference_between_rewards_that_are_mostly_the_same_is_found_as_foretold() -> None:
+    """Nineteen of twenty bring a third, whoever answers; the rest is all or nothing."""
+    generator, runs, within = np.random.default_rng(15), 200, 0
+    arms = []
+    for ones in (0.01, 0.03):
+        parts = {0.0: 0.05 - ones, 1 / 3: 0.95, 1.0: ones}
+        mean = sum(value * part for value, part in parts.items())
+        arms.append(between(mean, sum(value**2 * part for value, part in parts.items()) - mean**2))
+    foretold = math.ceil(rewards_to_detect(*arms, share=0.5, alpha=ALPHA))
+    for _ in range(runs):
+        mine, chance = generator.random(foretold) < 0.5, generator.random(foretold)
+        ones = np.where(mine, 0.03, 0.01)
+        values = np.where(chance < ones, 1.0, np.where(chance < 0.05, 0.0, 1 / 3))
+        period = Period(share=0.5, challenger=rewards(values[mine]), champion=rewards(values[~mine]))
+        within += difference_e_value([period], at_most=0.0) >= 2.0 / ALPHA
+    assert stats.binomtest(within, runs, 0.9, alternative="less").pvalue > 0.001
+
+
 @pytest.mark.parametrize("bandit", [False, True])
 def test_a_difference_is_found_in_its_direction(bandit: bool) -> None:
     generator = np.random.default_rng(12)
