@@ -226,7 +226,7 @@ def test_a_wrong_split_of_rewards_that_are_all_the_same_is_suspicious_before_it_
 
 def test_a_difference_between_rewards_that_are_mostly_the_same_is_found_as_foretold() -> None:
     """Nineteen of twenty bring a third, whoever answers; the rest is all or nothing."""
-    generator, runs, within = np.random.default_rng(15), 200, 0
+    generator, runs, found = np.random.default_rng(15), 200, list[bool]()
     arms = []
     for ones in (0.01, 0.03):
         parts = {0.0: 0.05 - ones, 1 / 3: 0.95, 1.0: ones}
@@ -238,8 +238,8 @@ def test_a_difference_between_rewards_that_are_mostly_the_same_is_found_as_foret
         ones = np.where(mine, 0.03, 0.01)
         values = np.where(chance < ones, 1.0, np.where(chance < 0.05, 0.0, 1 / 3))
         period = Period(share=0.5, challenger=rewards(values[mine]), champion=rewards(values[~mine]))
-        within += difference_e_value([period], at_most=0.0) >= 2.0 / ALPHA
-    assert stats.binomtest(within, runs, 0.9, alternative="less").pvalue > 0.001
+        found.append(difference_e_value([period], at_most=0.0) >= 2.0 / ALPHA)
+    assert stats.binomtest(sum(found), runs, 0.9, alternative="less").pvalue > 0.001
 
 
 @pytest.mark.parametrize("bandit", [False, True])
