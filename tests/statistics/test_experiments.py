@@ -235,8 +235,8 @@ def test_a_difference_between_rewards_that_are_mostly_the_same_is_found_as_foret
     foretold = math.ceil(rewards_to_detect(*arms, share=0.5, alpha=ALPHA))
     for _ in range(runs):
         mine, chance = generator.random(foretold) < 0.5, generator.random(foretold)
-        ones = np.where(mine, 0.03, 0.01)
-        values = np.where(chance < ones, 1.0, np.where(chance < 0.05, 0.0, 1 / 3))
+        lucky = chance < np.where(mine, 0.03, 0.01)
+        values = np.where(lucky, 1.0, np.where(chance < 0.05, 0.0, 1 / 3))
         period = Period(share=0.5, challenger=rewards(values[mine]), champion=rewards(values[~mine]))
         found.append(difference_e_value([period], at_most=0.0) >= 2.0 / ALPHA)
     assert stats.binomtest(sum(found), runs, 0.9, alternative="less").pvalue > 0.001
