@@ -44,6 +44,8 @@ class Purpose(_Word):
     """Rows of a file or table; monitoring leaves them out."""
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
+    UNASKED = "unasked"
+    """No prediction, but what would have been one if the version had had room or time; another has answered."""
 
 
 class Signal(_Word):

@@ -47,7 +47,7 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     names: tuple[str, ...]
     inputs: Inputs
     outputs: Outputs | None
-    """None tells that nobody got an answer."""
+    """None tells that nobody got an answer of this version."""
     faults: dict[int, str] = {}
     unit: str | None = None
     """What the caller sticks to a version by; rows of entities have units of their own."""
@@ -130,7 +130,8 @@ def _alike(answers: Sequence[Logged]) -> Iterator[list[Logged]]:
     """Answers that may share a line: of the same version, with the same names, for the same reason."""
     found: dict[Any, list[Logged]] = {}
     for logged in answers:
-        told = logged if logged.outputs is not None else _failed(logged)
+        whole = logged.outputs is not None or logged.purpose is Purpose.UNASKED
+        told = logged if whole else _failed(logged)
         if told.ids:
             reason = (told.counted, told.assignment, told.purpose, told.entities is None, id(told.names))
             alike = found.get(reason)
