@@ -171,6 +171,13 @@ def test_only_outcomes_that_are_final_count_however_early_they_are_known(shop: S
     assert found.final_through == now - 10 * DAY
 
 
+def test_what_was_asked_before_the_clock_was_set_back_is_told_apart(shop: Shop) -> None:
+    now = shop.bench.context().business_now
+    shop.pair("prd_1", now, 0.9, 0.9)
+    shop.pair("prd_2", now + DAY, 0.9, 0.9)
+    assert (shop.compare().waiting, shop.compare().ahead) == (2, 1)
+
+
 def test_a_unit_counts_once_with_its_first_request(shop: Shop) -> None:
     shop.pair("prd_4", T + DAY, 0.9, 0.9, entity=customer(1))
     shop.pair("prd_5", T, 0.9, 0.1, entity=customer(1))

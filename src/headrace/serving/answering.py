@@ -519,7 +519,8 @@ class Answering:
             return Unavailable(
                 "the model is being loaded, or could not be", where=f"route/{model}", fix="See /api/v1/gateway."
             )
-        return NotFound("no such model is served", where=f"route/{model[:256]}", fix="Release a version of it.")
+        fix = self._residency.near(model) or "Release a version of it."
+        return NotFound("no such model is served", where=f"route/{model[:256]}", fix=fix)
 
 
 def _has_answered(part: Part) -> bool:

@@ -166,12 +166,13 @@ def logged_table(
     model: str,
     version: int,
     at: datetime,
+    business_at: datetime,
     schema: pa.Schema | None = None,
 ) -> pa.Table:
     """The answers to a batch, as the compaction would have written them into a table of this schema."""
     rows = len(ids)
     same: dict[str, Any] = {
-        "business_at": at,
+        "business_at": business_at,
         "at": at,
         "model": model,
         "version": version,
