@@ -107,10 +107,14 @@ def test_a_process_that_died_is_started_again(hosted: HostedModel) -> None:
     eventually(lambda: answers(hosted))
     second = pid_of(hosted)
     assert second != first
-    os.kill(second, signal.SIGKILL)
+
+
+def test_where_the_system_has_killed_a_process_no_spare_one_takes_more_memory(hosted: HostedModel) -> None:
+    os.kill(pid_of(hosted), signal.SIGKILL)
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
     eventually(lambda: answers(hosted))
+    assert (hosted.spare_pid, hosted._seat._starting) == (None, 0)
 
 
 def parts_of(hosted: HostedModel, *rows: Any) -> list[Part]:

@@ -2,7 +2,8 @@
 
 Asking it takes as long as the model takes, so it is asked on a thread and never on the event loop. A process that
 died is started again beside the questions: who asks meanwhile is told at once. A row that ends a process may come
-again, so for a while after a death a spare process stands by, which takes over without a pause.
+again, so for a while after a death a spare process stands by, which takes over without a pause. Not so where the
+system has killed it: that is how it makes room where memory is short.
 """
 
 import threading
@@ -130,7 +131,7 @@ class _Seat:
                 answered = process.ask(header, inputs, timeout_s=timeout_s)
             finally:
                 if process.ended:
-                    self._replace()
+                    self._replace(with_spare=not process.was_killed)
             self._has_answered = True
             return answered
 
@@ -145,7 +146,7 @@ class _Seat:
             if each is not None:
                 each.end()
 
-    def _replace(self) -> None:
+    def _replace(self, *, with_spare: bool) -> None:
         """Another process in the place of the one that has died, and a spare one for the next time."""
         sound = self._has_answered or time.monotonic() - self._since_s > SOUND_AFTER_S
         if sound:  # so the row was at fault, and others shall not wait for it
@@ -156,7 +157,7 @@ class _Seat:
             self._spare = None
             if self._closed.is_set():
                 return
-            for _ in range((self._process is None) + 1 - self._starting):
+            for _ in range((self._process is None) + with_spare - self._starting):
                 self._starting += 1
                 threading.Thread(target=self._start_again, name="model-host", daemon=True).start()
 
