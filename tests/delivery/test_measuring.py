@@ -145,7 +145,7 @@ def test_what_failed_counts_where_it_was_given_with_what_its_caller_got(lake: La
         predicted("prd_1", Arm.FALLBACK, None, release_id=None, step=None),
         predicted("prd_2.0~1", Arm.CHALLENGER, None, output=None, fault="ModelFault"),
         predicted("prd_2.1~1", Arm.CHALLENGER, None, output=None, fault="ModelFault"),
-        predicted("prd_3~1", Arm.CHALLENGER, 3, output=None, purpose=Purpose.UNASKED),
+        predicted("prd_3~1", Arm.CHALLENGER, 3, output=None, purpose=Purpose.REPLACED),
         predicted("prd_3", Arm.FALLBACK, None, release_id=None, step=None),
     )
     say(lake, ("prd_1", 1.0, DAY), ("prd_2.0", 1.0, DAY), ("prd_3", 0.5, DAY))

@@ -102,9 +102,28 @@ def test_only_rows_of_the_version_that_failed_are_answered_by_another(bench: Ben
         assert set(answer.body["fallbacks"]) == {None, "champion"}
         replaced = answer.body["fallbacks"].count("champion")
         assert bench.measures.fallbacks == {("churn", 2, "champion"): replaced}
-        answered = [record for record in bench.logged() if record.fault is None]
+        live = [record for record in bench.logged() if record.purpose is Purpose.LIVE]
+        answered = [record for record in live if record.fault is None]
         assert len(answered) == len({record.prediction_id for record in answered}) == 20
         assert sum(record.arm is Arm.FALLBACK for record in answered) == replaced
+
+    run(scenario())
+
+
+def test_rows_beside_one_that_a_challenger_fails_on_stay_on_its_arm(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.raising_model())
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=100))
+        keys = [30, 0, 40]  # the challenger answers only the second
+        answer = await bench.post(PATH, {"entities": {"customer_id": keys}})
+        assert answer.body["fallbacks"] == ["champion"] * 3
+        mine = {each.prediction_id: each for each in bench.logged() if each.arm is Arm.CHALLENGER}
+        told = [mine[f"{each}~1"] for each in answer.body["prediction_ids"]]
+        assert len(mine) == len({each.unit for each in told}) == 3
+        assert [each.purpose for each in told] == [Purpose.LIVE, Purpose.REPLACED, Purpose.LIVE]
+        assert [each.fault is None for each in told] == [False, True, False]
+        assert [each.entity for each in told] == [{"customer_id": key} for key in keys]
+        assert [each.output for each in told] == [None] * 3
 
     run(scenario())
 
@@ -300,7 +319,7 @@ def test_a_unit_is_logged_on_the_arm_that_had_no_room_for_it(
             assert (await bench.post(PATH, many, x_unit=f"u{unit}", **given)).status == 200
         records = bench.logged()
         mine = [each for each in records if each.arm is Arm.CHALLENGER]
-        assert {(each.purpose, each.fault, each.output) for each in mine} == {(Purpose.UNASKED, None, None)}
+        assert {(each.purpose, each.fault, each.output) for each in mine} == {(Purpose.REPLACED, None, None)}
         assert all(each.prediction_id.endswith("~1") for each in mine)
         units = {arm: {each.unit for each in records if each.arm is arm} for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
         assert len(units[Arm.CHALLENGER]) + len(units[Arm.CHAMPION]) == 20

@@ -47,7 +47,7 @@ WITH asked AS (
             unit::UBIGINT, hash(split_part(split_part(prediction_id, '~', 1), '.', 1)) | (1::UBIGINT << 63)
         ) AS unit
     FROM predictions
-    WHERE release_id = $release_id AND purpose IN ($live, $unasked) AND step IS NOT NULL
+    WHERE release_id = $release_id AND purpose IN ($live, $replaced) AND step IS NOT NULL
         AND arm IN ($challenger, $champion) AND propensity < 1
 ), first AS (
     SELECT unnest(arg_min(struct_pack(prediction_id, step, challenger, business_at), prediction_id))
@@ -108,7 +108,7 @@ def count(lake: Lake, request: MeasureRequest, until: datetime, scratch: Path) -
         "champion": Arm.CHAMPION.value,
         "release_id": request.release_id,
         "live": Purpose.LIVE.value,
-        "unasked": Purpose.UNASKED.value,
+        "replaced": Purpose.REPLACED.value,
         "reward": request.reward,
         "matures_after_us": round(request.matures_after_s * 1e6),
         "until": until,

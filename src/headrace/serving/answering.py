@@ -440,10 +440,10 @@ class Answering:
                     question.model, part.assignment.number, _instead_of(part, answered), part.size
                 )
             attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
+            if part.fallback is None and release_id is not None:  # its units were on this arm all the same
+                replaced = msgspec.structs.replace(question, purpose=Purpose.REPLACED)
+                self._log.append(_logged(replaced, part, own, attempts, moment, silent=True))
             if not part.faults:
-                if part.fallback is None and release_id is not None:  # the unit was on this arm all the same
-                    unasked = msgspec.structs.replace(question, purpose=Purpose.UNASKED)
-                    self._log.append(_logged(unasked, part, own, attempts, moment, silent=True))
                 continue
             if part.fallback is not None:
                 count_part(self._counters, part, _outside(own), question.unit)

@@ -44,8 +44,8 @@ class Purpose(_Word):
     """Rows of a file or table; monitoring leaves them out."""
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
-    UNASKED = "unasked"
-    """No prediction, but what would have been one if the version had had room or time; another has answered."""
+    REPLACED = "replaced"
+    """No prediction: what a version was given, and another has answered in its place, without a fault on this row."""
 
 
 class Signal(_Word):
