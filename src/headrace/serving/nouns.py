@@ -45,7 +45,7 @@ class Purpose(_Word):
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
     REPLACED = "replaced"
-    """No prediction: what a version was given, and another has answered in its place, without a fault on this row."""
+    """No prediction: what another version has answered instead of this one, which did not fail on it."""
 
 
 class Signal(_Word):
