@@ -116,8 +116,16 @@ def test_what_it_waits_for_is_said_in_units_and_time() -> None:
         (Phase.GATING, None, "a worker computes its gates"),
         (Phase.STAGING, None, "through a gateway"),
         (Phase.AWAITING_APPROVAL, None, "waits for somebody with the role approver: headrace approve churn@3"),
-        (Phase.ROLLING_OUT, Waits(units=0, units_per_s=9.0, rest_s=40.0, seconds=40.0), "the shortest stay, over in 40 s"),
-        (Phase.COOLING, Waits(units=0, units_per_s=9.0, rest_s=3_599.0, seconds=3_599.0), "the end of cooling, in 60 min"),
+        (
+            Phase.ROLLING_OUT,
+            Waits(units=0, units_per_s=9.0, rest_s=40.0, seconds=40.0),
+            "the shortest stay, over in 40 s",
+        ),
+        (
+            Phase.COOLING,
+            Waits(units=0, units_per_s=9.0, rest_s=3_599.0, seconds=3_599.0),
+            "the end of cooling, in 60 min",
+        ),
     ],
 )
 def test_each_phase_says_who_or_what_brings_it_on(phase: Phase, waits: Waits | None, said: str) -> None:

@@ -48,7 +48,10 @@ def test_a_pipe_gets_every_value_whole_a_line_a_row_and_nothing_else() -> None:
     assert head.split() == ["run", "loss", "note"]
     assert first.split() == ["0" * 3_000, "0.25", "x" * 2_000]
     assert second.split() == ["1", "10.5"]
-    assert len({line.index(value) + len(value) for line, value in ((head, "loss"), (first, "0.25"), (second, "10.5"))}) == 1
+    assert (
+        len({line.index(value) + len(value) for line, value in ((head, "loss"), (first, "0.25"), (second, "10.5"))})
+        == 1
+    )
 
 
 def test_rows_that_are_too_wide_for_a_terminal_stand_below_one_another() -> None:

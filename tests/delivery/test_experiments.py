@@ -174,8 +174,10 @@ def test_a_clock_that_stands_or_was_set_back_is_named_as_what_is_waited_for(
     measure(churn, clock, new(40, 2, mature=20), old(40, 2))
     reason = seen(look(churn, release)).reason
     assert reason.startswith("neither is shown to bring more")
-    assert reason.endswith("business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is"
-                           " moved on (headrace clock)")
+    assert reason.endswith(
+        "business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is"
+        " moved on (headrace clock)"
+    )
     measure(churn, clock, new(40, 0, mature=0, rewards=0, ahead=30), old(40, 0, mature=0, rewards=0))
     reason = seen(look(churn, release)).reason
     assert "is mature yet; business time is replayed" in reason

@@ -87,7 +87,11 @@ def waits_in_short(release: "Release") -> str:
     units = "1 more unit" if waits.units == 1 else f"{waits.units:,} more units"
     if waits.seconds is None:
         return f"{units} without a fault; none came in the last minute"
-    rate = f"at the {waits.units_per_s:,.2g} units/s" if waits.units_per_s < 100 else f"at the {waits.units_per_s:,.0f} units/s"
+    rate = (
+        f"at the {waits.units_per_s:,.2g} units/s"
+        if waits.units_per_s < 100
+        else f"at the {waits.units_per_s:,.0f} units/s"
+    )
     return f"{units} without a fault, about {lasting(waits.seconds)} {rate} of the last minute"
 
 
@@ -177,7 +181,7 @@ def _loss(mean: float | None) -> str:
 def _show_foresight(screen: "Console", release: "Release") -> None:
     from headrace.cli.screen import table
 
-    if not release.foresight:
+    if not release.foresight or release.state.final:
         return
     rate = release.foresight[-1].units_per_s
     traffic = f"at {rate:,.1f} units/s" if rate else "no traffic was measured yet"
