@@ -20,6 +20,7 @@ from headrace.delivery.nouns import (
     Waits,
 )
 from headrace.delivery.paired_nouns import QualityEvidence
+from headrace.project.experiments import ABTest
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.serving.nouns import Counts, Signal
@@ -108,6 +109,13 @@ def test_what_it_waits_for_is_said_in_units_and_time() -> None:
     quiet = msgspec.structs.replace(waits, units=1, units_per_s=0.0, seconds=None)
     said = shown(msgspec.structs.replace(RELEASE, waits=quiet))
     assert "waits for 1 more unit without a fault; none came in the last minute" in said
+
+
+def test_where_rewards_decide_it_waits_for_them() -> None:
+    waits = Waits(units=None, units_per_s=2.5, rest_s=0.0, seconds=None)
+    policy = DeliveryPolicy(rollout=ABTest(reward="purchase"))
+    said = shown(msgspec.structs.replace(RELEASE, waits=waits, policy=policy))
+    assert "waits for feedback named purchase that tells which version is better" in said
 
 
 @pytest.mark.parametrize(

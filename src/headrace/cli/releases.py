@@ -51,6 +51,7 @@ def show_release(screen: "Console", release: "Release") -> None:
 def waits_for(release: "Release") -> list[str]:
     """What has to happen before it goes on, who or what does it, and about when."""
     from headrace.cli.screen import plain
+    from headrace.project.experiments import Experiment
 
     model = plain(release.model)
     if release.state.paused:
@@ -66,6 +67,9 @@ def waits_for(release: "Release") -> list[str]:
                 f"waits for somebody with the role {role}: headrace approve {model}@{release.number}",
                 f"what it rests on, and who may decide: headrace approvals show {model}@{release.number}",
             ]
+    rollout = release.policy.rollout
+    if release.waits is not None and release.waits.units is None and isinstance(rollout, Experiment):
+        return [f"waits for feedback named {plain(rollout.reward)} that tells which version is better"]
     line = waits_in_short(release)
     if not line or release.waits is None or release.phase == "cooling" or not release.waits.units:
         return [f"waits for {line}"] if line else []

@@ -13,7 +13,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.monitoring import alerts
 from headrace.monitoring.nouns import Alert
-from headrace.registry import approvals, models, stages
+from headrace.registry import approvals, history, models
 from headrace.registry.approval import Approval
 from headrace.registry.nouns import ApprovalStatus
 from headrace.serving import reports
@@ -33,9 +33,10 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     description: str
-    latest_number: int
     production: int | None
-    updated_at: datetime
+    since: datetime | None
+    newest: int | None
+    registered_at: datetime | None
 
 
 class ReleaseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,12 +96,14 @@ def _reason(release: Release) -> str:
 
 
 def _model(tx: Tx, name: str) -> ModelLine:
-    model = models.get(tx, name)
-    production = stages.production(tx, name)
+    found = models.details(tx, name, limit=1)
+    newest = found.versions[0] if found.versions else None
+    entered = history.read(tx, name, limit=1).since if found.production is not None else None
     return ModelLine(
         name=name,
-        description=model.description,
-        latest_number=model.latest_number,
-        production=production.number if production else None,
-        updated_at=model.updated_at,
+        description=found.model.description,
+        production=found.production,
+        since=entered.at if entered is not None else None,
+        newest=newest.number if newest is not None else None,
+        registered_at=newest.created_at if newest is not None else None,
     )
