@@ -7,12 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.predictions import table_of
 from tests.serving.test_prediction_log import MAY
 
 from headrace.delivery.experiment_nouns import ArmRewards, MeasureRequest
 from headrace.delivery.measuring import count
 from headrace.kernel.lake import Lake
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 
@@ -53,7 +54,7 @@ def predicted(
 
 
 def log(lake: Lake, *records: PredictionRecord) -> None:
-    lake.append(predictions_table("churn"), to_table(list(records)), operation="test")
+    lake.append(predictions_table("churn"), table_of(list(records)), operation="test")
 
 
 def say(lake: Lake, *told: tuple[str, float | None, timedelta], name: str = "purchase") -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from tests.monitoring.conftest import SOURCE_PATH, Bench, declare
+from tests.predictions import table_of
 
 from headrace.delivery import pairing
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
@@ -16,7 +17,7 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
 from headrace.project.paired import PairedLoss
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 from headrace.statistics.paired import capital
@@ -88,7 +89,7 @@ class Shop:
         """Bring what was logged and said into the lake."""
         self.written += 1
         for name, table in (
-            (predictions_table("churn"), to_table(self.records)),
+            (predictions_table("churn"), table_of(self.records)),
             (feedback_table("churn"), pa.Table.from_pylist(self.rows, _SCHEMA)),
         ):
             if table.num_rows:

@@ -25,7 +25,7 @@ from headrace.errors import Conflict, HeadraceError, ModelFault, NotFound, Schem
 from headrace.kernel.lake import Lake
 from headrace.sdk.scoring import score as score_model
 from headrace.serving.arrow_forms import from_arrow, from_texts, values
-from headrace.serving.file_forms import from_csv
+from headrace.serving.csv_forms import from_csv
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import row_values
 from headrace.serving.nouns import FieldPolicy, ServedVersion

@@ -92,10 +92,12 @@ class ExplanationDoor:
             wanted = wanted_of(incoming.query)
             deadline_s = self._answering.deadline_s(timeout_of(incoming.headers))
             predictor = self._answering.predictor(model, number, unit=f"prd_{new_hex()}")
+            read, aside = reader(incoming.headers, incoming.body, self._answering.reading)
             question = Question(
                 model=model,
                 number=predictor.version.number,
-                read=reader(incoming.headers, incoming.body),
+                read=read,
+                aside=aside,
                 size_bytes=len(incoming.body),
             )
             known, served = True, (predictor.version.number, "")
