@@ -64,15 +64,16 @@ def _standing(release: "Release") -> str:
     from headrace.cli.experiments import in_a_line
     from headrace.cli.releases import held, waits_in_short
 
-    phase = f"{release.phase.replace('_', ' ')}{', paused' if release.state.paused else ''}"
+    phase, paused = release.phase.replace("_", " "), ", paused" if release.state.paused else ""
     short = waits_in_short(release)
     more = f"; waits for {short}" if short else ""
     if held(release):
         more += f"; held to more than is declared: headrace release {release.model}"
     if release.phase != "rolling_out" or not release.canary:
-        return f"{phase}: {release.reason}{more}" if release.reason else f"{phase}{more}"
+        return f"{phase}{paused}: {release.reason}{more}" if release.reason else f"{phase}{paused}{more}"
     seen = release.canary[-1]
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
+    where += paused
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
     outcomes = "" if release.quality is None else f"{_outcomes(release.quality)}, "
     said = f"{outcomes}{seen.verdict.replace('_', ' ').lower()}{waits}{more}"

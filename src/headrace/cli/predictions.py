@@ -31,7 +31,7 @@ def query(
     import pyarrow.csv
     import pyarrow.parquet
 
-    from headrace.cli.screen import console, plain, show_rows
+    from headrace.cli.screen import console, plain, table
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
@@ -43,7 +43,10 @@ def query(
     if output is None:
         most = SHOWN_ROWS if screen.is_terminal else rows.num_rows  # whoever reads a pipe wants them all
         found = rows.slice(0, most).to_pylist()
-        show_rows(screen, rows.column_names, [[_cell(value) for value in row.values()] for row in found])
+        shown = table(*map(plain, rows.column_names))
+        for row in found:
+            shown.add_row(*(plain(_cell(value)) for value in row.values()))
+        screen.print(shown)
         if rows.num_rows > most:
             screen.print(f"{most} of {rows.num_rows:,} rows; --output writes them all", style="dim")
         return

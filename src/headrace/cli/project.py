@@ -128,10 +128,10 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
     from rich.table import Column
 
     with Progress(
-        TextColumn("  {task.description}", table_column=Column(min_width=24, no_wrap=True)),
-        BarColumn(24),
+        TextColumn("  {task.description}", table_column=Column(min_width=29, no_wrap=True)),
+        BarColumn(12),
         TextColumn("[dim]{task.fields[note]}[/]"),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
         console=screen,
     ) as progress:
         tasks: dict[str, TaskID] = {}
