@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from headrace.cli.overview import _standing
-from headrace.cli.releases import lasting, show_release
+from headrace.cli.releases import show_release
 from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
 from headrace.delivery.nouns import (
     Comparison,
@@ -167,11 +167,6 @@ def test_a_release_that_is_over_asks_nothing() -> None:
     said = shown(msgspec.structs.replace(RELEASE, state=over, foresight=(), canary=()))
     assert "aborted" in said
     assert "--do promote" not in said
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
-def test_durations(seconds: float, said: str) -> None:
-    assert lasting(seconds) == said
 
 
 def test_a_shadow_shows_how_its_answers_differ() -> None:

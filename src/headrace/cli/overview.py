@@ -62,11 +62,10 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
     from headrace.cli.experiments import in_a_line
-    from headrace.cli.releases import held, waits_in_short
+    from headrace.cli.releases import held
 
     phase, paused = release.phase.replace("_", " "), ", paused" if release.state.paused else ""
-    short = waits_in_short(release)
-    more = f"; waits for {short}" if short else ""
+    more = f"; waits for {release.waits_in_words}" if release.waits_in_words else ""
     if held(release):
         more += f"; held to more than is declared: headrace release {release.model}"
     if release.phase != "rolling_out" or not release.canary:

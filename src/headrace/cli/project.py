@@ -98,7 +98,9 @@ def train(
     screen.print(f"[green]✓[/] {model}@{ended.number} is registered   {platform.url}")
     if ended.release_id:
         screen.print(
-            f"  release {ended.release_id} is open; look with: headrace status", style="dim", soft_wrap=True
+            f"  release {ended.release_id} is open; what it waits for: headrace release {model}",
+            style="dim",
+            soft_wrap=True,
         )
 
 

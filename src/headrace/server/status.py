@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.delivery import releases
+from headrace.delivery import waiting
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release
 from headrace.kernel import business_time, events, jobs
@@ -46,6 +46,7 @@ class ReleaseLine(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     phase: str
     reason: str
+    waits_for: str
     weight_percent: int
     updated_at: datetime
 
@@ -77,10 +78,11 @@ def read_status(tx: Tx) -> Status:
                 number=release.number,
                 phase=release.phase,
                 reason=_reason(release),
+                waits_for=release.waits_in_words,
                 weight_percent=release.state.weight_percent,
                 updated_at=release.updated_at,
             )
-            for release in releases.search(tx, open_only=True)
+            for release in waiting.search(tx, open_only=True)
         ),
         approvals=approvals.search(tx, status=ApprovalStatus.REQUESTED, limit=APPROVALS_SHOWN),
         alerts=alerts.still_open(tx),
