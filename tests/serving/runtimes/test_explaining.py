@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightgbm
@@ -315,13 +316,33 @@ class Wide:
 def test_what_a_model_says_itself_is_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(2).normal(size=(50, 4))
     whole = explain(Wide(4, 10).explainer, rows, "7")
-    monkeypatch.setattr(explaining, "NUMBERS_AT_ONCE", 4 * 10 * 20)
+    monkeypatch.setattr(explaining, "NUMBERS_AT_ONCE", 4 * 10 * 18)
     pieces = Wide(4, 10)
     found = explain(pieces.explainer, rows, "7")
-    assert pieces.rows == [20, 20, 10]
+    assert pieces.rows == [10, 18, 18, 4]
     assert found[1]["contributions"].shape == (50, 4)
     for name in ("base", "contributions", "chosen"):
         np.testing.assert_array_equal(found[1][name], whole[1][name])
+
+
+def test_rows_for_which_there_will_be_no_time_are_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first few took tells how long all would take."""
+    wide, now_s = Wide(4, 10), 0.0
+    monkeypatch.setattr(explaining, "time", SimpleNamespace(perf_counter=lambda: now_s))
+    name, source, own = wide.explainer._subject.own or ("", "", None)
+
+    def slow(rows: Any, background: Any) -> Any:
+        nonlocal now_s
+        now_s += 0.1 * len(rows)
+        assert own is not None
+        return own(rows, background)
+
+    wide.explainer._subject = wide.explainer._subject._replace(own=(name, source, slow))
+    rows = np.zeros((50, 4))
+    assert wide.explainer.explain(rows, None, output=None, within_s=4.0) == ({"refused": "time"}, {})
+    assert wide.rows == [10]
+    assert "method" in wide.explainer.explain(rows, None, output=None, within_s=6.0)[0]
+    assert wide.rows == [10, 10, *[6] * 6, 4]
 
 
 def test_what_a_model_says_itself_has_limits_too() -> None:

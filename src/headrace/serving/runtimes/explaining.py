@@ -26,6 +26,8 @@ OUTPUTS_LIMIT = 1_000
 FEATURES_LIMIT = 2_000
 NUMBERS_AT_ONCE = 4_000_000
 """Rows times outputs times features, as a model's own way gives them."""
+FIRST_ROWS, PIECE_S = 10, 0.5
+"""Of a model's own way so many rows are taken first, which tell how many take that long."""
 EXACT_SOURCE = "Shapley 1953, over all coalitions"
 SAMPLED_SOURCE = "Castro et al. 2009, in antithetic pairs (Mitchell et al. 2022)"
 
@@ -115,17 +117,22 @@ class Explainer:
             return None
         if names > FEATURES_LIMIT:
             raise _too_wide()
-        at_once = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
-        found = []
-        for start in range(0, len(numbers), at_once):
-            if time.perf_counter() >= until_s:
+        most = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
+        found: list[Own] = []
+        done, began_s, row_s, at_once = 0, time.perf_counter(), 0.0, FIRST_ROWS
+        while done < len(numbers):
+            left_s = until_s - time.perf_counter()
+            if left_s <= 0 or row_s * (len(numbers) - done) > left_s:
                 raise shapley.TooSlow
-            places = np.arange(start, min(start + at_once, len(numbers)))
+            places = np.arange(done, min(done + min(at_once, most), len(numbers)))
             own = self._own_of_some(take(inputs, places), numbers[places], view)
             if own is None:
                 return None
             at = np.arange(len(places)), chosen[places]
             found.append(own._replace(base=own.base[at], contributions=own.contributions[at]))
+            done += len(places)
+            row_s = (time.perf_counter() - began_s) / done
+            at_once = 1 + int(PIECE_S / max(row_s, 1e-9))
         if not found:
             return None
         return found[0]._replace(

@@ -184,7 +184,7 @@ def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
 
 
 class _Trees:
-    """scikit-learn's trees, against a background that stays the same from one request to the next, or their cover."""
+    """scikit-learn's trees, against a background that stays the same for all requests, or their own cover."""
 
     def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any) -> None:
         self._paths = paths
@@ -197,10 +197,6 @@ class _Trees:
 
     def __call__(self, rows: Any, background: Any) -> Own:
         given = self._seen(_dense(rows))
-        if self._constant is None:
-            nothing = np.zeros((1, given.shape[1]))
-            sums = self._paths.sums(self._paths.missed(nothing))
-            self._constant = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1) - sums[0]
         if background is None:
             if self._without is None:
                 self._without = CoverExplainer(self._paths)
@@ -211,8 +207,16 @@ class _Trees:
 
     def _own(self, explainer: TreeExplainer | CoverExplainer, rows: Floats) -> Own:
         contributions = explainer.contributions(rows)
+        if self._constant is None:
+            self._constant = self._beside_trees(rows.shape[1])
         base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
         return Own(base, contributions, self._scale, "Headrace")
+
+    def _beside_trees(self, features: int) -> Floats:
+        """What the predictor adds to the sums of its trees, seen on a row that is none of those explained."""
+        nothing = np.zeros((1, features))
+        found = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1)
+        return np.asarray(found - self._paths.sums(self._paths.missed(nothing))[0])
 
     def _seen(self, rows: Any) -> Floats:
         return np.asarray(rows).astype(self._cast).astype(np.float64)

@@ -1,8 +1,8 @@
 """The leaves of a sum of trees, and which rows reach them: all trees and many rows at once, in numpy alone.
 
-Explaining trees asks of each leaf on which features of its path a row turns elsewhere. So the trees are laid side by
-side, level by level, and a row walks down all branches at once with a bit for each feature on which it has left the
-way; whoever arrives without a bit has reached the leaf.
+Explaining trees asks of each leaf by which features of its path a row turns elsewhere. So the trees are laid side
+by side, level by level, and a row walks down all branches at once with a bit for each feature by which it has left
+the way; whoever arrives without a bit has reached the leaf.
 """
 
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ class Paths:
             ),
         )
         walked = _walked(self._forest, starts)
-        self.width = max(1, max(path.shape[1] for path in walked.paths))
+        self.width = max(1, *(path.shape[1] for path in walked.paths))
         kind = next(kind for bits, kind in _WIDTHS if self.width <= bits)
         self.kind = np.dtype(kind)
         self._levels = [
