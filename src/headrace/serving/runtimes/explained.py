@@ -24,6 +24,7 @@ from headrace.serving.runtimes import (
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.own_contributions import PROBABILITY, RAW, VALUE, Way
 from headrace.serving.runtimes.recipe import PREDICT, Predict, Recipe
+from headrace.serving.runtimes.tree_paths import Columns
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def _of_estimator(estimator: Any, recipe: Recipe) -> Subject:
         ask = estimators.prediction(estimator, replace(recipe, answer=PREDICT))
     steps = [step for _, step in estimator.steps] if type(estimator).__name__ == "Pipeline" else [estimator]
     sources = separable.of_steps(steps[:-1], list(range(len(recipe.names))), recipe.names)
-    own = None if sources is None else own_contributions.way_of(steps[-1])
+    own = None if sources is None else own_contributions.way_of(steps[-1], _made_of(sources, recipe))
     if own is None or sources is None:
         return Subject(predict, ask, view)
 
@@ -121,6 +122,12 @@ def _of_estimator(estimator: Any, recipe: Recipe) -> Subject:
         return rows
 
     return Subject(predict, ask, view, own, prepared, tuple(sources))
+
+
+def _made_of(sources: list[int], recipe: Recipe) -> Columns | None:
+    """What the columns before the last step were made of, where that is not each of its own."""
+    features = len(recipe.names)
+    return None if sources == list(range(features)) else Columns(sources, features)
 
 
 def view_of(answers: Outputs, background: Outputs | None) -> View:

@@ -45,10 +45,11 @@ class Explainer:
         self._recipe = recipe
         self._background: Inputs | None = None
         self._prepared: Any = None
+        self._known: Outputs | None = None
 
     def compare_with(self, background: Inputs) -> None:
         """Take the rows that stand for a feature that is not known."""
-        self._background = background
+        self._background, self._known = background, None
         if self._subject.own is not None:
             self._prepared = self._subject.prepared(background)
 
@@ -77,7 +78,7 @@ class Explainer:
         answers = ask(inputs, params)
         view = self._subject.view
         if view is None:
-            view = view_of(answers, None if self._background is None else ask(self._background, params))
+            view = view_of(answers, self._answers_known(params))
         numbers = view.read(answers)
         if numbers.shape[1] > OUTPUTS_LIMIT:
             raise NotServed(f"explanations are of models with at most {OUTPUTS_LIMIT} outputs")
@@ -102,6 +103,16 @@ class Explainer:
         except shapley.TooSlow:
             return {"refused": "time"}, {}
         return {**known, "scale": view.scale, "method": method}, {**arrays, "chosen": chosen}
+
+    def _answers_known(self, params: Params) -> Outputs | None:
+        """To the background, which is the same for every request that has no params of its own."""
+        if self._background is None:
+            return None
+        if params:
+            return self._subject.ask(self._background, params)
+        if self._known is None:
+            self._known = self._subject.ask(self._background, None)
+        return self._known
 
     def _own(
         self, inputs: Inputs, numbers: Floats, chosen: npt.NDArray[np.intp], view: View, until_s: float
@@ -148,11 +159,14 @@ class Explainer:
             found = subject.own[2](subject.prepared(inputs), self._prepared)
         except Exception:  # noqa: BLE001 - it answers all the same, and can be asked from outside
             return None
-        if found is None or found.contributions.shape[2] != len(subject.sources):
+        width = len(self._recipe.names) if found is not None and found.by_feature else len(subject.sources)
+        if found is None or found.contributions.shape[2] != width:
             return None
-        mapped = np.zeros((*found.contributions.shape[:2], len(self._recipe.names)))
-        for place, source in enumerate(subject.sources):
-            mapped[:, :, source] += found.contributions[:, :, place]
+        mapped = found.contributions
+        if not found.by_feature:
+            mapped = np.zeros((*found.contributions.shape[:2], len(self._recipe.names)))
+            for place, source in enumerate(subject.sources):
+                mapped[:, :, source] += found.contributions[:, :, place]
         base = found.base
         if base.shape[1] == 1 and numbers.shape[1] == 2:  # one sum stands for two classes
             base, mapped = np.concatenate([-base, base], axis=1), np.concatenate([-mapped, mapped], axis=1)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headrace.serving.runtimes.recipe import library
 from headrace.serving.runtimes.tree_cover import CoverExplainer
-from headrace.serving.runtimes.tree_paths import Nodes, Paths, paths_of
+from headrace.serving.runtimes.tree_paths import Columns, Nodes, Paths, paths_of
 from headrace.serving.runtimes.tree_shapley import TreeExplainer
 
 Floats = npt.NDArray[np.float64]
@@ -62,10 +62,11 @@ class Own(NamedTuple):
 
     Attributes:
         base: shape (rows, outputs).
-        contributions: shape (rows, outputs, columns of the predictor).
+        contributions: shape (rows, outputs, columns of the predictor), or features where `by_feature`.
         scale: on which they add up.
         by: who computed them.
         background_rows: how many rows they are measured against; 0 where it is the trees' own cover.
+        by_feature: whether columns that were made of one feature have been counted as that.
         way: name and source, where the predictor was explained in another way than it usually is.
     """
 
@@ -74,6 +75,7 @@ class Own(NamedTuple):
     scale: str
     by: str
     background_rows: int = 0
+    by_feature: bool = False
     way: tuple[str, str] | None = None
 
 
@@ -81,8 +83,13 @@ Way = Callable[[Any, Any], Own | None]
 """Matrices of the rows and of the background, None where there is none, to contributions; None: this needs one."""
 
 
-def way_of(predictor: Any) -> tuple[str, str, Way] | None:
-    """How a predictor explains itself, by name and source; None where it does not."""
+def way_of(predictor: Any, columns: Columns | None = None) -> tuple[str, str, Way] | None:
+    """How a predictor explains itself, by name and source; None where it does not.
+
+    Args:
+        predictor: the last step of a pipeline, or the whole model.
+        columns: what the columns that it sees were made of, where that is not each of its own.
+    """
     kind, module = type(predictor).__name__, type(predictor).__module__
     if module.startswith("xgboost.") and hasattr(predictor, "get_booster"):
         best = predictor.get_booster().attr("best_iteration")
@@ -97,13 +104,13 @@ def way_of(predictor: Any) -> tuple[str, str, Way] | None:
             "coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)",
             lambda rows, background: _linear(predictor, rows, background),
         )
-    found = _paths_of(predictor, kind)
+    found = _paths_of(predictor, kind, columns)
     if found is None:
         return None
     return (
         "tree_shap_interventional",
         "Lundberg et al. 2020, algorithm 3 (interventional TreeSHAP)",
-        _Trees(*found),
+        _Trees(*found, by_feature=columns is not None),
     )
 
 
@@ -186,7 +193,7 @@ def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
 class _Trees:
     """scikit-learn's trees, against a background that stays the same for all requests, or their own cover."""
 
-    def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any) -> None:
+    def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any, *, by_feature: bool) -> None:
         self._paths = paths
         self._scale = scale
         self._cast = cast
@@ -194,6 +201,7 @@ class _Trees:
         self._explainer: TreeExplainer | None = None
         self._without: CoverExplainer | None = None
         self._constant: Floats | None = None
+        self._by_feature = by_feature
 
     def __call__(self, rows: Any, background: Any) -> Own:
         given = self._seen(_dense(rows))
@@ -210,7 +218,7 @@ class _Trees:
         if self._constant is None:
             self._constant = self._beside_trees(rows.shape[1])
         base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
-        return Own(base, contributions, self._scale, "Headrace")
+        return Own(base, contributions, self._scale, "Headrace", by_feature=self._by_feature)
 
     def _beside_trees(self, features: int) -> Floats:
         """What the predictor adds to the sums of its trees, seen on a row that is none of those explained."""
@@ -222,14 +230,14 @@ class _Trees:
         return np.asarray(rows).astype(self._cast).astype(np.float64)
 
 
-def _paths_of(predictor: Any, kind: str) -> tuple[Paths, str, Any, Any] | None:
+def _paths_of(predictor: Any, kind: str, columns: Columns | None) -> tuple[Paths, str, Any, Any] | None:
     """The paths, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
     classifier = hasattr(predictor, "classes_")
     if kind in _FORESTS:
         if getattr(predictor, "n_outputs_", 1) != 1:
             return None
         trees = [each.tree_ for each in getattr(predictor, "estimators_", [predictor])]
-        paths = paths_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees])
+        paths = paths_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees], columns)
         ways = (PROBABILITY, predictor.predict_proba) if classifier else (VALUE, predictor.predict)
     elif kind in {"GradientBoostingClassifier", "GradientBoostingRegressor"}:
         rate, outputs = float(predictor.learning_rate), predictor.estimators_.shape[1]
@@ -238,7 +246,8 @@ def _paths_of(predictor: Any, kind: str) -> tuple[Paths, str, Any, Any] | None:
                 _only(_nodes(each.tree_, rate, shares=False), place, outputs)
                 for stage in predictor.estimators_
                 for place, each in enumerate(stage)
-            ]
+            ],
+            columns,
         )
         ways = _boosted(predictor, outputs) if classifier else (VALUE, predictor.predict)
     elif kind in {"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"}:
@@ -252,7 +261,8 @@ def _paths_of(predictor: Any, kind: str) -> tuple[Paths, str, Any, Any] | None:
                 _only(_histogram_nodes(each.nodes), place, outputs)
                 for stage in predictor._predictors  # noqa: SLF001
                 for place, each in enumerate(stage)
-            ]
+            ],
+            columns,
         )
         if classifier:
             ways = _boosted(predictor, outputs)

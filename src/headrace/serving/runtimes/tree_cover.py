@@ -57,7 +57,7 @@ class CoverExplainer:
 
     def contributions(self, rows: Floats) -> Floats:
         """Of each feature, shape (rows, outputs, features)."""
-        found = np.zeros((len(rows), self._paths.outputs, rows.shape[1]))
+        found = np.zeros((len(rows), self._paths.outputs, self._paths.features(rows)))
         at_once = max(1, AT_ONCE // len(self._paths))
         for start in range(0, len(rows), at_once):
             missed = self._paths.missed(rows[start : start + at_once])

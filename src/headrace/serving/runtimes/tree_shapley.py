@@ -23,7 +23,7 @@ from headrace.serving.runtimes.tree_paths import Bits, Floats, Paths, Places
 PAIRS_LIMIT = 20_000_000
 """Pairs of leaf and background row that are looked at once; above it fewer background rows are used."""
 FEWEST_ROWS = 10
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 17
 """Pairs times rows that are looked at together."""
 BLOCK = 1 << 18
 """Pairs in one block, so that what is made of them stays near the processor."""
@@ -77,7 +77,7 @@ class TreeExplainer:
 
     def contributions(self, rows: Floats) -> Floats:
         """Of each feature, shape (rows, outputs, features)."""
-        found = np.zeros((len(rows), self._paths.outputs, rows.shape[1]))
+        found = np.zeros((len(rows), self._paths.outputs, self._paths.features(rows)))
         at_once = max(1, AT_ONCE // self._pairs)
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
@@ -224,7 +224,7 @@ def _blocks(missed: Bits, every: Bits, count: Callable[[Bits], Places]) -> Itera
     start = 0
     while start < leaves:
         fewest = int(sets[by_size[start]])
-        most = fewest + fewest // 8  # a few are filled up, so that there are not too many blocks
+        most = fewest + fewest // 2 + 1  # a few are filled up, so that there are not too many blocks
         end = min(int(np.searchsorted(sets[by_size], most, side="right")), start + max(1, BLOCK // most))
         leaf = by_size[start:end]
         yield _block(leaf, ordered[:, leaf], first[:, leaf], every[leaf], count)
