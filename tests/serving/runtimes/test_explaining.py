@@ -114,6 +114,7 @@ def test_lightgbm_says_it_itself(tmp_path: Path, params: dict[str, Any], target:
     booster = lightgbm.train({**params, "verbose": -1}, lightgbm.Dataset(ROWS, target), num_boost_round=8)
     found = explain(explainer(directories.lightgbm_model(tmp_path / "m", booster), None))
     assert (found[0]["scale"], found[0]["method"]["by"]) == (scale, "LightGBM")
+    assert found[0]["labels"] == {"log_odds": [1], "value": [0], "log": [0], "raw": [0, 1, 2]}[scale]
     raw = np.asarray(booster.predict(ASKED, raw_score=True))
     expected = raw.max(axis=1) if raw.ndim == 2 else params.get("sigmoid", 1.0) * raw
     np.testing.assert_allclose(sums(found), expected, atol=1e-9)
@@ -125,6 +126,22 @@ def test_what_does_not_come_to_the_answer_is_not_believed(tmp_path: Path, monkey
     found = explain(explainer(directories.xgboost_model(tmp_path / "m", model)))
     assert (found[0]["scale"], found[0]["method"]["name"]) == ("probability", "exact_shapley")
     np.testing.assert_allclose(sums(found), model.predict_proba(FRAME)[100:106, 1], atol=1e-6)
+
+
+def test_one_number_for_two_classes_is_of_the_second(tmp_path: Path) -> None:
+    model = xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(FRAME, LABELS), 5)
+    made = explainer(directories.xgboost_model(tmp_path / "m", model))
+    for output in (None, "1"):
+        found = explain(made, output=output)
+        assert (found[0]["labels"], found[0]["scale"]) == ([1], "log_odds")
+        np.testing.assert_allclose(expit(sums(found)), model.predict(xgboost.DMatrix(FRAME))[100:106], atol=1e-5)
+    assert explain(made, output="0")[0] == {"refused": "output", "labels": [1]}
+
+
+def test_a_class_is_named_as_its_label_is_written_here_or_in_json(tmp_path: Path) -> None:
+    made = explainer(estimator(tmp_path, LogisticRegression().fit(ROWS, LABELS > 0)))
+    for output, place in (("False", 0), ("false", 0), ("true", 1), (None, 1)):
+        assert explain(made, output=output)[1]["chosen"].tolist() == [place] * len(ASKED)
 
 
 SKLEARN: list[tuple[Any, Any, str, str, str]] = [

@@ -77,11 +77,15 @@ def subject_of(files: ModelFiles, recipe: Recipe) -> Subject:
         predict = ask = xgboost_models.prediction(booster, recipe)
         if recipe.options["model_class"] in xgboost_models.CLASSIFIERS:
             ask = xgboost_models.prediction(booster, replace(recipe, answer="predict_proba"))
-        return Subject(predict, ask, None, way, matrix, every)
+            return Subject(predict, ask, None, way, matrix, every)
+        likely = own_contributions.objective_of_xgboost(booster) == "binary:logistic"
+        return Subject(predict, ask, _OF_ONE if likely else None, way, matrix, every)
     if recipe.runtime == "lightgbm":
         booster = lightgbm_models.read_booster(files, recipe)
         predict = lightgbm_models.prediction(booster, recipe)
-        return Subject(predict, predict, None, own_contributions.of_lightgbm(booster), matrix, every)
+        likely = own_contributions.objective_of_lightgbm(booster)[:1] == ["binary"]
+        way = own_contributions.of_lightgbm(booster)
+        return Subject(predict, predict, _OF_ONE if likely else None, way, matrix, every)
     if recipe.runtime == "skops":
         content = files.read(recipe.file)
         skops_models.require_modest(content, recipe.file)
@@ -186,6 +190,10 @@ def _decided(outputs: Any, classes: int) -> Floats:
     """One number stands for two classes."""
     found = _plain(outputs)
     return np.concatenate([-found, found], axis=1) if classes == 2 and found.shape[1] == 1 else found
+
+
+_OF_ONE = View([1], PROBABILITY, _plain)
+"""One number, which is the probability of the second of two classes."""
 
 
 def _stacked(outputs: Any, names: list[str]) -> Floats:

@@ -3,6 +3,7 @@
 What a model says itself is believed only where base and contributions come to its own answer.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -223,7 +224,8 @@ def _too_wide() -> NotServed:
 def _chosen(numbers: Floats, view: View, output: str | None) -> npt.NDArray[np.intp] | None:
     """Which output of each row is explained."""
     if output is not None:
-        place = next((at for at, label in enumerate(view.labels) if str(label) == output), None)
+        names = [(str(label), json.dumps(label, default=str)) for label in view.labels]  # True is `true` in JSON
+        place = next((at for at, known in enumerate(names) if output in known), None)
         return None if place is None else np.full(len(numbers), place, dtype=np.intp)
     if view.scale == VALUE or len(view.labels) == 1:
         return np.zeros(len(numbers), dtype=np.intp)

@@ -123,7 +123,7 @@ def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
     """
     xgboost = library("xgboost")
     learner = json.loads(booster.save_config())["learner"]
-    objective, kind = str(learner["objective"]["name"]), str(learner["gradient_booster"]["name"])
+    objective, kind = objective_of_xgboost(booster), str(learner["gradient_booster"]["name"])
     scale = (
         LOG_ODDS
         if objective in {"binary:logistic", "reg:logistic"}
@@ -143,9 +143,19 @@ def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
     return "tree_shap" if kind != "gblinear" else "linear", PATHS, contributions
 
 
+def objective_of_xgboost(booster: Any) -> str:
+    """What it was trained for, by XGBoost's name."""
+    return str(json.loads(booster.save_config())["learner"]["objective"]["name"])
+
+
+def objective_of_lightgbm(booster: Any) -> list[str]:
+    """What it was trained for, by LightGBM's name, and options of that."""
+    return str(booster.dump_model(num_iteration=1).get("objective", "")).split()
+
+
 def of_lightgbm(booster: Any) -> tuple[str, str, Way]:
     """LightGBM's own."""
-    words = str(booster.dump_model(num_iteration=1).get("objective", "")).split()
+    words = objective_of_lightgbm(booster)
     options = dict(word.split(":", 1) for word in words[1:] if ":" in word)
     name = words[0] if words else ""
     factor = float(options.get("sigmoid", 1.0)) if name == "binary" else 1.0
