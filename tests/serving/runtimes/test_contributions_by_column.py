@@ -30,6 +30,7 @@ from tests.serving.runtimes.test_explaining import THREE, expit, explainer
 from tests.serving.runtimes.test_tree_shapley import by_coalitions
 
 from headrace.serving.inputs import Inputs
+from headrace.serving.runtimes import own_contributions
 from headrace.serving.runtimes.explaining import Explainer
 
 TEXTS, NUMBERS = ["city", "plan"], ["age", "spend", "visits"]
@@ -166,6 +167,35 @@ def test_a_column_is_one_player_however_many_columns_were_made_of_it(
 
 CODES = np.column_stack([np.arange(len(ROWS)) % 4, np.where(ROWS[:, 1] > 1, np.nan, ROWS[:, 1]), ROWS[:, 2]])
 UNKNOWN = np.array([[9.0, 0.5, 0.5], [np.nan, np.nan, 0.0], [2.0, np.nan, 1.0]])
+
+
+@pytest.mark.parametrize("categories", [[1], [1, 3]])
+@pytest.mark.parametrize("target", ["two", "more", "values"])
+def test_categories_of_histograms_give_what_the_definition_gives(categories: list[int], target: str) -> None:
+    wide = np.column_stack([CODES, np.arange(len(ROWS)) // 7 % 5])[:, [1, 0, 2, 3]]
+    signal = (wide[:, 1] == 2) + ROWS[:, 2] * (wide[:, 3] == 4) + np.nan_to_num(wide[:, 0])
+    kind = HistGradientBoostingRegressor if target == "values" else HistGradientBoostingClassifier
+    model: Any = kind(max_iter=8, categorical_features=categories)
+    model.fit(wide, {"two": signal > 0.7, "more": np.digitize(signal, [0.3, 1.0]), "values": signal}[target])
+    way = own_contributions.way_of(model)
+    assert way is not None
+    answer = model.predict if target == "values" else model.decision_function
+    rows = np.concatenate([wide[[50, 53]], [[np.nan, 9.0, 0.1, np.nan], [0.0, np.nan, 0.1, 2.0]]])
+    own, without = way[2](rows, wide[:7]), way[2](rows, None)
+    assert own is not None
+    assert without is not None
+    for row, found in zip(rows, own.contributions, strict=True):
+
+        @functools.cache
+        def worth(known: frozenset[int], row: Any = row) -> Any:
+            mixed = wide[:7].copy()
+            mixed[:, list(known)] = row[list(known)]
+            return np.asarray(answer(mixed)).reshape(7, -1).mean(axis=0)
+
+        np.testing.assert_allclose(found, by_coalitions(worth, list(range(4)), 4), atol=1e-9)
+    answers = np.asarray(answer(rows)).reshape(len(rows), -1)
+    np.testing.assert_allclose(without.base + without.contributions.sum(axis=2), answers, atol=1e-9)
+    assert (own.contributions[:2, :, 1] != 0).any(), "the category matters"
 
 
 def test_categories_of_xgboost_and_nulls_add_up(tmp_path: Any) -> None:

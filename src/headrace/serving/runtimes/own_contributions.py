@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headrace.serving.runtimes import histogram_trees
+from headrace.serving.runtimes.histogram_trees import only
 from headrace.serving.runtimes.recipe import library
 from headrace.serving.runtimes.tree_cover import CoverExplainer
 from headrace.serving.runtimes.tree_paths import Columns, Nodes, Paths, paths_of
@@ -110,7 +112,7 @@ def way_of(predictor: Any, columns: Columns | None = None) -> tuple[str, str, Wa
     return (
         "tree_shap_interventional",
         "Lundberg et al. 2020, algorithm 3 (interventional TreeSHAP)",
-        _Trees(*found, by_feature=columns is not None),
+        _Trees(predictor.n_features_in_, *found),
     )
 
 
@@ -203,15 +205,17 @@ def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
 class _Trees:
     """scikit-learn's trees, against a background that stays the same for all requests, or their own cover."""
 
-    def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any, *, by_feature: bool) -> None:
+    def __init__(
+        self, features: int, paths: Paths, scale: str, seen: Callable[[Any], Floats], margins: Any
+    ) -> None:
+        self._features = features
         self._paths = paths
         self._scale = scale
-        self._cast = cast
+        self._seen = seen
         self._margins = margins
         self._explainer: TreeExplainer | None = None
         self._without: CoverExplainer | None = None
         self._constant: Floats | None = None
-        self._by_feature = by_feature
 
     def __call__(self, rows: Any, background: Any) -> Own:
         given = self._seen(_dense(rows))
@@ -226,22 +230,19 @@ class _Trees:
     def _own(self, explainer: TreeExplainer | CoverExplainer, rows: Floats) -> Own:
         contributions = explainer.contributions(rows)
         if self._constant is None:
-            self._constant = self._beside_trees(rows.shape[1])
+            self._constant = self._beside_trees()
         base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
-        return Own(base, contributions, self._scale, "Headrace", by_feature=self._by_feature)
+        return Own(base, contributions, self._scale, "Headrace", by_feature=self._paths.by_feature)
 
-    def _beside_trees(self, features: int) -> Floats:
+    def _beside_trees(self) -> Floats:
         """What the predictor adds to the sums of its trees, seen on a row that is none of those explained."""
-        nothing = np.zeros((1, features))
+        nothing = np.zeros((1, self._features))
         found = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1)
-        return np.asarray(found - self._paths.sums(self._paths.missed(nothing))[0])
-
-    def _seen(self, rows: Any) -> Floats:
-        return np.asarray(rows).astype(self._cast).astype(np.float64)
+        return np.asarray(found - self._paths.sums(self._paths.missed(self._seen(nothing)))[0])
 
 
 def _paths_of(predictor: Any, kind: str, columns: Columns | None) -> tuple[Paths, str, Any, Any] | None:
-    """The paths, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
+    """The paths, the scale of their sums, rows to what the trees compare, and what the sums must come to."""
     classifier = hasattr(predictor, "classes_")
     if kind in _FORESTS:
         if getattr(predictor, "n_outputs_", 1) != 1:
@@ -253,7 +254,7 @@ def _paths_of(predictor: Any, kind: str, columns: Columns | None) -> tuple[Paths
         rate, outputs = float(predictor.learning_rate), predictor.estimators_.shape[1]
         paths = paths_of(
             [
-                _only(_nodes(each.tree_, rate, shares=False), place, outputs)
+                only(_nodes(each.tree_, rate, shares=False), place, outputs)
                 for stage in predictor.estimators_
                 for place, each in enumerate(stage)
             ],
@@ -261,29 +262,25 @@ def _paths_of(predictor: Any, kind: str, columns: Columns | None) -> tuple[Paths
         )
         ways = _boosted(predictor, outputs) if classifier else (VALUE, predictor.predict)
     elif kind in {"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"}:
-        if getattr(predictor, "_preprocessor", None) is not None:  # categories
+        histograms = histogram_trees.of(predictor, columns)
+        if histograms is None:
             return None
-        outputs = len(predictor._predictors[0])  # noqa: SLF001 - scikit-learn shows them in no other way
-        if any(each.nodes["is_categorical"].any() for stage in predictor._predictors for each in stage):  # noqa: SLF001
-            return None
-        paths = paths_of(
-            [
-                _only(_histogram_nodes(each.nodes), place, outputs)
-                for stage in predictor._predictors  # noqa: SLF001
-                for place, each in enumerate(stage)
-            ],
-            columns,
-        )
+        paths = paths_of(histograms.trees, histograms.columns)
         if classifier:
-            ways = _boosted(predictor, outputs)
+            ways = _boosted(predictor, len(predictor._predictors[0]))  # noqa: SLF001
         elif predictor.loss in {"poisson", "gamma"}:
             ways = (LOG, lambda rows: np.log(predictor.predict(rows)))
         else:
             ways = (VALUE, predictor.predict)
-        return None if paths is None else (paths, ways[0], np.float64, ways[1])
+        return None if paths is None else (paths, ways[0], histograms.seen, ways[1])
     else:
         return None
-    return None if paths is None else (paths, ways[0], np.float32, ways[1])
+    return None if paths is None else (paths, ways[0], _in_float32, ways[1])
+
+
+def _in_float32(rows: Any) -> Floats:
+    """As scikit-learn's older trees compare them."""
+    return np.asarray(rows).astype(np.float32).astype(np.float64)
 
 
 def _boosted(predictor: Any, outputs: int) -> tuple[str, Any]:
@@ -304,23 +301,3 @@ def _nodes(tree: Any, factor: float, *, shares: bool) -> Nodes:
         factor * value,
         tree.weighted_n_node_samples.astype(np.float64),
     )
-
-
-def _histogram_nodes(nodes: Any) -> Nodes:
-    leaf = nodes["is_leaf"].astype(bool)
-    return Nodes(
-        np.where(leaf, -1, nodes["left"].astype(np.intp)),
-        np.where(leaf, -1, nodes["right"].astype(np.intp)),
-        nodes["feature_idx"].astype(np.intp),
-        nodes["num_threshold"].astype(np.float64),
-        nodes["missing_go_to_left"].astype(bool),
-        nodes["value"].astype(np.float64)[:, None],
-        nodes["count"].astype(np.float64),
-    )
-
-
-def _only(nodes: Nodes, place: int, outputs: int) -> Nodes:
-    """A tree that adds to one of the outputs."""
-    value = np.zeros((len(nodes.value), outputs))
-    value[:, place] = nodes.value[:, 0]
-    return nodes._replace(value=value)

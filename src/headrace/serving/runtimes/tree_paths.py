@@ -126,6 +126,11 @@ class Paths:
         """How many leaves there are."""
         return len(self.value)
 
+    @property
+    def by_feature(self) -> bool:
+        """Whether columns count as the features that they are made of."""
+        return self._columns is not None
+
     def features(self, rows: Floats) -> int:
         """How many features rows have."""
         return rows.shape[1] if self._columns is None else self._columns.features

@@ -161,16 +161,16 @@ class Spreader:
         series = rows if self._target is None else rows * outputs
         if self._target is not None:
             row = row * outputs + self._target[leaf]
-        worth = [weight * value[leaf] for value in self._value]
-        found = [np.zeros(series * features) for _ in worth]
+        found = [np.zeros(series * features) for _ in self._value]
         at = leaf * self._width
         for half, numbers in enumerate(halves(bits)):
             owner, bit = self.listed(numbers)
             feature = self._feature[at[owner] + (bit + 16 * half)]
             if series > 1:
                 feature = feature + (row * features)[owner]
-            for place, each in enumerate(worth):
-                found[place] += np.bincount(feature, weights=each[owner], minlength=series * features)
+            for place, value in enumerate(self._value):
+                worth = (weight * value[leaf])[owner]
+                found[place] += np.bincount(feature, weights=worth, minlength=series * features)
         if self._target is not None:
             total += found[0].reshape(total.shape)
             return
