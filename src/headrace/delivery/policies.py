@@ -3,12 +3,13 @@
 import msgspec
 
 from headrace.delivery import tables
+from headrace.delivery.binding import stricter
 from headrace.delivery.nouns import ModelProject
 from headrace.errors import Conflict
 from headrace.kernel.database import Tx
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import models
+from headrace.registry import models, stages
 
 
 def of_model(tx: Tx, model: str) -> DeliveryPolicy:
@@ -25,6 +26,18 @@ def declaration_of(tx: Tx, model: str) -> ModelDeclaration | None:
     """The model as its project declares it; None when it came through another door."""
     known = models.get(tx, model).declaration
     return None if known is None else msgspec.convert(known, ModelDeclaration)
+
+
+def binding(tx: Tx, model: str, declared: DeliveryPolicy) -> DeliveryPolicy:
+    """What a release opened now is held to: the declared policy, nowhere looser than what was agreed on before.
+
+    That is what the version in production was released by.
+    """
+    champion = stages.production(tx, model)
+    before = None
+    if champion is not None:
+        before = tables.completed_release(tx, model, champion.number, champion.digest)
+    return stricter(declared, None if before is None else before.declared or before.policy)
 
 
 def project_of(tx: Tx, model: str) -> ModelProject:

@@ -10,7 +10,6 @@ from functools import partial
 import msgspec
 
 from headrace.delivery import clearance, effects, foresight, paired, policies, tables
-from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     SHADOW,
     Abort,
@@ -40,7 +39,7 @@ from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import approvals, governed, models, stages, versions
+from headrace.registry import approvals, governed, models, naming, stages, versions
 from headrace.registry.lineage import version_subject
 from headrace.registry.nouns import ApprovalStatus, Stage
 from headrace.serving import reports
@@ -77,10 +76,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     champion = stages.production(tx, asked.model)
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     declared = policies.of_model(tx, asked.model)
-    before = None
-    if champion is not None:
-        before = tables.completed_release(tx, asked.model, champion.number, champion.digest)
-    policy = stricter(declared, None if before is None else before.declared or before.policy)
+    policy = policies.binding(tx, asked.model, declared)
     opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
     happened = decide(None, opening)
     release = Release(
@@ -179,8 +175,12 @@ def get(tx: Tx, release_id: str, *, lock: bool = False) -> Release:
 
 
 def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: int = 100) -> tuple[Release, ...]:
-    """Releases, newest first."""
-    return tables.list_releases(tx, model=model, open_only=open_only, limit=limit)
+    """Releases, newest first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    return naming.found_of(tx, model, tables.list_releases(tx, model=model, open_only=open_only, limit=limit))
 
 
 def on_approval_decided(tx: Tx, event: Event) -> None:
