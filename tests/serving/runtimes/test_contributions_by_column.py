@@ -48,7 +48,7 @@ FRAME = pd.DataFrame(
 )
 SIGNAL = ROWS[:, 0] + (FRAME["city"] == "Delft") * 1.5 - (FRAME["plan"] == "paid") * ROWS[:, 1]
 TWO, MORE = (SIGNAL > 0).astype(int), np.digitize(SIGNAL, [-0.5, 1.0])
-FEW = {"n_estimators": 6, "max_depth": 4}
+FEW: dict[str, Any] = {"n_estimators": 6, "max_depth": 4}
 
 
 def one_hot(last: Any) -> Any:
@@ -63,7 +63,7 @@ def ordinal(last: Any) -> Any:
     return make_pipeline(ColumnTransformer([("t", texts, TEXTS)], remainder="passthrough"), last)
 
 
-QUIET = {"verbose": -1, "n_jobs": 1}
+QUIET: dict[str, Any] = {"verbose": -1, "n_jobs": 1}
 PIPELINES: dict[str, tuple[Callable[[], Any], Any, str]] = {
     "one-hot, logistic": (lambda: one_hot(LogisticRegression()), TWO, "log_odds"),
     "one-hot, logistic of three": (lambda: one_hot(LogisticRegression()), MORE, "raw"),
