@@ -28,7 +28,7 @@ FEATURES_LIMIT = 2_000
 NUMBERS_AT_ONCE = 4_000_000
 """Rows times outputs times features, as a model's own way gives them."""
 FIRST_ROWS, PIECE_S = 10, 0.5
-"""Of a model's own way so many rows are taken first, which tell how many take that long."""
+"""Of a model's own way so many rows are taken after the first, which tell how many take that long."""
 EXACT_SOURCE = "Shapley 1953, over all coalitions"
 SAMPLED_SOURCE = "Castro et al. 2009, in antithetic pairs (Mitchell et al. 2022)"
 
@@ -131,7 +131,7 @@ class Explainer:
             raise _too_wide()
         most = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
         found: list[Own] = []
-        done, began_s, row_s, at_once = 0, time.perf_counter(), 0.0, FIRST_ROWS
+        done, began_s, row_s, at_once = 0, 0.0, 0.0, 1  # the first may have to prepare what all others use
         while done < len(numbers):
             left_s = until_s - time.perf_counter()
             if left_s <= 0 or row_s * (len(numbers) - done) > left_s:
@@ -143,7 +143,10 @@ class Explainer:
             at = np.arange(len(places)), chosen[places]
             found.append(own._replace(base=own.base[at], contributions=own.contributions[at]))
             done += len(places)
-            row_s = (time.perf_counter() - began_s) / done
+            if done == 1:
+                began_s, at_once = time.perf_counter(), FIRST_ROWS
+                continue
+            row_s = (time.perf_counter() - began_s) / (done - 1)
             at_once = 1 + int(PIECE_S / max(row_s, 1e-9))
         if not found:
             return None
