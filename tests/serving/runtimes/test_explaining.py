@@ -1,6 +1,7 @@
 """Every kind of model is explained by the method that is meant for it, and base and contributions add up."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from headrace.serving.runtimes import explaining, own_contributions
 from headrace.serving.runtimes.explained import Subject, View, subject_of, view_of
 from headrace.serving.runtimes.explaining import Explainer
 from headrace.serving.runtimes.recipe import Recipe
+from headrace.training.answers import POSITIVE_PROBABILITY
 
 FRAME = pd.DataFrame(ROWS, columns=list(NAMES))
 VALUES = ROWS[:, 0] * 2 + np.abs(ROWS[:, 1])
@@ -288,6 +290,24 @@ def test_rows_that_add_up_to_one_are_likelihoods_and_others_are_not() -> None:
 
 def test_without_a_background_only_trees_that_know_their_own_are_explained(tmp_path: Path) -> None:
     assert explain(explainer(estimator(tmp_path, Ridge().fit(ROWS, VALUES)), None))[0] == {"refused": "background"}
+
+
+@pytest.mark.parametrize("answer", ["predict", "predict_proba", POSITIVE_PROBABILITY])
+@pytest.mark.parametrize("target", [LABELS, THREE], ids=["two", "three"])
+def test_what_callers_get_is_told_where_it_follows_from_likelihoods(
+    tmp_path: Path, answer: str, target: Any
+) -> None:
+    for model in (LogisticRegression(), GaussianNB()):
+        order = models.arranged(estimator(tmp_path / type(model).__name__, model.fit(ROWS, target))).order
+        recipe = replace(order.recipe, answer=answer)
+        made = Explainer(subject_of(order.files, recipe), recipe)
+        made.compare_with(BACKGROUND)
+        _, arrays = made.explain(ASKED, None, output=None, within_s=60.0, told=True)
+        if answer == "predict":
+            assert "told" not in arrays, "the likeliest class is not always what a model answers"
+        else:
+            np.testing.assert_array_equal(arrays["told"], made.predict(ASKED, None))
+        assert "told" not in explain(made)[1]
 
 
 def test_too_little_time_is_told(tmp_path: Path) -> None:

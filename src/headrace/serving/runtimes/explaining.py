@@ -59,7 +59,7 @@ class Explainer:
         return self._subject.predict(inputs, params)
 
     def explain(
-        self, inputs: Inputs, params: Params, *, output: str | None, within_s: float
+        self, inputs: Inputs, params: Params, *, output: str | None, within_s: float, told: bool = False
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the answers are made of.
 
@@ -69,10 +69,12 @@ class Explainer:
             output: label of the class or output that is asked for; None for the second of two classes, the
                 likeliest of several, the first of other outputs.
             within_s: seconds that it may take.
+            told: whether to say what callers get, too, where that is known without asking the model again.
 
         Returns:
-            What holds for all rows, and arrays by name. `refused` in the first says why there are none:
-            `background`, `time` or `output`, whose `labels` say which there are.
+            What holds for all rows, and arrays by name, `told` among them if it was asked for and is known.
+            `refused` in the first says why there are none: `background`, `time` or `output`, whose `labels` say which there
+            are.
         """
         until_s = time.perf_counter() + within_s
         ask = self._subject.ask
@@ -87,6 +89,7 @@ class Explainer:
         if chosen is None:
             return {"refused": "output", "labels": view.labels}, {}
         known = {"labels": view.labels}
+        also = {"told": self._subject.told(answers)} if told and self._subject.told is not None else {}
         try:
             own = None if params else self._own(inputs, numbers, chosen, view, until_s)
         except shapley.TooSlow:
@@ -96,14 +99,14 @@ class Explainer:
             name, source = self._subject.own[:2] if own.way is None else own.way
             method = {"name": name, "source": source, "by": own.by, "background_rows": own.background_rows}
             arrays = {"base": own.base, "contributions": own.contributions}
-            return {**known, "scale": own.scale, "method": method}, {**arrays, "chosen": chosen}
+            return {**known, "scale": own.scale, "method": method}, {**arrays, **also, "chosen": chosen}
         if self._background is None:
             return {"refused": "background"}, {}
         try:
             method, arrays = self._from_outside(inputs, params, chosen, view, until_s)
         except shapley.TooSlow:
             return {"refused": "time"}, {}
-        return {**known, "scale": view.scale, "method": method}, {**arrays, "chosen": chosen}
+        return {**known, "scale": view.scale, "method": method}, {**arrays, **also, "chosen": chosen}
 
     def _answers_known(self, params: Params) -> Outputs | None:
         """To the background, which is the same for every request that has no params of its own."""
