@@ -246,7 +246,7 @@ class Answering:
         for part in answered.parts:
             await self._asking.ask(part, deadline_s)
         if any(part.faults for part in answered.parts):
-            raise _fault(answered.parts)
+            raise _fault(answered.parts, fix=_UNCOUNTED)
         _require_fit(answered.parts)
         return answered
 
@@ -542,14 +542,18 @@ def _ids(request: str, rows: int) -> list[str]:
     return [request] if rows == 1 else [f"{request}.{row}" for row in range(rows)]
 
 
-def _fault(parts: Sequence[Part]) -> ModelFault:
+_COUNTED = "The fault counts against this version; a rollout takes it back by itself."
+_UNCOUNTED = "As no prediction this counts against no version; try the row as one, or explain another version."
+
+
+def _fault(parts: Sequence[Part], *, fix: str = _COUNTED) -> ModelFault:
     part = next(part for part in parts if part.faults)
     version, index = part.predictor.version, min(part.faults)
     row = index if part.places is None else part.places[index]
     return ModelFault(
         f"version {version.number} of model {version.model!r} failed on row {row}",
         where=f"version/{version.model}/{version.number}",
-        fix="The fault counts against this version; a rollout takes it back by itself.",
+        fix=fix,
     )
 
 
