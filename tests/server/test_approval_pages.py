@@ -326,13 +326,17 @@ def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk)
 def test_a_version_without_evidence_shows_its_metrics_beside_production_and_where_it_comes_from(
     desk: Desk, client: Client
 ) -> None:
-    desk.call("POST", f"/api/v1/approvals/{desk.request['id']}/decision", {"grant": True, "meaning": "yes"}, who="ravi")
+    desk.call(
+        "POST", f"/api/v1/approvals/{desk.request['id']}/decision", {"grant": True, "meaning": "yes"}, who="ravi"
+    )
     desk.call(*desk.move, who="dana")
     metrics = {"auc": {"value": 0.7512, "low": 0.74, "high": 0.76}, "<b>": {"value": 2}, "system/cpu": {"value": 9}}
     commit = {"code_commit": "c0ffee", "code_dirty": True}
     version = {"model": "churn", "run_id": "r2", "files": [FILE], "metrics": metrics, **commit}
     desk.call("POST", "/api/v1/models/churn/versions", version, who="dana")
-    desk.call("POST", "/api/v1/approvals", {"model": "churn", "number": 2, "target": "stage/Production"}, who="dana")
+    desk.call(
+        "POST", "/api/v1/approvals", {"model": "churn", "number": 2, "target": "stage/Production"}, who="dana"
+    )
     (request,) = desk.call("GET", "/api/v1/approvals?status=requested")
     page = client.get(f"/approvals/{request['id']}").text
     for part in (
