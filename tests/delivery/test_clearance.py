@@ -238,19 +238,19 @@ def test_a_policy_that_grew_stricter_binds_a_release_under_way(
 
 
 def test_nobody_is_asked_before_the_evidence_is_there(shop: SqliteDatabase) -> None:
-    policy(shop, evidence=(RequiredEvidence(gate="fair"),))
+    policy(shop, evidence=(RequiredEvidence(gate="at_least"),))
     ended = prove(shop, open_release(shop))
     assert (ended.phase, ended.reason) == (
         Phase.BLOCKED,
-        "the policy of Production: there is no evidence of fair",
+        "the policy of Production: there is no evidence of at_least",
     )
     assert shop.read(approvals.search) == ()
 
 
 def test_evidence_of_the_gates_and_of_staging_lets_it_go_on(shop: SqliteDatabase) -> None:
-    policy(shop, evidence=(RequiredEvidence(gate="fair"), RequiredEvidence(gate="replay")))
+    policy(shop, evidence=(RequiredEvidence(gate="at_least"), RequiredEvidence(gate="replay")))
     release = open_release(shop)
-    for gate in ("fair", "replay"):
+    for gate in ("at_least", "replay"):
         record(shop, gate)
     assert prove(shop, release).phase is Phase.AWAITING_APPROVAL
 

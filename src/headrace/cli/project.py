@@ -51,6 +51,8 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
         screen.print(f"{line}{where}", soft_wrap=True)
         if change.details and change.action != "unchanged":
             screen.print(f"              [dim]{plain(change.details)}[/]", soft_wrap=True)
+        for warning in change.warnings:
+            screen.print(f"              [yellow]! {plain(warning)}[/]", soft_wrap=True)
 
 
 def train(

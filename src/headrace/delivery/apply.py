@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.delivery import policies, tables
+from headrace.delivery import clearance, policies, tables
 from headrace.delivery.nouns import Action, Change, Plan, Project
 from headrace.errors import Conflict, InvalidInput, NotFound, ProjectError
 from headrace.features import catalog
@@ -180,6 +180,7 @@ def _of_model(tx: Tx, project: str, declaration: ModelDeclaration) -> Change:
         action=action,
         details=details,
         declared_at=declaration.declared_at,
+        warnings=clearance.shortfalls(tx, declaration.name, declaration.policy),
     )
 
 

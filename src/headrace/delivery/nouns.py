@@ -424,6 +424,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     details: str = ""
     """What changes, or what archiving means."""
     declared_at: str = ""
+    warnings: tuple[str, ...] = ()
+    """What policies of the registry ask for and a model's declaration does not give."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,10 @@ from headrace.delivery import tables
 from headrace.delivery.nouns import ModelProject
 from headrace.errors import Conflict
 from headrace.kernel.database import Tx
+from headrace.project.binding import stricter
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import models
+from headrace.registry import models, stages
 
 
 def of_model(tx: Tx, model: str) -> DeliveryPolicy:
@@ -19,6 +20,13 @@ def of_model(tx: Tx, model: str) -> DeliveryPolicy:
     """
     declaration = declaration_of(tx, model)
     return DeliveryPolicy(declared_at="default") if declaration is None else declaration.policy
+
+
+def binding(tx: Tx, model: str, declared: DeliveryPolicy) -> DeliveryPolicy:
+    """What the next release of a model is held to: as declared, and no looser than production was released by."""
+    champion = stages.production(tx, model)
+    before = None if champion is None else tables.completed_release(tx, model, champion.number, champion.digest)
+    return stricter(declared, None if before is None else before.declared or before.policy)
 
 
 def declaration_of(tx: Tx, model: str) -> ModelDeclaration | None:

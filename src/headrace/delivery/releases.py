@@ -10,7 +10,6 @@ from functools import partial
 import msgspec
 
 from headrace.delivery import clearance, effects, foresight, paired, policies, tables
-from headrace.delivery.binding import stricter
 from headrace.delivery.machine import (
     SHADOW,
     Abort,
@@ -77,12 +76,9 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     champion = stages.production(tx, asked.model)
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     declared = policies.of_model(tx, asked.model)
-    before = None
-    if champion is not None:
-        before = tables.completed_release(tx, asked.model, champion.number, champion.digest)
-    policy = stricter(declared, None if before is None else before.declared or before.policy)
-    opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
-    happened = decide(None, opening)
+    policy = policies.binding(tx, asked.model, declared)
+    plan = clearance.plan_for(tx, version, plan_of(policy, first=champion is None), policy)
+    happened = decide(None, Open(plan=plan))
     release = Release(
         id=new_id("rel"),
         model=asked.model,
