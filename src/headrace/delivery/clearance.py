@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.delivery import tables
 from headrace.delivery.machine import (
+    SHADOW,
     ApprovalLost,
     Blocked,
     Happening,
@@ -23,6 +24,7 @@ from headrace.delivery.nouns import Release
 from headrace.errors import PolicyRefused
 from headrace.kernel.database import Tx
 from headrace.project.binding import Judge
+from headrace.project.durations import parse_duration
 from headrace.project.policy import DeliveryPolicy
 from headrace.registry import governed, proof, rules, versions
 from headrace.registry import policies as registry_policies
@@ -158,6 +160,29 @@ def held(tx: Tx, release: Release, state: ReleaseState | None, happened: list[Ha
         kept.append(happening)
         state = after
     return kept
+
+
+def require_patience(tx: Tx, release: Release) -> None:
+    """Refuse a person who would pass over what a policy asks of the rollout: the first share, and the time at it.
+
+    Raises:
+        PolicyRefused: the version has had no share yet, or not for so long.
+    """
+    demand, weight = _demand(tx, release), release.state.weight_percent
+    stayed = tx.now - (release.judged_since or release.step_started_at or tx.now)
+    lines = []
+    for policy, asked in demand.rollouts:
+        asks = f"and the policy {policy} asks for no laxer than"
+        if asked.first_share is not None and weight == SHADOW:
+            lines.append(f"it has answered nobody yet, {asks} first_share={asked.first_share}")
+        if asked.minimum_time is not None and stayed < parse_duration(asked.minimum_time):
+            spent = rules.age_of(stayed)
+            lines.append(f"it has been at {weight} % for {spent}, {asks} minimum_time={asked.minimum_time}")
+    if lines:
+        change, lack = _change(release.model, release.number), Lack(rollout=tuple(lines))
+        refused = governed.refusal_of(change, demand, lack, grounds_of(release))
+        refused.fix = "Wait, or take the traffic back: headrace release " + release.model + " --do roll_back"
+        raise refused
 
 
 def refusal(tx: Tx, release: Release) -> PolicyRefused:

@@ -129,6 +129,8 @@ def execute(tx: Tx, release_id: str, command: Command) -> Release:
     """
     release = get(tx, release_id, lock=True)
     wanted = decide(release.state, command)
+    if wanted and isinstance(command, Promote):
+        clearance.require_patience(tx, release)
     happened = clearance.held(tx, release, release.state, wanted)
     if happened != wanted and isinstance(command, Promote):
         refusal = clearance.refusal(tx, release)

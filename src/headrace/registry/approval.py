@@ -77,6 +77,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
         reason: why it stands as it does.
         used_at: wall time of the change that it allowed.
         decisions: who decided what, oldest first.
+        missing: what policies ask for beyond approvals and that is not there; told of one request that waits.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     used_at: datetime | None = None
     decisions: tuple[ApprovalDecision, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def about(self) -> str:

@@ -194,6 +194,14 @@ def words_of(declared: Judge, names: list[str]) -> str:
     return words(values | ({"by": _titles(declared)} if "by" in values else {}))
 
 
+def all_words_of(declared: Judge | None) -> str:
+    """Whatever of a declaration can be bounded, for who is to judge it."""
+    if declared is None:
+        return ""
+    fields = [name for name in Bounds.__struct_fields__ if getattr(declared, name, None) not in (None, ())]
+    return words_of(declared, fields)
+
+
 def _word(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"

@@ -298,13 +298,25 @@ def _demand_of_words(tx: Tx, model: str, number: int) -> Demand:
     return rules.demand((), _governing(tx, model, number, past=False))
 
 
+def look_at(tx: Tx, approval_id: str) -> Approval:
+    """One request, with what policies ask for beyond approvals and that is not there for what it is about.
+
+    Raises:
+        NotFound: there is none.
+    """
+    approval = approvals.get(tx, approval_id)
+    if not approval.status.waits:
+        return approval
+    return msgspec.structs.replace(approval, missing=missing_evidence(tx, approval))
+
+
 def missing_evidence(tx: Tx, approval: Approval) -> tuple[str, ...]:
     """What evidence the policies ask for, beyond approvals, that is not there for what a request is about."""
     kind, _, name = approval.target.partition("/")
-    version = tables.find_version(tx, approval.model, approval.number)
-    if version is None:
+    version = tables.find_version(tx, approval.model, approval.number) if approval.number else None
+    if version is None or not _names_target(kind, name):
         return ()
-    demand = _demand_of_target(tx, version, kind, name) if _names_target(kind, name) else Demand()
+    demand = msgspec.structs.replace(_demand_of_target(tx, version, kind, name), approvals=0)
     change = Change(model=approval.model, number=approval.number, target=approval.target)
     lack = lacking(tx, change, demand)
     return lack.evidence if approval.release_id else (*lack.evidence, *lack.rollout)
@@ -436,8 +448,8 @@ def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CA
         message += f" So asks the policy {', '.join(demand.governed_by)}."
     kind = ApprovalNeeded if lack.approvals else PolicyRefused
     refusal = kind(message, where=change.subject, fix=_repair(change, demand, lack, grounds))
-    if grounds.release_id is None:
-        refusal.aftermath = partial(_file, change, demand, refusal)
+    if grounds.release_id is None and not lack.rollout:  # no approval makes a move by hand a careful one
+        refusal.aftermath = partial(_file, change, demand, lack, refusal)
     else:
         refusal.aftermath = partial(_record, change, refusal)
     return refusal
@@ -454,7 +466,9 @@ def _repair(change: Change, demand: Demand, lack: Lack, grounds: Grounds) -> str
     return see
 
 
-def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
+def _file(
+    change: Change, demand: Demand, lack: Lack, refusal: PolicyRefused, tx: Tx, address: str
+) -> HeadraceError:
     """Keep a refused attempt, and file the request that it takes; again is the same request."""
     gone = approvals.digest_of(tx, change.model, change.number) is None
     if not demand.approvals or gone or not _may_ask(tx, demand):
@@ -471,7 +485,9 @@ def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, addres
     approval = request(tx, change, demand, "filed for a call that was refused")
     _record(change, refusal, tx, address, approval_id=approval.id)
     short = lacking(tx, change, demand).approvals
-    return type(refusal)(refusal.message, where=refusal.where, fix=how_to_grant(address, approval, short))
+    granting = how_to_grant(address, approval, short)
+    fix = f"{refusal.fix} . {granting}" if lack.evidence else granting
+    return type(refusal)(refusal.message, where=refusal.where, fix=fix)
 
 
 def _may_ask(tx: Tx, demand: Demand) -> bool:

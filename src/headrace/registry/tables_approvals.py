@@ -17,7 +17,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _APPROVAL_COLUMNS = frozenset({"id", "model", "number", "digest", "target", "release_id", "status", "requested_at"})
 _DECISION_COLUMNS = frozenset({"id", "approval_id", "principal", "revoked_at"})
-_COMPUTED = frozenset({"decisions", "counts", "why_not"})
+_COMPUTED = frozenset({"decisions", "missing", "counts", "why_not"})
 _WAITING = (ApprovalStatus.REQUESTED.value, ApprovalStatus.GRANTED.value)
 
 
