@@ -292,8 +292,15 @@ def test_a_release_whose_gates_are_too_lax_is_not_opened(shop: SqliteDatabase) -
     assert "asks for no laxer than value=0.75" in refused.value.message
     assert "headrace apply" in str(refused.value.fix)
     assert shop.read(releases.search) == ()
-    declare(shop, declaration(gates=[at_least("roc_auc", 0.8)]))
+    declare(shop, declaration(gates=[at_least("roc_auc", 0.8)], checks=[schema()]))
     assert open_release(shop).phase is Phase.GATING
+
+
+def test_a_check_that_a_version_was_not_trained_under_comes_no_more(shop: SqliteDatabase) -> None:
+    declare(shop, declaration(checks=[schema()]))
+    policy(shop, evidence=(RequiredEvidence(gate="schema"),))
+    with pytest.raises(PolicyRefused, match="there is no evidence of schema; training sets are checked before"):
+        open_release(shop)
 
 
 def test_what_was_judged_too_laxly_blocks_a_release_under_way(shop: SqliteDatabase) -> None:

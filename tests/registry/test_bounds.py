@@ -432,6 +432,8 @@ def test_a_policy_says_its_bounds() -> None:
         ("fair", "equalized_odds_ratio", {"at_most": 0.1}, "bounds", "at_most does not fit"),
         ("calibrated", None, {"alpha": 1.0}, "bounds", "alpha cannot be 1.0"),
         ("slices", "roc_auc", {"minimum_rows": 1}, "bounds", "minimum_rows cannot be 1"),
+        ("calibrated", "roc_auc", {"at_most": 0.1}, "metric", "calibrated is not of roc_auc"),
+        ("replay", "roc_auc", {"rows": 10}, "metric", "replay is not of roc_auc"),
         ("at_least", "roc_auc", {"rows": 0}, "bounds", "rows cannot be 0"),
     ],
 )
@@ -525,6 +527,7 @@ def test_stricter_bounds_let_no_other_rollout_through(
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds()), "nothing is asked of the rollout"),
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(first_share=0)), "do not increase"),
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(minimum_time="soon")), "soon"),
+        (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(cooling="999999999w")), "calendar"),
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(alpha=2.0)), "alpha cannot be 2.0"),
     ],
 )  # fmt: skip

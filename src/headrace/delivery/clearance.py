@@ -26,7 +26,7 @@ from headrace.kernel.database import Tx
 from headrace.project.binding import Judge
 from headrace.project.durations import parse_duration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import governed, proof, rules, versions
+from headrace.registry import bounds, governed, proof, rules, versions
 from headrace.registry import policies as registry_policies
 from headrace.registry.approval import Approval
 from headrace.registry.governed import Change, Grounds, Lack
@@ -86,7 +86,9 @@ def _hopeless(tx: Tx, change: Change, demand: Demand, policy: DeliveryPolicy) ->
     for required, line in proof.without_proof(demand.evidence, judges, ", ".join(demand.proven_to)):
         alone = msgspec.structs.replace(demand, evidence=(required,), approvals=0)
         missing = governed.lacking(tx, change, alone).evidence
-        told += [f"{missing[0]}; {line}"] if missing else []
+        checked = any(bounds.kind_of(check) == required.gate for check in policy.checks)
+        why = "training sets are checked before a version is trained on them, not in a release" if checked else line
+        told += [f"{missing[0]}; {why}"] if missing else []
     return tuple(told)
 
 

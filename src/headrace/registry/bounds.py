@@ -240,6 +240,8 @@ def check(gate: str, metric: str | None, bounds: Bounds) -> None:
                 where="metric",
                 fix=f"Name the {field} that it is of, such as {_ASKED_OF[gate][1]}.",
             )
+    if not field and metric not in {None, _ASKED_OF[gate][1] or None}:
+        raise InvalidInput(f"{gate} is not of {metric}", where="metric", fix="Leave the metric out.")
     for name in OF_THE_ROWS:
         if bounds.asked.get(name, 1) < 1:
             raise InvalidInput(f"{name} cannot be {bounds.asked[name]}", where="bounds", fix=f"Write {name}: 1000.")

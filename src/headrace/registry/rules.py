@@ -406,8 +406,6 @@ def window(text: str, field: str) -> timedelta:
         found = parse_window(text, field=field)
     except ProjectError as error:
         raise InvalidInput(error.message, where=field, fix=error.fix) from error
-    except OverflowError:
-        found = timedelta.max
     if found > LONGEST:
         raise InvalidInput(f"{field} {text!r} is longer than ten years", where=field)
     return found
