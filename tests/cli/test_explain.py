@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from rich.text import Text
@@ -24,6 +25,7 @@ FOUND = Explanations(
             base=-1.25,
             sum=1.4649,
             contributions={"days_since_last_purchase": 2.5, "purchases[red]": -0.5},
+            values={"days_since_last_purchase": 412.5, "purchases[red]": None},
             others=0.7149,
             standard_errors={"days_since_last_purchase": 0.01, "purchases[red]": 0.02},
             registered_prediction=0.9,
@@ -37,13 +39,26 @@ def test_all_figures_are_shown() -> None:
     screen = Console(file=io.StringIO(), width=80, color_system=None)
     explain.show(FOUND, screen)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("0.8123", "-1.25", "+2.5", "-0.5", "+0.7149", "1.465", "0.812", "0.02", "0.9", "purchases[red]"):
+    for part in ("0.8123", "-1.25", "+2.5", "-0.5", "+0.7149", "1.465", "0.812", "0.02", "0.9", "purchases[red]", "412.5", "null"):
         assert part in text, part
     assert "200 orders of features" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
-@pytest.mark.parametrize(("share", "length"), [(1.0, 24), (-0.5, 12), (0.26, 7), (0.0, 0)])
+def test_rows_say_what_they_are_about() -> None:
+    two = msgspec.structs.replace(FOUND, explanations=FOUND.explanations * 2)
+    for labels, said in (((), ("row 1: churn", "row 2: churn")), (("a=1", "a=2"), ("a=1: churn", "a=2: churn"))):
+        screen = Console(file=io.StringIO(), width=80, color_system=None)
+        explain.show(two, screen, labels=labels)
+        text = screen.file.getvalue()  # type: ignore[attr-defined]
+        assert all(part in text for part in said)
+    assert explain.entity_labels({"customer_id": [17, 18], "shop": ["a", "b"]}) == [
+        "customer_id=17, shop=a",
+        "customer_id=18, shop=b",
+    ]
+
+
+@pytest.mark.parametrize(("share", "length"), [(1.0, 16), (-0.5, 8), (0.26, 5), (0.0, 0)])
 def test_bars_are_as_long_as_their_numbers(share: float, length: int) -> None:
     drawn = Text.from_markup(explain.bar(share)).plain
     assert len(drawn.lstrip("+− ")) == length

@@ -7,11 +7,21 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from headrace.cli.overview import _standing
 from headrace.cli.releases import lasting, show_release
 from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
-from headrace.delivery.nouns import Comparison, Detectable, Foresight, Release, SignalEvidence, StepEvidence
+from headrace.delivery.nouns import (
+    Comparison,
+    Detectable,
+    Foresight,
+    Release,
+    SignalEvidence,
+    StepEvidence,
+    Waits,
+)
 from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.project.policy import DeliveryPolicy
+from headrace.project.rollout import Canary
 from headrace.serving.nouns import Counts, Signal
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,6 +97,53 @@ def test_all_of_it_is_there() -> None:
         "3.25", "∞", "hold: the evidence on slow answers",
     ):  # fmt: skip
         assert part in said
+
+
+def test_what_it_waits_for_is_said_in_units_and_time() -> None:
+    waits = Waits(units=1_239, units_per_s=2.5, rest_s=0.0, seconds=495.6)
+    said = shown(msgspec.structs.replace(RELEASE, waits=waits))
+    assert "waits for 1,239 more units without a fault, about 8 min at the 2.5 units/s of the last minute" in said
+    assert "to show that less than 1 % of units meet a fault" in said
+    assert "headrace release churn --do promote" in said
+    quiet = msgspec.structs.replace(waits, units=1, units_per_s=0.0, seconds=None)
+    said = shown(msgspec.structs.replace(RELEASE, waits=quiet))
+    assert "waits for 1 more unit without a fault; none came in the last minute" in said
+
+
+@pytest.mark.parametrize(
+    ("phase", "waits", "said"),
+    [
+        (Phase.GATING, None, "a worker computes its gates"),
+        (Phase.STAGING, None, "through a gateway"),
+        (Phase.AWAITING_APPROVAL, None, "waits for somebody with the role approver: headrace approve churn@3"),
+        (Phase.ROLLING_OUT, Waits(units=0, units_per_s=9.0, rest_s=40.0, seconds=40.0), "the shortest stay, over in 40 s"),
+        (Phase.COOLING, Waits(units=0, units_per_s=9.0, rest_s=3_599.0, seconds=3_599.0), "the end of cooling, in 60 min"),
+    ],
+)
+def test_each_phase_says_who_or_what_brings_it_on(phase: Phase, waits: Waits | None, said: str) -> None:
+    state = msgspec.structs.replace(RELEASE.state, phase=phase, asked=False)
+    release = msgspec.structs.replace(RELEASE, state=state, waits=waits)
+    assert said in shown(release)
+    paused = msgspec.structs.replace(release, state=msgspec.structs.replace(state, paused=True))
+    assert "waits until somebody resumes it: headrace release churn --do resume" in shown(paused)
+
+
+def test_a_release_that_is_held_to_more_than_is_declared_says_so() -> None:
+    declared = DeliveryPolicy(rollout=Canary([25, 100], tolerance=0.02))
+    held = msgspec.structs.replace(RELEASE, declared=declared, policy=DeliveryPolicy(rollout=Canary([5, 100])))
+    said = shown(held)
+    assert "this release is held to more than is declared" in said
+    assert "rollout.steps: [25, 100] → [5, 100]" in said
+    assert "rollout.tolerance: 0.02 → 0.01" in said
+    assert "held to more" in _standing(held)
+    assert "held to more" not in shown(msgspec.structs.replace(held, declared=held.policy))
+
+
+def test_a_first_version_is_compared_with_nobody() -> None:
+    said = shown(msgspec.structs.replace(RELEASE, champion=None))
+    assert "seen at 5 %: 50 units, slow" in said
+    assert "@2" not in said
+    assert "1,000" not in said
 
 
 def test_a_release_that_is_over_asks_nothing() -> None:

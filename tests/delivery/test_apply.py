@@ -1,11 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.delivery.conftest import declaration, manifest
+from tests.delivery.conftest import declaration, declare, manifest
 
 from headrace.delivery import apply
-from headrace.delivery.nouns import Action, Plan
+from headrace.delivery.nouns import Action, Plan, Release
 from headrace.errors import Conflict, InvalidInput, ProjectError
 from headrace.features import catalog
 from headrace.features.nouns import ObjectKind
@@ -13,6 +14,8 @@ from headrace.kernel import events
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.manifest import Manifest
+from headrace.project.model import ModelDeclaration
+from headrace.project.rollout import Canary
 from headrace.registry import models, policies
 from headrace.registry.bounds import Bounds, RolloutBounds
 from headrace.registry.nouns import Stage
@@ -60,7 +63,10 @@ def test_a_changed_policy_names_what_differs(database: SqliteDatabase) -> None:
     apply_it(database, manifest(declaration()))
     found = database.read(lambda tx: apply.plan(tx, manifest(declaration(approval=None)), ()))
     (model,) = [change for change in found.changes if change.kind == "model"]
-    assert (model.action, model.details) == (Action.CHANGED, "policy.approval")
+    assert (model.action, model.details) == (
+        Action.CHANGED,
+        ("approval: role approver, four_eyes yes, expires 7d → none",),
+    )
 
 
 def test_a_plan_says_what_policies_ask_for_and_a_model_does_not_declare(database: SqliteDatabase) -> None:
@@ -107,7 +113,7 @@ def test_what_is_no_longer_declared_is_archived_and_comes_back(database: SqliteD
     apply_it(database, manifest(declaration()))
     applied = apply_it(database, manifest(code="2"))
     (gone,) = [change for change in applied.changes if change.kind == "model"]
-    assert (gone.action, "goes on serving" in gone.details) == (Action.ARCHIVED, True)
+    assert (gone.action, "goes on serving" in gone.details[0]) == (Action.ARCHIVED, True)
     assert database.read(lambda tx: models.get(tx, "churn")).archived
     assert plan(database, manifest(declaration()))["model/churn"] is Action.CHANGED
     apply_it(database, manifest(declaration()))
@@ -143,3 +149,21 @@ def test_what_has_to_be_uploaded_is_named_once(tmp_path: Path) -> None:
 def test_a_manifest_survives_the_wire() -> None:
     given = manifest(declaration())
     assert msgspec.json.decode(msgspec.json.encode(given), type=Manifest) == given
+
+
+def test_a_plan_says_where_what_production_was_released_by_is_stricter(
+    churn: SqliteDatabase, complete: Callable[[int], Release]
+) -> None:
+    def bound(given: ModelDeclaration) -> tuple[str, ...]:
+        found = churn.read(lambda tx: apply.plan(tx, manifest(given), ()))
+        return next(change.bound for change in found.changes if change.kind == "model")
+
+    bold = Canary([25, 100], minimum_time="10s", cooling="1h", tolerance=0.02)
+    assert bound(declaration(rollout=bold)) == ()
+    complete(1)
+    assert bound(declaration()) == ()
+    told = ("rollout.steps: [25, 100] → [5, 100]", "rollout.tolerance: 0.02 → 0.01")
+    assert bound(declaration(rollout=bold)) == told
+    assert bound(declaration(approval=None)) == ("approval: none → role approver, four_eyes yes, expires 7d",)
+    declare(churn, declaration(rollout=bold))
+    assert bound(declaration(rollout=bold)) == told, "until a release after it has completed"

@@ -330,7 +330,10 @@ def test_a_clock_that_was_set_back_begins_the_time_of_the_step_anew(
     release = churn.write(prove, actor="cy")
     clock.advance(timedelta(days=-365))
     traffic.report(release, 1, units=5000)
-    assert look(churn, release).step_started_at == clock.now()
+    held = look(churn, release)
+    assert held.step_started_at == clock.now()
+    said = f"the clock was set back, so the time on this step began anew at {clock.now():%Y-%m-%d %H:%M}"
+    assert held.canary[-1].reason.endswith(said)
     clock.advance(timedelta(seconds=9))
     assert look(churn, release).phase is Phase.ROLLING_OUT
     clock.advance(timedelta(seconds=1))
@@ -412,7 +415,7 @@ def test_a_step_without_a_verdict_asks_a_person_once_and_goes_on_all_the_same(
     clock.advance(timedelta(minutes=1))
     release = look(churn, release)
     assert (release.phase, release.state.step, release.state.asked) == (Phase.ROLLING_OUT, 0, True)
-    assert release.reason.startswith("no verdict after 2h: the evidence on faults is not sufficient")
+    assert release.reason.startswith("no verdict after 2h: the evidence on faults, invalid outputs and fallbacks ")
     clock.advance(timedelta(days=3))
     release = look(churn, release)
     assert asked(churn) == [f"release/{release.id}"]

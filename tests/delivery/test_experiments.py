@@ -1,7 +1,7 @@
 """A/B tests and bandits as releases: what workers count decides, and what cannot be trusted asks a person."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from headrace.delivery.experiment_nouns import ArmRewards, ExperimentEvidence, M
 from headrace.delivery.kinds import MEASURE
 from headrace.delivery.machine import Phase, Reallocated
 from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
-from headrace.kernel import events, jobs
+from headrace.kernel import business_time, events, jobs
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
@@ -162,6 +162,24 @@ def test_faults_alone_do_not_promote(
     asked = look(churn, release)
     assert (asked.state.asked, asked.state.paused) == (True, False)
     assert "neither is shown to bring more" in asked.reason
+
+
+def test_a_clock_that_stands_or_was_set_back_is_named_as_what_is_waited_for(
+    churn: SqliteDatabase, clock: ManualClock, test: Begin
+) -> None:
+    release = test()
+    measure(churn, clock, new(40, 2, mature=20), old(40, 2))
+    assert "business time" not in seen(look(churn, release)).reason
+    churn.write(lambda tx: business_time.move(tx, datetime(1997, 8, 1, tzinfo=UTC)), actor="ana")
+    measure(churn, clock, new(40, 2, mature=20), old(40, 2))
+    reason = seen(look(churn, release)).reason
+    assert reason.startswith("neither is shown to bring more")
+    assert reason.endswith("business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is"
+                           " moved on (headrace clock)")
+    measure(churn, clock, new(40, 0, mature=0, rewards=0, ahead=30), old(40, 0, mature=0, rewards=0))
+    reason = seen(look(churn, release)).reason
+    assert "is mature yet; business time is replayed" in reason
+    assert "before 30 of them" in reason
 
 
 def test_a_loss_is_better_when_it_is_lower_and_has_its_own_unit(

@@ -7,12 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.predictions import table_of
 from tests.serving.test_prediction_log import MAY
 
 from headrace.delivery.experiment_nouns import ArmRewards, MeasureRequest
 from headrace.delivery.measuring import count
 from headrace.kernel.lake import Lake
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 
@@ -53,7 +54,7 @@ def predicted(
 
 
 def log(lake: Lake, *records: PredictionRecord) -> None:
-    lake.append(predictions_table("churn"), to_table(list(records)), operation="test")
+    lake.append(predictions_table("churn"), table_of(list(records)), operation="test")
 
 
 def say(lake: Lake, *told: tuple[str, float | None, timedelta], name: str = "purchase") -> None:
@@ -162,10 +163,19 @@ def test_only_what_is_mature_counts_and_only_what_came_in_time(lake: Lake, tmp_p
     say(lake, ("prd_1", 1.0, DAY), ("prd_2", 1.0, DAY), ("prd_3", 1.0, late), ("prd_1", 0.0, late))
     arm = counted(lake, tmp_path)[0, True]
     assert (arm.units, arm.mature, arm.arrived, arm.rewards, arm.total) == (4, 3, 1, 1, 1.0)
+    assert arm.ahead == 0
     valued = counted(lake, tmp_path, missing=0.0)[0, True]
     assert (valued.mature, valued.arrived, valued.rewards, valued.total, valued.ends) == (3, 1, 3, 1.0, 3)
     longer = counted(lake, tmp_path, matures_after_s=2 * 86_400.0)[0, True]
     assert (longer.arrived, longer.total) == (2, 1.0)  # of prd_1 the correction, of prd_3 what was too late above
+
+
+def test_what_was_asked_before_the_clock_was_set_back_is_told_apart(lake: Lake, tmp_path: Path) -> None:
+    now = MAY + DAY  # a reward matures within a day
+    times = (now, now + timedelta(seconds=1))
+    log(lake, *(predicted(f"prd_{place}", Arm.CHALLENGER, place, at=at) for place, at in enumerate(times)))
+    arm = counted(lake, tmp_path)[0, True]
+    assert (arm.units, arm.mature, arm.ahead) == (2, 0, 1)
 
 
 def test_the_last_word_counts_and_a_text_is_no_number(lake: Lake, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Outcomes of the shadow's requests: they let a version go on, hold it or take it back, and are asked for anew."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from headrace.delivery.kinds import COMPARE
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult, QualityEvidence
-from headrace.kernel import jobs
+from headrace.kernel import business_time, jobs
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
@@ -124,6 +124,11 @@ def test_a_version_goes_on_once_its_outcomes_are_shown_not_to_be_worse(
     held = outcomes.look(release)
     assert held.state.step == 0
     assert held.canary[0].reason.endswith("300 of about 5,105 units have an outcome, 900 wait for theirs")
+    churn.write(lambda tx: business_time.move(tx, datetime(1997, 1, 1, tzinfo=UTC)), actor="ana")
+    replayed = outcomes.look(release).canary[0].reason
+    assert "business time is replayed and stands at 1997-01-01" in replayed
+    outcomes.compared(300, waiting=900, ahead=900)
+    assert "which is before 900 of them" in outcomes.look(release).canary[0].reason
     outcomes.compared(4000, waiting=7, unlabelled=40)
     gone_on = outcomes.look(release)
     assert (gone_on.state.step, gone_on.state.weight_percent) == (1, 5)

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from tests.monitoring.conftest import SOURCE_PATH, Bench, declare
+from tests.predictions import table_of
 
 from headrace.delivery import pairing
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
@@ -16,7 +17,7 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
 from headrace.project.paired import PairedLoss
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 from headrace.statistics.paired import capital
@@ -88,7 +89,7 @@ class Shop:
         """Bring what was logged and said into the lake."""
         self.written += 1
         for name, table in (
-            (predictions_table("churn"), to_table(self.records)),
+            (predictions_table("churn"), table_of(self.records)),
             (feedback_table("churn"), pa.Table.from_pylist(self.rows, _SCHEMA)),
         ):
             if table.num_rows:
@@ -168,6 +169,13 @@ def test_only_outcomes_that_are_final_count_however_early_they_are_known(shop: S
     assert (found.units, found.unlabelled, found.waiting) == (1, 1, 2)
     assert found.next_at == now + DAY
     assert found.final_through == now - 10 * DAY
+
+
+def test_what_was_asked_before_the_clock_was_set_back_is_told_apart(shop: Shop) -> None:
+    now = shop.bench.context().business_now
+    shop.pair("prd_1", now, 0.9, 0.9)
+    shop.pair("prd_2", now + DAY, 0.9, 0.9)
+    assert (shop.compare().waiting, shop.compare().ahead) == (2, 1)
 
 
 def test_a_unit_counts_once_with_its_first_request(shop: Shop) -> None:

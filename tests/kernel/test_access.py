@@ -187,6 +187,27 @@ def test_a_disabled_principal_gets_no_token(database: Database) -> None:
         issue(database)
 
 
+def test_who_is_enabled_again_has_the_roles_and_no_token_of_before(database: Database) -> None:
+    create(database, "ana", Role.APPROVER)
+    before = issue(database)
+    database.write(lambda tx: access.disable_principal(tx, "ana"), actor="local")
+    for _ in range(2):
+        again = database.write(lambda tx: access.enable_principal(tx, "ana"), actor="local")
+        assert (again.disabled, again.roles) == (False, (Role.APPROVER,))
+    with pytest.raises(NotAuthenticated):
+        database.read(lambda tx: access.authenticate(tx, before.secret))
+    after = issue(database)
+    assert database.read(lambda tx: access.authenticate(tx, after.secret)).name == "ana"
+    enabled = [event for event in database.read(lambda tx: events.after(tx, 0)) if "enabled" in event.type]
+    assert [event.payload for event in enabled] == [{"tokens_revoked": 1}]
+
+
+def test_a_mistyped_name_is_told_which_one_is_near(database: Database) -> None:
+    create(database, "ana", Role.APPROVER)
+    with pytest.raises(NotFound, match="Did you mean ana"):
+        database.write(lambda tx: access.enable_principal(tx, "anna"), actor="local")
+
+
 def test_the_last_admin_stays(database: Database) -> None:
     create(database, "ana", Role.ADMIN)
     create(database, "bo", Role.ADMIN)

@@ -35,3 +35,16 @@ def test_it_never_runs_backwards_and_standing_still_is_no_event(database: Databa
 def test_a_naive_time_is_refused(database: Database) -> None:
     with pytest.raises(InvalidInput, match="time zone"):
         database.write(lambda tx: business_time.move(tx, datetime(1997, 8, 1)), actor="ana")  # noqa: DTZ001
+
+
+def test_what_the_clock_has_to_do_with_it_is_said_where_it_has() -> None:
+    said = business_time.why_nothing_matures
+    replayed = business_time.BusinessClock(now=AUGUST, replayed=True)
+    assert said(replayed) == (
+        "business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is moved on "
+        "(headrace clock)"
+    )
+    assert "1997-08-01 00:00, which is before 1,200 of them" in said(replayed, 1200)
+    wall = business_time.BusinessClock(now=AUGUST, replayed=False)
+    assert said(wall) == ""
+    assert said(wall, 3).startswith("the clock was set back: it is 1997-08-01 00:00, which is before 3 of them")

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.predictions import table_of
 
 import headrace as hr
 from headrace.errors import NotFound
@@ -22,7 +23,7 @@ from headrace.kernel.work import WorkContext
 from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Estimate, Model, ModelDetails, Version
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 from headrace.statistics.profiles import profile
 
@@ -207,7 +208,7 @@ class Bench:
                 )
             )
         self.logged += len(records)
-        self.lake.append(predictions_table("churn"), to_table(records), operation="test", sequence=self.logged)
+        self.lake.append(predictions_table("churn"), table_of(records), operation="test", sequence=self.logged)
         return [record.prediction_id for record in records]
 
 

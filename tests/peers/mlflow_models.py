@@ -68,6 +68,16 @@ class Banded(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return pd.DataFrame({"band": bands, "share": model_input["income"] / 1e5})
 
 
+class Told(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Answers with what it was given."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        """Names and types of the columns, and each row's values."""
+        del context, params
+        given = " ".join(f"{name}:{kind}" for name, kind in model_input.dtypes.items())
+        return [f"{given} {row.tolist()!r}" for row in model_input.astype(float).to_numpy()]
+
+
 def sklearn_models() -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
     """Name, model, frame, and options of saving."""
     trees = {"serialization_format": "skops", "skops_trusted_types": ["sklearn.tree._tree.Tree", "numpy.dtype"]}
@@ -147,6 +157,10 @@ def save_python_models(folder: Path) -> None:
     signature = infer_signature(FRAME, pd.DataFrame({"band": ["low"], "share": [0.1]}))
     mlflow.pyfunc.save_model(folder / "python-frame" / "model", python_model=Banded(), signature=signature)
     expect(folder / "python-frame", FRAME)
+    for name, frame in (("python-doubles", NUMBERS), ("python-numbers", FRAME)):
+        signature = infer_signature(frame, ["text"])
+        mlflow.pyfunc.save_model(folder / name / "model", python_model=Told(), signature=signature)
+        expect(folder / name, frame)
     script = folder / "doubled.py"
     script.write_text(SCRIPT)
     signature = infer_signature(FRAME, FRAME["income"], params={"factor": 2.0})

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace.errors import PolicyRefused
+from headrace.errors import ModelFault, PolicyRefused
 from headrace.serving.environments import Environments
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import row_answers
@@ -34,7 +34,7 @@ HERE = {
     "lightgbm-tensor",
 }
 """Loaded into the gateway's own process; the others run code and are hosted."""
-HOSTED = {"pickled", "python-frame", "python-code"}
+HOSTED = {"pickled", "python-frame", "python-code", "python-doubles", "python-numbers"}
 
 
 class PeerEnvironments(Environments):
@@ -85,6 +85,16 @@ def test_params_of_a_request_reach_a_python_model(saved: Path, mlflow_python: Pa
     rows, params, predictions = expected(saved / "python-code" / "with-params.json", loaded)
     assert params == {"factor": 3.0}
     assert row_answers(loaded.predict(rows, params)) == predictions
+
+
+def test_a_python_model_meets_no_null_where_its_signature_has_whole_numbers(
+    saved: Path, mlflow_python: Path, tmp_path: Path
+) -> None:
+    loaded = load(saved / "python-numbers", mlflow_python, tmp_path, code=True)
+    rows, _, _ = expected(saved / "python-numbers" / "expected.json", loaded)
+    rows[3, loaded.signature.names.index("age")] = np.nan
+    with pytest.raises(ModelFault, match="null in a column of whole numbers"):
+        loaded.predict(rows, None)
 
 
 @pytest.mark.parametrize("name", sorted(HOSTED))

@@ -347,6 +347,30 @@ def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk)
     assert desk.approval()["status"] == "granted"
 
 
+def test_a_version_without_evidence_shows_its_metrics_beside_production_and_where_it_comes_from(
+    desk: Desk, client: Client
+) -> None:
+    desk.call(
+        "POST", f"/api/v1/approvals/{desk.request['id']}/decision", {"grant": True, "meaning": "yes"}, who="ravi"
+    )
+    desk.call(*desk.move, who="dana")
+    metrics = {"auc": {"value": 0.7512, "low": 0.74, "high": 0.76}, "<b>": {"value": 2}, "system/cpu": {"value": 9}}
+    commit = {"code_commit": "c0ffee", "code_dirty": True}
+    version = {"model": "churn", "run_id": "r2", "files": [FILE], "metrics": metrics, **commit}
+    desk.call("POST", "/api/v1/models/churn/versions", version, who="dana")
+    desk.call(
+        "POST", "/api/v1/approvals", {"model": "churn", "number": 2, "target": "stage/Production"}, who="dana"
+    )
+    (request,) = desk.call("GET", "/api/v1/approvals?status=requested")
+    page = client.get(f"/approvals/{request['id']}").text
+    for part in (
+        "no gate or check has judged this version", "0.7512 (0.74 to 0.76)", "&lt;b&gt;", "churn@1, in production",
+        '<a href="/runs/r2">r2</a>', "c0ffee with changes that were not committed", "headrace lineage churn@2",
+    ):  # fmt: skip
+        assert part in page, part
+    assert "system/cpu" not in page
+
+
 def test_nothing_is_chosen_for_anybody(desk: Desk) -> None:
     page = desk.open(desk.link())[1]
     assert "I have reviewed the evidence" in page

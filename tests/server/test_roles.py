@@ -225,6 +225,7 @@ ADMIN = """
 DELETE PUT /api/v1/retention/{data_class}
 POST /api/v1/retention/erasures
 POST /api/v1/access/principals/{name}/disable
+POST /api/v1/access/principals/{name}/enable
 DELETE /api/v1/access/tokens/{token_id}
 DELETE /api/v1/policies/{model}
 PUT /api/v1/policies

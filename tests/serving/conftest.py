@@ -255,6 +255,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.log.start()
     yield made
     made.explaining.close()
+    made.answering.reading.close()
     made.log.close()
     made.loaders.shutdown()
 

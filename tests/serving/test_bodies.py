@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,10 +18,17 @@ IDLE = 1_200
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
+    with serving(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def serving(tmp_path: Path, headers_timeout_s: float = 30.0) -> Iterator[int]:
     directory = models.write_model(tmp_path / "churn", models.binary_model())
     found = free_port()
     program = (
-        "from headrace.serving import gateway; gateway.BODY_TIMEOUT_S = 1.0; "
+        "from headrace.serving import gateway, listening; gateway.BODY_TIMEOUT_S = 1.0; "
+        f"listening.HEADERS_TIMEOUT_S = {headers_timeout_s}; "
         "from headrace.cli.main import run; run()"
     )
     command = [sys.executable, "-c", program, "serve", str(directory), "--port", str(found)]
@@ -70,3 +77,16 @@ def test_connections_that_lie_open_take_no_place(port: int) -> None:
                 connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: loc")
         for _ in range(20):
             assert httpx.post(f"http://127.0.0.1:{port}/invocations", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"P", b"PRI * HTTP/2.0\r\n", b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_connection_on_which_nothing_comes_is_closed(tmp_path: Path, sent: bytes) -> None:
+    with (
+        serving(tmp_path, headers_timeout_s=1.0) as port,
+        socket.create_connection(("127.0.0.1", port)) as connection,
+    ):
+        connection.sendall(sent)
+        connection.settimeout(10)
+        with suppress(ConnectionResetError):
+            while connection.recv(1_000):
+                pass

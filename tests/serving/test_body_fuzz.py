@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import HeadraceError, NotServed
 from headrace.protocols.openinference import tables, wire
-from headrace.serving import file_forms
+from headrace.serving import csv_forms, parquet_forms
 from headrace.serving.forms import FORMS, Asked, Entities, Forms
 from headrace.serving.inputs import Inputs, nulls, row_values, rows_of
 from headrace.serving.loading import LoadedModel
@@ -292,13 +292,13 @@ def test_json_that_goes_too_deep(served: Served, form: str, depth: int) -> None:
 def test_csv(served: Served, names: list[str], rows: list[list[str]], damage: st.DataObject) -> None:
     text = "\n".join(",".join(line) for line in [names, *rows]).encode("utf-8", "surrogatepass")
     body = damage.draw(st.just(text) | damaged(st.just(text)))
-    parsed(lambda: file_forms.from_csv(served.forms, body), served)
+    parsed(lambda: csv_forms.from_csv(served.forms, body), served)
 
 
 @EXAMPLES
 @given(body=parquet_tables() | damaged(parquet_tables()))
 def test_parquet(served: Served, body: bytes) -> None:
-    parsed(lambda: file_forms.from_parquet(served.forms, body), served)
+    parsed(lambda: parquet_forms.from_parquet(served.forms, body), served)
 
 
 @EXAMPLES

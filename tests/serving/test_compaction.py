@@ -16,13 +16,15 @@ from headrace.kernel.lake import Lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import WorkContext
 from headrace.serving import compaction
-from headrace.serving.compaction import compact, predictions_table, run_compaction, to_table
+from headrace.serving.assignment import Assignment
+from headrace.serving.compaction import compact, predictions_table, run_compaction
 from headrace.serving.forms import Entities
 from headrace.serving.loading import LoadedModel
-from headrace.serving.nouns import Arm, Compaction, CompactRequest, Gateway, PredictionRecord, ServedVersion
+from headrace.serving.logged_tables import to_table
+from headrace.serving.nouns import Arm, Compaction, CompactRequest, Gateway, ServedVersion
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.predictor import Predictor
-from headrace.serving.segments import ASIDE, CLOSED, Lines, Logged, read_segment, segment_folder, segments
+from headrace.serving.segments import ASIDE, CLOSED, Block, Lines, Logged, read_blocks, segment_folder, segments
 from headrace.serving.signature import Column, Signature, Tensor
 
 T = TypeVar("T")
@@ -202,7 +204,7 @@ def test_the_table_has_the_columns_of_the_contract(tmp_path: Path) -> None:
         names=("x", "y"),
         inputs=np.array([[1.0, np.nan]]),
         outputs=np.array([[0.2, 0.8]]),
-        arm=Arm.CHALLENGER,
+        assignment=Assignment(2, Arm.CHALLENGER, 1.0),
     )
     table = to_table(kept(tmp_path, record(1), several))
     first, second = table.to_pylist()
@@ -239,13 +241,13 @@ def test_texts_and_labels_have_columns_of_their_own_kind(tmp_path: Path) -> None
     )
 
 
-def kept(root: Path, *answered: Logged) -> list[PredictionRecord]:
+def kept(root: Path, *answered: Logged) -> list[Block]:
     """What is read of what was logged."""
     path = segment_folder(root, "gateway-1", "churn") / f"1{CLOSED}"
     path.parent.mkdir(parents=True)
     lines = Lines()
-    path.write_bytes(b"".join(map(lines.of, answered)))
-    return [found for found in read_segment(path) if found is not None]
+    path.write_bytes(lines.of(answered))
+    return [found for found in read_blocks(path) if found is not None]
 
 
 def logged_by(signature: Signature, body: dict[str, Any], outputs: Any, **changes: Any) -> Logged:
@@ -347,13 +349,36 @@ def test_a_segment_that_the_lake_refuses_is_set_aside_and_those_beside_it_taken(
     assert run_compaction(ctx, CompactRequest(model="churn")) == Compaction(model="churn", segments=0, rows=0)
 
 
+def test_what_was_set_aside_is_taken_once_when_the_lake_takes_it(
+    ctx: WorkContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        write(tmp_path, number)
+    with monkeypatch.context() as patched:
+        refuse(patched, "prd_2")
+        compact(ctx, "churn")
+        assert compact(ctx, "churn") == 0
+
+    def dies(_: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # dies between append and removal
+        patched.setattr(Path, "unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            compact(ctx, "churn")
+    assert rows(ctx) == ["prd_1", "prd_2", "prd_3"]
+    compact(ctx, "churn")
+    assert rows(ctx) == ["prd_1", "prd_2", "prd_3"]
+    assert not list(tmp_path.rglob(f"*{ASIDE}"))
+
+
 def refuse(monkeypatch: pytest.MonkeyPatch, prediction_id: str, error: type[Exception] = OverflowError) -> None:
     """Have rows with this prediction fail on their way into the lake."""
 
-    def fails(records: list[PredictionRecord], schema: Any = None) -> Any:
-        if any(each.prediction_id == prediction_id for each in records):
+    def fails(blocks: list[Block], schema: Any = None) -> Any:
+        if any(prediction_id in block.rows.ids for block in blocks):
             raise error
-        return to_table(records, schema)
+        return to_table(blocks, schema)
 
     monkeypatch.setattr(compaction, "to_table", fails)
 

@@ -52,6 +52,7 @@ def test_a_linear_model_is_explained_by_its_coefficients(bench: Bench, run: Run)
         for each, contributions, row in zip(answer.body["explanations"], expected, ROWS, strict=True):
             assert (each["version"], each["of"], each["scale"]) == (1, 1, "log_odds")
             assert [each["contributions"][name] for name in models.NAMES] == pytest.approx(contributions)
+            assert [each["values"][name] for name in models.NAMES] == row.tolist()
             assert each["base"] + sum(each["contributions"].values()) == pytest.approx(each["sum"])
             assert each["sum"] == pytest.approx(pipeline.decision_function(row[None])[0])
 
@@ -81,7 +82,7 @@ def test_entities_are_explained_by_what_was_looked_up(bench: Bench, run: Run) ->
         found = answer.body["explanations"]
         assert [each["version"] for each in found] == predicted.body["versions"]
         assert [each["prediction"] for each in found] == predicted.body["predictions"]
-        assert all(set(each["contributions"]) == set(models.NAMES) for each in found)
+        assert all(set(each["contributions"]) == set(each["values"]) == set(models.NAMES) for each in found)
 
     run(main())
 
@@ -114,6 +115,7 @@ def test_top_keeps_the_largest_and_the_rest_still_adds_up(bench: Bench, run: Run
         ((name, value),) = answer["contributions"].items()
         assert abs(value) == max(abs(each) for each in whole["contributions"].values())
         assert whole["contributions"][name] == value
+        assert answer["values"] == {name: whole["values"][name]}
         assert answer["base"] + value + answer["others"] == pytest.approx(answer["sum"])
 
     run(main())
@@ -140,6 +142,7 @@ def test_tensors_that_cannot_be_explained_have_names_too() -> None:
     inputs = {"a": np.zeros((3, 2)), "b": np.zeros(3)}
     part: Any = SimpleNamespace(predictor=SimpleNamespace(signature=signature), inputs=inputs)
     assert explanations.feature_names(part) == ["a[0]", "a[1]", "b[0]"]
+    assert explanations._values(part, explanations.feature_names(part)) == [[0.0] * 3] * 3
 
 
 def test_a_class_of_several_can_be_named(bench: Bench, run: Run) -> None:
@@ -193,6 +196,7 @@ def test_a_column_of_text_is_explained_through_the_door(bench: Bench, run: Run) 
         assert answer.status == 200, answer.body
         (found,) = answer.body["explanations"]
         assert set(found["contributions"]) == {"city", "age", "spend"}
+        assert found["values"] == {"city": "Breda", "age": 0.1, "spend": -1.0}
         assert 1 / (1 + np.exp(-found["sum"])) == pytest.approx(found["prediction"])
 
     run(main())

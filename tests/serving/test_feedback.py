@@ -13,6 +13,7 @@ from headrace.errors import InvalidInput, TooLarge
 from headrace.kernel import jobs
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Database, Tx
+from headrace.registry import models
 from headrace.serving import feedback
 from headrace.serving.feedback import JOIN
 from headrace.serving.feedback_form import LARGEST, decode_feedback
@@ -201,6 +202,7 @@ def test_tallies_add_up_by_version_and_name(database: Database) -> None:
     assert (first.version, first.name, first.count, first.total, first.squares) == (1, "label", 2, 1.0, 1.0)
     assert (first.compared, first.agreeing, first.accuracy) == (2, 1, 0.5)
     assert (revenue.name, revenue.total, revenue.squares) == ("revenue", 3.5, 12.25)
+    assert (revenue.compared, revenue.agreeing, revenue.accuracy) == (0, 0, None), "no revenue was predicted"
     assert (second.version, second.count, second.accuracy) == (2, 1, None)
 
 
@@ -210,6 +212,34 @@ def test_a_class_agrees_when_it_is_the_same(database: Database, output: float) -
     join(database, prd_1=prediction(1, output=output))
     (tally,) = database.read(lambda tx: feedback.tallies(tx, "churn"))
     assert tally.accuracy == float(output == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "values", "compared"),
+    [
+        ((0.9, 0.2), (4, 1), 1),  # a rating is no class of a probability
+        ((0.9, 0.2), (0.9, 0.5), 0),
+        ((2.0, 3.0), (2, 2.5), 1),
+        ((3.7, 4.0), (4, 4), 0),  # a regression, though one of its answers happens to be whole
+        ((LARGEST, 1.0), (LARGEST, 1), 0),
+    ],
+)
+def test_only_labels_that_can_be_what_was_predicted_are_compared(
+    database: Database, outputs: tuple[float, float], values: tuple[float, float], compared: int
+) -> None:
+    take(database, said(values[0]), said(values[1], of="prd_2"))
+    join(database, prd_1=prediction(1, output=outputs[0]), prd_2=prediction(1, output=outputs[1]))
+    (tally,) = database.read(lambda tx: feedback.tallies(tx, "churn"))
+    assert (tally.count, tally.compared) == (2, compared)
+
+
+def test_feedback_under_the_name_of_the_models_label_is_a_label(database: Database) -> None:
+    declaration = {"label": {"name": "gone"}}
+    database.write(lambda tx: models.create(tx, "churn", declaration=declaration), actor="dana")
+    take(database, said(1, name="gone"), said(1, name="opened"))
+    join(database, prd_1=prediction(1, output=0.9))
+    gone, opened = database.read(lambda tx: feedback.tallies(tx, "churn"))
+    assert (gone.accuracy, opened.accuracy) == (1.0, None)
 
 
 def test_many_at_once(database: Database) -> None:

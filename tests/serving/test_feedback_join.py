@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from tests.predictions import table_of
 from tests.serving.test_compaction import Control, ctx  # noqa: F401 - a fixture
 from tests.serving.test_prediction_log import MAY
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import feedback_table, run_join
 from headrace.serving.feedback_nouns import Joined, JoinRequest, Stored
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -51,7 +52,7 @@ def stored(sequence: int, prediction_id: str, value: Any = 1) -> Stored:
 
 def predicted(lake: Lake, model: str, *ids: str) -> None:
     records = [predicted_as(model, prediction_id, place) for place, prediction_id in enumerate(ids)]
-    lake.append(predictions_table(model), to_table(records), operation="test")
+    lake.append(predictions_table(model), table_of(records), operation="test")
 
 
 def predicted_as(model: str, prediction_id: str, place: int) -> PredictionRecord:

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import threading
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,9 +16,9 @@ from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import BUSINESS, Bench, Exchange, Scope, route
 
-from headrace.serving import gateway, invocations
+from headrace.serving import gateway
 from headrace.serving.bodies import Bodies
-from headrace.serving.forms import FORMS, Forms
+from headrace.serving.forms import FORMS
 from headrace.serving.intake import Intake
 from headrace.serving.nouns import Arm, FieldPolicy, Purpose
 
@@ -395,28 +394,17 @@ def test_room_is_given_back_however_a_request_ends(bench: Bench, run: Run, statu
     run(scenario())
 
 
-def test_a_large_body_is_decoded_beside_the_event_loop(
-    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads = []
-    decode = Forms.decode
-
-    def noted(self: Forms, body: bytes) -> Any:
-        threads.append(threading.current_thread())
-        return decode(self, body)
-
-    monkeypatch.setitem(invocations._READERS, "application/json", noted)
-
+def test_only_large_bodies_are_read_beside_the_gateway(bench: Bench, run: Run) -> None:
     async def scenario() -> None:
         await bench.settle(route(bench.version(1, models.binary_model()), champion=1))
-        for rows in (1, 10_000):
-            assert (await bench.post(PATH, {"dataframe_records": [ROW] * rows})).status == 200
+        assert (await bench.post(PATH, {"dataframe_records": [ROW]})).status == 200
+        assert not bench.answering.reading.pids
+        assert (await bench.post(PATH, {"dataframe_records": [ROW] * 10_000})).status == 200
+        assert len(bench.answering.reading.pids) == 1
         refused = await bench.post(PATH, {"dataframe_records": [ROW] * 10_000 + [{"spend": 1}]})
         assert (refused.status, refused.body["error"]["where"]) == (400, "dataframe_records[10000].purchases")
 
     run(scenario())
-    here = threading.current_thread()
-    assert [thread is here for thread in threads] == [True, False, False]
 
 
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(

@@ -149,7 +149,7 @@ def test_what_a_model_prints_is_no_answer_and_does_not_pile_up(hosted: HostedMod
         hosted.predict(PRINT)
     process = hosted._seat._process
     assert process is not None
-    assert os.fstat(process._complaints.fileno()).st_size < 4_000_000
+    assert os.fstat(process._piped._complaints.fileno()).st_size < 4_000_000
 
 
 def test_large_questions_and_answers_pass(hosted: HostedModel) -> None:

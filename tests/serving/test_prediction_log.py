@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.serving.assignment import Assignment
+from headrace.serving.counters import Counted
 from headrace.serving.nouns import Arm, BusinessTime, Purpose
 from headrace.serving.prediction_log import PredictionLog
 from headrace.serving.segments import (
@@ -28,17 +30,15 @@ from headrace.serving.segments import (
 MAY = datetime(1997, 5, 1, tzinfo=UTC)
 
 
-def record(number: int = 0, *, model: str = "churn", business_at: datetime = MAY, **changes: Any) -> Logged:
+def record(
+    number: int = 0, *, model: str = "churn", version: int = 1, business_at: datetime = MAY, **changes: Any
+) -> Logged:
     facts: dict[str, Any] = {
+        "counted": Counted(model, version, None, None),
+        "assignment": Assignment(version, Arm.CHAMPION, 1.0),
         "ids": [f"prd_{number}"],
         "business_at": business_at,
         "at": datetime(2026, 1, 1, tzinfo=UTC),
-        "model": model,
-        "version": 1,
-        "arm": Arm.CHAMPION,
-        "propensity": 1.0,
-        "release_id": None,
-        "step": None,
         "entity_key": "customer_id",
         "entities": [number],
         "names": ("x",),

@@ -1,21 +1,22 @@
 """Removal from the lake: only what is old, or an entity's, and all of it, also when a run dies half way."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from tests.serving.test_compaction import control, ctx  # noqa: F401 - fixtures
+from tests.predictions import table_of
+from tests.serving.test_compaction import control, ctx, refuse, write  # noqa: F401 - fixtures
 from tests.serving.test_feedback_join import predicted_as
 from tests.serving.test_prediction_log import MAY
 from tests.serving.test_prediction_sql import said
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import predictions_table, to_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.removing import run_removal
 from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
-from headrace.serving.segments import OPEN
+from headrace.serving.segments import ASIDE, OPEN, segment_number
 
 DAY = timedelta(days=1)
 
@@ -28,7 +29,7 @@ def predicted(lake: Lake, model: str, *ids: str, customer: int = 1) -> None:
         )
         for place, name in enumerate(ids)
     ]
-    lake.append(predictions_table(model), to_table(records), operation=f"test-{customer}")
+    lake.append(predictions_table(model), table_of(records), operation=f"test-{customer}")
 
 
 def left(lake: Lake, table: str) -> list[str]:
@@ -97,3 +98,46 @@ def test_an_erasure_that_died_half_way_is_finished(
     monkeypatch.undo()
     assert run_removal(ctx, asked).prediction_ids == ("prd_1",)
     assert left(ctx.lake, "predictions/churn") == left(ctx.lake, "feedback/churn") == []
+
+
+def test_files_that_the_lake_refuses_go_with_their_age(
+    ctx: WorkContext,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(ctx.settings.home, 1)
+    write(ctx.settings.home, 2)
+    refuse(monkeypatch, "prd_1")
+    run_removal(ctx, RemoveRequest(expiries=(expire(DataClass.PREDICTIONS, -999),)))
+    (path,) = ctx.settings.home.rglob(f"*{ASIDE}")
+    begun = datetime.fromtimestamp(segment_number(path) / 1e6, UTC)
+    for model, removed in (("", False), ("other", False), ("", True)):
+        before = begun + timedelta(milliseconds=1 if removed or model else -1)
+        gone = run_removal(
+            ctx,
+            RemoveRequest(expiries=(Expiry(data_class=DataClass.PREDICTIONS, model=model, before=before),)),
+        ).gone
+        assert [(one.model, one.segments) for one in gone if one.segments] == ([("churn", 1)] if removed else [])
+        assert path.exists() is not removed
+
+
+def test_an_erasure_is_held_up_by_refused_files_that_name_the_entity(
+    ctx: WorkContext,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(ctx.settings.home, 1)
+    refuse(monkeypatch, "prd_1")
+    other = run_removal(ctx, RemoveRequest(entity='{"customer_id":2}'))
+    assert (other.held, other.unfinished) == ((), False)
+    (path,) = ctx.settings.home.rglob(f"*{ASIDE}")
+    asked = RemoveRequest(entity='{"customer_id":1}')
+    name = str(path.relative_to(ctx.settings.home / "predictions"))
+    held = run_removal(ctx, asked)
+    assert (held.held, held.unfinished) == ((name,), True)
+    with path.open("ab") as file:
+        file.write(b"no line of a log\n")
+    assert run_removal(ctx, RemoveRequest(entity='{"customer_id":2}')).held == (name,)
+    monkeypatch.undo()  # the lake takes it now, and the rows are found there
+    removed = run_removal(ctx, asked)
+    assert (removed.held, removed.prediction_ids) == ((), ("prd_1",))
+    assert run_removal(ctx, msgspec.structs.replace(asked, told=("prd_1",))).unfinished is False
+    assert left(ctx.lake, "predictions/churn") == []

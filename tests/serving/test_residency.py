@@ -149,7 +149,9 @@ def test_a_snapshot_drops_models_that_are_not_in_it(bench: Bench, run: Run) -> N
         assert not held.settled()
         held.replace([route(one, champion=1), route(other, champion=1, model="fraud")], 2)
         await settled(held)
+        assert held.near("Fruad") == "Did you mean fraud?"
         held.replace([route(one, champion=1)], 3)
+        assert held.near("Fruad") == ""
         assert held.active("fraud") is None
         assert not held.wants("fraud")
         assert [active.route.model for active in held.all_active()] == ["churn"]

@@ -83,7 +83,7 @@ def test_old_feedback_goes_from_the_database_by_its_models_rule(database: Databa
     assert left == [2, 4]
     (event,) = told(database, "serving.rows_expired")
     assert event["feedback"] == 2
-    assert event["gone"] == [{"data_class": "feedback", "model": "churn", "rows": 1}]
+    assert event["gone"] == [{"data_class": "feedback", "model": "churn", "rows": 1, "segments": 0}]
 
 
 def test_an_erased_entity_is_recorded_without_its_value(database: Database, clock: ManualClock) -> None:
@@ -113,3 +113,16 @@ def test_an_erasure_goes_on_until_nothing_may_be_left(database: Database, clock:
     assert len(told(database, "serving.entity_erased")) == 2
     (files,) = [job for job in database.read(jobs.recent) if job.state == "queued"]
     assert files.not_before == clock.now() + retention.FILES_AFTER
+
+
+def test_what_holds_up_an_erasure_is_told_once(database: Database, clock: ManualClock) -> None:
+    database.write(lambda tx: retention.erase(tx, Erase(key="customer_id", value=7)), actor="root")
+    held = ("gateway-1/churn/9.refused",)
+    request(database, Removed(unfinished=True, held=held))
+    clock.advance(retention.LONG_OPEN)
+    assert request(database, Removed(unfinished=True, held=held)).held == held
+    assert told(database, "serving.erasure_held_up") == [{"files": list(held)}]
+    assert told(database, "serving.entity_erased") == []
+    clock.advance(retention.LONG_OPEN)
+    request(database, Removed())
+    assert len(told(database, "serving.entity_erased")) == 1

@@ -25,7 +25,7 @@ from headrace.errors import Conflict, HeadraceError, ModelFault, NotFound, Schem
 from headrace.kernel.lake import Lake
 from headrace.sdk.scoring import score as score_model
 from headrace.serving.arrow_forms import from_arrow, from_texts, values
-from headrace.serving.file_forms import from_csv
+from headrace.serving.csv_forms import from_csv
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import row_values
 from headrace.serving.nouns import FieldPolicy, ServedVersion
@@ -298,6 +298,7 @@ def test_answers_are_logged_and_appended_once_though_a_run_dies_between(
     lake.append("raw/rows", pa.table(dict(zip(models.NAMES, features.T, strict=True))), operation="o")
     model = predictor(tmp_path, models.three_class_model())
     how: dict[str, Any] = {"part_rows": 300, "log": lake, "table": "scores/churn", "tables": lake}
+    how["business_at"] = replayed = datetime(1997, 8, 1, tzinfo=UTC)
     write, calls = Folder.write, []
 
     def dies(folder: Folder, part: int, *tables: pa.Table) -> None:
@@ -315,6 +316,7 @@ def test_answers_are_logged_and_appended_once_though_a_run_dies_between(
     logged = lake.read(lake.snapshot("predictions/churn")).sort_by("prediction_id").to_pylist()
     assert len({row["prediction_id"] for row in logged}) == len(logged) == 1_000
     assert {(row["purpose"], row["version"], row["arm"]) for row in logged} == {("batch", 1, "pinned")}
+    assert {(row["business_at"], row["at"] > replayed) for row in logged} == {(replayed, True)}
     batch = answered(tmp_path / "out")
     for row in logged:
         place = int(row["prediction_id"].rpartition(".")[2])

@@ -1,9 +1,12 @@
 """`headrace access`: principals, their roles and their tokens."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from headrace.sdk.platform import Platform
 
 app = typer.Typer(help="Who may do what: principals, roles, tokens.", no_args_is_help=True)
 
@@ -68,8 +71,11 @@ def grant(name: Name, role: Annotated[str, typer.Argument(help="The role to give
     from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
-    made = connect().access.grant(name, role)
-    console().print(plain(f"{made.name} may act as {', '.join(made.roles)}"))
+    platform = connect()
+    before = _roles(platform, name)
+    made = platform.access.grant(name, role)
+    already = f"{name} had the role {role} already: " if role in before else ""
+    console().print(plain(f"{already}{made.name} may act as {', '.join(made.roles)}"))
 
 
 @app.command("revoke")
@@ -78,8 +84,11 @@ def revoke(name: Name, role: Annotated[str, typer.Argument(help="The role to tak
     from headrace.cli.screen import console, plain
     from headrace.sdk.connect import connect
 
-    made = connect().access.revoke(name, role)
-    console().print(plain(f"{made.name} may act as {', '.join(made.roles) or 'nobody'}"))
+    platform = connect()
+    before = _roles(platform, name)
+    made = platform.access.revoke(name, role)
+    had_not = "" if role in before else f"{name} had not got the role {role}, so nothing has changed: "
+    console().print(plain(f"{had_not}{made.name} may act as {', '.join(made.roles) or 'nobody'}"))
 
 
 @app.command("disable")
@@ -90,3 +99,26 @@ def disable(name: Name) -> None:
 
     connect().access.disable(name)
     console().print(plain(f"{name} is disabled"))
+    console().print(f"  to let {plain(name)} in again: headrace access enable {plain(name)}", style="dim")
+
+
+@app.command("enable")
+def enable(name: Name) -> None:
+    """Let a disabled principal in again, with its roles; it needs a new token."""
+    from headrace.cli.screen import console, plain
+    from headrace.sdk.connect import connect
+
+    platform = connect()
+    was_disabled = any(each.name == name and each.disabled for each in platform.access.list())
+    made = platform.access.enable(name)
+    screen = console()
+    if not was_disabled:
+        screen.print(plain(f"{name} is not disabled, so nothing has changed"))
+        return
+    screen.print(plain(f"{name} may act as {', '.join(made.roles) or 'nobody'} again; earlier tokens stay refused"))
+    screen.print(f"  a new one: headrace access token {plain(name)}", style="dim")
+
+
+def _roles(platform: "Platform", name: str) -> tuple[str, ...]:
+    """The roles that a principal has; none where there is no such principal, which the change itself will say."""
+    return next((tuple(each.roles) for each in platform.access.list() if each.name == name), ())

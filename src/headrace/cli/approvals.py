@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from headrace.registry.approval import Approval, ApprovalDecision
     from headrace.sdk.platform import Platform
 
 app = typer.Typer(help="Requests for approval: who asks for what, and the answers.", no_args_is_help=True)
 
 Request = Annotated[str, typer.Argument(help="The request's id, or MODEL@N for the only open one.")]
+METRICS_SHOWN = 12
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 Meaning = Annotated[str, typer.Option(help="What the approval means, as it is to stand in the audit trail.")]
 
@@ -92,8 +95,12 @@ def show(request: Request) -> None:
     if approval.number:
         try:
             found = platform.evidence(approval.model, approval.number)
+            _show_version(screen, platform, approval)
         except NotFound:
             screen.print("[dim]the version is gone[/]")
+        else:
+            if not found:
+                screen.print("[dim]no gate or check has judged this version[/]")
     if found:
         shown = table("verdict", "evidence", "gate", "found")
         for each in found:
@@ -113,6 +120,28 @@ def show(request: Request) -> None:
             meaning, reason = plain(decision.meaning), plain(decision.reason)
             shown.add_row(plain(decision.principal), _said(decision), meaning, reason, time)
         screen.print(shown)
+
+
+def _show_version(screen: "Console", platform: "Platform", approval: "Approval") -> None:
+    """What the version was measured by, beside production, and where it comes from."""
+    from headrace.cli.screen import leading, plain, table
+
+    versions = [platform.version(approval.model, approval.number)]
+    champion = platform.model(approval.model).production
+    if champion is not None and champion != approval.number:
+        versions.append(platform.version(approval.model, champion))
+    shown = table("metric", *(f">{one.model}@{one.number}" for one in versions))
+    for name in leading(set(versions[0].metrics), METRICS_SHOWN):
+        values = (one.metrics.get(name) for one in versions)
+        shown.add_row(plain(name), *("" if value is None else f"{value.value:.4g}" for value in values))
+    if shown.row_count:
+        screen.print(shown)
+    else:
+        screen.print("[dim]no metric was logged with it[/]")
+    if versions[0].run_id:
+        screen.print(f"[dim]from run[/] {platform.url}/runs/{versions[0].run_id}", soft_wrap=True)
+    where = plain(f"headrace lineage {approval.model}@{approval.number}")
+    screen.print(f"[dim]where all of it comes from: {where}[/]", soft_wrap=True)
 
 
 @app.command("request")

@@ -35,6 +35,7 @@ def release(
     ] = False,
 ) -> None:
     """Open a release of a version, see the last one of a model, or act on the open one."""
+    from headrace.cli.releases import show_held
     from headrace.cli.screen import console, plain
     from headrace.delivery.nouns import ReleaseAction
     from headrace.errors import InvalidInput, NotFound
@@ -56,6 +57,7 @@ def release(
         screen.print(
             f"[green]✓[/] release {opened.id} of {plain(model)}@{opened.number} is open: {_stands_at(opened)}"
         )
+        show_held(screen, opened)
         return
     found = [item for item in platform.releases(model) if not item.state.final]
     if not found:

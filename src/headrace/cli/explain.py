@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from headrace.serving.explanation_nouns import Explanation, Explanations
 
-WIDTH = 24
+WIDTH = 16
 """Characters of the longest bar."""
 
 
@@ -20,9 +22,12 @@ def explain(
     top: Annotated[int, typer.Option(min=1, help="How many contributions to show.")] = 12,
     output: Annotated[str | None, typer.Option(help="The class or output to explain.")] = None,
     url: Annotated[str | None, typer.Option(help="A gateway's address, or that of `headrace serve`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show which features brought a prediction to its value."""
     from contextlib import closing
+
+    import msgspec
 
     from headrace.cli.screen import console
     from headrace.errors import InvalidInput
@@ -50,11 +55,20 @@ def explain(
     else:
         with closing(connect()) as platform, closing(platform.predictor(name)) as predictor:
             found = predictor.explain(**asked)
-    show(found, console())
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    show(found, console(), labels=entity_labels(asked["entities"]) if "entities" in asked else ())
 
 
-def show(found: "Explanations", screen: Any) -> None:
-    """Each row with its bars, and what they mean."""
+def show(found: "Explanations", screen: Any, *, labels: "Sequence[str]" = ()) -> None:
+    """Each row with its features, their values and their bars, the largest first, and what they mean.
+
+    Args:
+        found: what was answered.
+        screen: the terminal.
+        labels: what each row is about; without them rows have numbers, where there are several.
+    """
     from headrace.cli.screen import plain, table
 
     for place, each in enumerate(found.explanations):
@@ -62,19 +76,23 @@ def show(found: "Explanations", screen: Any) -> None:
             screen.print()
         of = "" if each.scale == "value" else f" of {plain(str(each.of))}"
         answer = plain(_short(each.prediction))
-        screen.print(f"[bold]{plain(found.model)}[/] version {each.version} answers [bold]{answer}[/]")
+        which = labels[place] if labels else f"row {place + 1}" if len(found.explanations) > 1 else ""
+        about = f"{plain(which)}: " if which else ""
+        screen.print(f"{about}[bold]{plain(found.model)}[/] version {each.version} answers [bold]{answer}[/]")
         if each.registered_prediction is not None:
             said = plain(_short(each.registered_prediction))
             screen.print(f"[yellow]its registered form, which is explained, answers {said}[/]")
-        shown = table("feature", f">{each.scale}{of}", "", *([">± error"] if each.standard_errors else []))
-        shown.add_row("[dim]base[/]", f"{each.base:.4g}", "", *([""] if each.standard_errors else []))
+        errors = [">± error"] if each.standard_errors else []
+        shown = table("feature", ">value", f">{each.scale.replace('_', ' ')}{of}", "", *errors)
+        shown.add_row("[dim]base[/]", "", f"{each.base:.4g}", "[dim]the mean answer[/]" if _is_mean(found, each) else "")
         largest = max([abs(value) for value in each.contributions.values()] + [abs(each.others)]) or 1.0
         for name, value in each.contributions.items():
             error = [f"{each.standard_errors[name]:.2g}"] if each.standard_errors else []
-            shown.add_row(plain(name), f"{value:+.4g}", bar(value / largest), *error)
+            given = plain(_short(each.values[name])) if name in each.values else ""
+            shown.add_row(plain(name), given, f"{value:+.4g}", bar(value / largest), *error)
         if each.others:
-            shown.add_row("[dim]all others[/]", f"{each.others:+.4g}", bar(each.others / largest))
-        shown.add_row("[bold]sum[/]", f"[bold]{each.sum:.4g}[/]", _meaning(each))
+            shown.add_row("[dim]all others[/]", "", f"{each.others:+.4g}", bar(each.others / largest))
+        shown.add_row("[bold]sum[/]", "", f"[bold]{each.sum:.4g}[/]", _meaning(each))
         screen.print(shown)
     for number, method in found.methods.items():
         orders = f", {method.permutations} orders of features" if method.permutations else ""
@@ -107,7 +125,23 @@ def _meaning(each: "Explanation") -> str:
     return f"a probability of {probability:.3g}"
 
 
+def entity_labels(entities: "Mapping[str, Sequence[Any]]") -> list[str]:
+    """The entity that each row is about, as it was asked for."""
+    return [
+        ", ".join(f"{key}={value}" for key, value in zip(entities, values, strict=True))
+        for values in zip(*entities.values(), strict=False)
+    ]
+
+
+def _is_mean(found: "Explanations", each: "Explanation") -> bool:
+    """Whether the base is the mean over background rows, and not over what trees were grown on."""
+    method = found.methods.get(str(each.version))
+    return method is not None and method.background_rows > 0
+
+
 def _short(value: Any) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):

@@ -53,12 +53,18 @@ def show(model: Annotated[str, typer.Argument(help="The model's name.")]) -> Non
 
     with closing(connect()) as platform:
         tallies, state = platform.feedback.tallies(model), platform.feedback.state()
-    shown = table(">version", "name", ">count", ">mean", "agrees with the prediction")
-    for tally in tallies:
-        agrees = "" if tally.accuracy is None else f"{tally.accuracy:.3f} of {tally.compared}"
-        mean = f"{tally.total / tally.count:.4g}"
-        shown.add_row(str(tally.version), plain(tally.name), str(tally.count), mean, agrees)
     screen = console()
-    screen.print(shown)
+    compared = any(tally.compared for tally in tallies)
+    shown = table(">version", "name", ">count", ">mean", *(["label is what was predicted"] if compared else []))
+    for tally in tallies:
+        agrees = "" if tally.accuracy is None else f"{tally.accuracy:.1%} of {tally.compared:,}"
+        mean = f"{tally.total / tally.count:.4g}"
+        cells = (str(tally.version), plain(tally.name), f"{tally.count:,}", mean)
+        shown.add_row(*cells, *([agrees] if compared else []))
+    if tallies:
+        screen.print(shown)
+    else:
+        screen.print(plain(f"no number was said of a prediction of {model} yet; texts are kept, and not added up"))
     if state.waiting:
-        screen.print(f"{state.waiting} items wait for their predictions", style="dim")
+        waits = "1 item waits for its prediction" if state.waiting == 1 else f"{state.waiting:,} items wait for theirs"
+        screen.print(f"{waits}, of whatever model: the log is brought in within seconds", style="dim")

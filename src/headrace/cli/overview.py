@@ -35,57 +35,56 @@ def status() -> None:
 
 def _show_open(screen: "Console", platform: "Platform") -> None:
     """Open releases, approvals and alerts: what waits for somebody."""
-    from headrace.cli.screen import plain, table
+    from headrace.cli.screen import fitted, moment, plain
 
-    shown = table("waits", "for", "since")
+    rows: list[tuple[str, str, str]] = []
     for release in platform.releases():
         if not release.state.final:
-            shown.add_row(
-                f"release {plain(release.model)}@{release.number}",
-                plain(_standing(release)),
-                f"{release.updated_at:%Y-%m-%d %H:%M}",
-            )
+            what = f"release {plain(release.model)}@{release.number}"
+            rows.append((what, plain(_standing(release)), moment(release.updated_at)))
     for approval in platform.approvals("requested"):
-        shown.add_row(
-            plain(f"approval of {approval.about} to {approval.wish}"),
-            f"{approval.granted} of {approval.needed} {approval.role}; headrace approvals show {approval.id}",
-            f"{approval.requested_at:%Y-%m-%d %H:%M}",
-        )
+        what = plain(f"approval of {approval.about} to {approval.wish}")
+        whom = f"{approval.granted} of {approval.needed} {approval.role}; headrace approvals show {approval.id}"
+        rows.append((what, plain(whom), moment(approval.requested_at)))
     for pipeline in platform.pipelines():
         if not pipeline.status.ended:
-            shown.add_row(
-                f"training {plain(pipeline.model)}",
-                plain(pipeline.note or pipeline.status),
-                f"{pipeline.requested_at:%Y-%m-%d %H:%M}",
-            )
+            note = plain(pipeline.note or pipeline.status)
+            rows.append((f"training {plain(pipeline.model)}", note, moment(pipeline.requested_at)))
     for alert in platform.alerts():
         if alert.state == "open":
-            shown.add_row(
-                f"[red]alert {plain(alert.model)} {plain(alert.name)}[/]",
-                plain(alert.summary),
-                f"{alert.opened_at:%Y-%m-%d %H:%M}",
-            )
-    if shown.row_count:
-        screen.print(shown)
+            what = f"[red]alert {plain(alert.model)} {plain(alert.name)}[/]"
+            rows.append((what, plain(alert.summary), moment(alert.opened_at)))
+    if rows:
+        columns = dict(zip(("waits", "for", "since"), map(list, zip(*rows, strict=True)), strict=True))
+        screen.print(fitted(screen, columns, ("since",)))
 
 
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
     from headrace.cli.experiments import in_a_line
+    from headrace.cli.releases import held, waits_in_short
 
-    phase = release.phase.replace("_", " ")
+    phase = f"{release.phase.replace('_', ' ')}{', paused' if release.state.paused else ''}"
+    short = waits_in_short(release)
+    more = f"; waits for {short}" if short else ""
+    if held(release):
+        more += f"; held to more than is declared: headrace release {release.model}"
     if release.phase != "rolling_out" or not release.canary:
-        return f"{phase}: {release.reason}" if release.reason else phase
+        return f"{phase}: {release.reason}{more}" if release.reason else f"{phase}{more}"
     seen = release.canary[-1]
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
     outcomes = "" if release.quality is None else f"{_outcomes(release.quality)}, "
     if release.experiment is not None and not release.state.final:
-        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {outcomes}{seen.verdict}{waits}"
+        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {outcomes}{_said(seen.verdict)}{waits}{more}"
     return (
         f"{phase} {where}: {seen.challenger.units:,} units, "
-        f"{seen.challenger.failed_units} with faults, {outcomes}{seen.verdict}{waits}"
+        f"{seen.challenger.failed_units} with faults, {outcomes}{_said(seen.verdict)}{waits}{more}"
     )
+
+
+def _said(verdict: str) -> str:
+    return verdict.replace("_", " ").lower()
 
 
 def _outcomes(seen: "QualityEvidence") -> str:
@@ -121,11 +120,17 @@ def show_models(screen: "Console", platform: "Platform") -> bool:
     """Models and what is in production; returns whether there are any."""
     from headrace.cli.screen import moment, plain, table
 
-    shown = table("model", ">versions", ">in production", "changed")
+    shown = table("model", "in production", "since", "newest version", "registered")
     for model in platform.models():
-        production = platform.model(model.name).production
-        live = f"[green]{plain(model.name)}@{production}[/]" if production else "[dim]none[/]"
-        shown.add_row(plain(model.name), str(model.latest_number), live, moment(model.updated_at))
+        found = platform.model(model.name)
+        live, since = "[dim]none[/]", ""
+        if found.production is not None:
+            live = f"[green]{plain(model.name)}@{found.production}[/]"
+            entered = platform.history(model.name, limit=1).since
+            since = moment(entered.at) if entered is not None else ""
+        newest = found.versions[0] if found.versions else None
+        latest = (f"{plain(model.name)}@{newest.number}", moment(newest.created_at)) if newest else ("[dim]none[/]", "")
+        shown.add_row(plain(model.name), live, since, *latest)
     if shown.row_count:
         screen.print(shown)
     return bool(shown.row_count)

@@ -23,7 +23,7 @@ def show(
     ] = None,
 ) -> None:
     """What governs a model, or every policy that is set."""
-    from headrace.cli.screen import console, moment, plain, table
+    from headrace.cli.screen import console, moment, plain, table, warn_unless_known
     from headrace.sdk.connect import connect
 
     platform = connect()
@@ -36,6 +36,8 @@ def show(
         screen.print(shown if shown.row_count else "no policy is set: every change is open to developers")
         return
     found = platform.policies.of(model)
+    if model != "*":
+        warn_unless_known(platform, screen, model)
     screen.print(f"[bold]{plain(model)}[/] is {plain(found.says)}")
     shown = table("governs", "asks for", "from", "set by", "set", "note")
     for each in found.policies:
@@ -121,28 +123,36 @@ def remove(model: Model, stage: OnStage = None, alias: OnAlias = None) -> None:
 @app.command("history")
 def history(model: Model) -> None:
     """Every change of a model's policies, and what it loosened."""
-    from headrace.cli.screen import console, moment, plain, table
+    from headrace.cli.screen import console, moment, plain, table, warn_unless_known
     from headrace.sdk.connect import connect
 
+    platform, screen = connect(), console()
     shown = table(">seq", "time", "by", "what", "governs", "asks for", "loosened")
-    for event in connect().policies.history(model):
+    for event in platform.policies.history(model):
         told = event.payload
         what = event.type.removeprefix("registry.policy_")
         loosened = f"[yellow]{plain('; '.join(told.get('loosened', [])))}[/]" if told.get("loosened") else ""
         governs, says = plain(str(told.get("governs", ""))), plain(str(told.get("says", "")))
         shown.add_row(str(event.seq), moment(event.at), plain(event.actor), what, governs, says, loosened)
-    console().print(shown)
+    if shown.row_count:
+        screen.print(shown)
+        return
+    screen.print(plain(f"no policy of {model} was ever set"))
+    if model != "*":
+        warn_unless_known(platform, screen, model)
 
 
 def _set(platform: "Platform", fields: dict[str, Any]) -> None:
     """Set one policy and say what it asks for, and what it loosens."""
-    from headrace.cli.screen import console, plain
+    from headrace.cli.screen import console, plain, warn_unless_known
     from headrace.registry.rules import loosened
 
     before = platform.policies.all()
     made = platform.policies.set(fields)
     screen = console()
     screen.print(f"[green]✓[/] {plain(f'{made.named}: {made.says}')}")
+    if made.model != "*":
+        warn_unless_known(platform, screen, made.model)
     for line in loosened(_same(before, made), made):
         screen.print(f"  [yellow]looser[/] {plain(line)}")
 

@@ -31,7 +31,7 @@ def query(
     import pyarrow.csv
     import pyarrow.parquet
 
-    from headrace.cli.screen import console, plain, table
+    from headrace.cli.screen import console, plain, show_rows
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
@@ -41,15 +41,19 @@ def query(
         rows = platform.predictions.query(sql, timeout_s=timeout)
     screen = console()
     if output is None:
-        shown = table(*rows.column_names)
-        for row in rows.slice(0, SHOWN_ROWS).to_pylist():
-            shown.add_row(*(plain("" if value is None else str(value)) for value in row.values()))
-        screen.print(shown)
-        if rows.num_rows > SHOWN_ROWS:
-            screen.print(f"{rows.num_rows} rows; --output writes them all", style="dim")
+        most = SHOWN_ROWS if screen.is_terminal else rows.num_rows  # whoever reads a pipe wants them all
+        found = rows.slice(0, most).to_pylist()
+        show_rows(screen, rows.column_names, [[_cell(value) for value in row.values()] for row in found])
+        if rows.num_rows > most:
+            screen.print(f"{most} of {rows.num_rows:,} rows; --output writes them all", style="dim")
         return
     if output.suffix == ".csv":
         pyarrow.csv.write_csv(rows, output)
     else:
         pyarrow.parquet.write_table(rows, output)
     screen.print(f"{rows.num_rows} rows in {plain(str(output))}")
+
+
+def _cell(value: object) -> str:
+    """A value in one line."""
+    return "" if value is None else str(value).replace("\n", "\\n")

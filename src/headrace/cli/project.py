@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.progress import TaskID
 
@@ -35,8 +37,9 @@ def apply(
     if not yes and not typer.confirm("Apply?", default=True):
         raise typer.Exit(1)
     applied = platform.apply(packed, plan)
-    changed = [change for change in applied.changes if change.action != "unchanged"]
-    screen.print(f"[green]✓[/] {applied.project} is applied, {len(changed)} change(s)")
+    changed = sum(change.action != "unchanged" for change in applied.changes)
+    told = {0: "nothing has changed", 1: "1 change"}.get(changed, f"{changed} changes")
+    screen.print(f"[green]✓[/] {applied.project} is applied: {told}")
 
 
 def show_plan(screen: "Console", plan: "Plan") -> None:
@@ -49,10 +52,23 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
         line = f"  {sign} {change.kind.replace('_', ' '):<12} {change.name}"
         where = f"  [dim]{plain(change.declared_at)}[/]" if change.declared_at else ""
         screen.print(f"{line}{where}", soft_wrap=True)
-        if change.details and change.action != "unchanged":
-            screen.print(f"              [dim]{plain(change.details)}[/]", soft_wrap=True)
+        for detail in () if change.action == "unchanged" else change.details:
+            screen.print(f"              [dim]{plain(detail)}[/]", soft_wrap=True)
         for warning in change.warnings:
             screen.print(f"              [yellow]! {plain(warning)}[/]", soft_wrap=True)
+        if change.bound:
+            show_bound(screen, change.bound, "the next release", indent=14)
+
+
+def show_bound(screen: "Console", bound: "Sequence[str]", which: str, *, indent: int) -> None:
+    """What of a declared delivery does not hold yet."""
+    from headrace.cli.screen import plain
+
+    room = " " * indent
+    head = f"{which} is held to more than is declared: what production was released by binds it, too"
+    screen.print(f"{room}[yellow]![/] {head}", soft_wrap=True)
+    for line in bound:
+        screen.print(f"{room}  [dim]{plain(line)}[/]", soft_wrap=True)
 
 
 def train(

@@ -30,18 +30,86 @@ def show_release(screen: "Console", release: "Release") -> None:
     screen.print(f"[bold]{plain(release.model)}@{release.number}[/]  {release.id}: {phase}{weight}{paused}")
     if release.reason:
         screen.print(f"  {plain(release.reason)}")
+    for line in waits_for(release):
+        screen.print(f"  {line}", highlight=False, soft_wrap=True)
     if release.state.asked and not release.state.final:
         screen.print(
             f"  [yellow]the evidence tells neither way.[/] It goes on by itself once it does. Or decide:\n"
             f"  headrace release {plain(release.model)} --do promote    (or abort, pause)",
             highlight=False,
         )
+    if not release.state.final:
+        show_held(screen, release)
     show_experiment(screen, release)
     _show_foresight(screen, release)
     for seen in release.canary[-STEPS_SHOWN:]:
         _show_step(screen, release, seen)
     if release.quality is not None:
         _show_quality(screen, release, release.quality)
+
+
+def waits_for(release: "Release") -> list[str]:
+    """What has to happen before it goes on, who or what does it, and about when."""
+    from headrace.cli.screen import plain
+
+    model = plain(release.model)
+    if release.state.paused:
+        return [f"waits until somebody resumes it: headrace release {model} --do resume"]
+    match release.phase:
+        case "gating":
+            return ["a worker computes its gates; it goes on by itself"]
+        case "staging":
+            return ["a worker sends rows through a gateway; it goes on by itself"]
+        case "awaiting_approval":
+            role = release.policy.approval.role if release.policy.approval else "approver"
+            return [
+                f"waits for somebody with the role {role}: headrace approve {model}@{release.number}",
+                f"what it rests on, and who may decide: headrace approvals show {model}@{release.number}",
+            ]
+    line = waits_in_short(release)
+    if not line or release.waits is None or release.phase == "cooling" or not release.waits.units:
+        return [f"waits for {line}"] if line else []
+    return [
+        f"waits for {line}; traffic brings it on, {plain(_bound(release))}",
+        f"to go on without that evidence: headrace release {model} --do promote",
+    ]
+
+
+def waits_in_short(release: "Release") -> str:
+    """How many more units, or how long, in a few words; nothing where that is not what it waits for."""
+    waits = release.waits
+    if waits is None or release.state.paused or waits.units is None:
+        return ""
+    if release.phase == "cooling":
+        return f"the end of cooling, in {lasting(waits.rest_s)}"
+    if not waits.units:
+        return f"the shortest stay, over in {lasting(waits.rest_s)}" if waits.rest_s else ""
+    units = "1 more unit" if waits.units == 1 else f"{waits.units:,} more units"
+    if waits.seconds is None:
+        return f"{units} without a fault; none came in the last minute"
+    rate = f"at the {waits.units_per_s:,.2g} units/s" if waits.units_per_s < 100 else f"at the {waits.units_per_s:,.0f} units/s"
+    return f"{units} without a fault, about {lasting(waits.seconds)} {rate} of the last minute"
+
+
+def _bound(release: "Release") -> str:
+    rollout = release.policy.rollout
+    return f"to show that less than {100 * rollout.tolerance:g} % of units meet a fault"
+
+
+def held(release: "Release") -> tuple[str, ...]:
+    """What a release is held to beyond what its project declared, declared → what holds."""
+    from headrace.delivery.differences import of_policies
+
+    return () if release.declared is None else of_policies(release.declared, release.policy)
+
+
+def show_held(screen: "Console", release: "Release") -> None:
+    """Say it where a release is held to more than its project declared."""
+    from headrace.cli.project import show_bound
+
+    lines = held(release)
+    if lines:
+        show_bound(screen, lines, "this release", indent=2)
 
 
 def _show_quality(screen: "Console", release: "Release", seen: "QualityEvidence") -> None:
@@ -143,21 +211,22 @@ def _show_step(screen: "Console", release: "Release", seen: "StepEvidence") -> N
         if seen.step < len(release.state.plan.steps)
         else "cooling"
     )
+    compared = release.champion is not None
+    units = f"{seen.challenger.units:,} units"
+    if compared:
+        units = f"{units}, {seen.champion.units:,} of @{release.champion}"
+    numbers = (f">@{release.number}", *([f">@{release.champion}"] if compared else []))
     shown = table(
-        "signal", f">@{release.number}", ">champion", ">e-value of harm", ">needed", ">of none", ">needed",
-        "verdict",
-        title=f"{where}: {seen.challenger.units:,} and {seen.champion.units:,} units{limit}",
-    )  # fmt: skip
+        "signal", *numbers, ">e-value of harm", ">of no harm", "verdict", title=f"seen at {where}: {units}{limit}"
+    )
     for signal, found in seen.signals.items():
         harm = max(found.worse_than_champion, found.above_tolerance)
         shown.add_row(
             NAMES[signal],
             f"{seen.challenger.signalled(signal):,}",
-            f"{seen.champion.signalled(signal):,}",
-            e_value(harm),
-            f"{found.harm_needed:,.0f}",
-            e_value(found.within_tolerance),
-            f"{found.needed:,.0f}",
+            *([f"{seen.champion.signalled(signal):,}"] if compared else []),
+            f"{e_value(harm)} of {found.harm_needed:,.0f}",
+            f"{e_value(found.within_tolerance)} of {found.needed:,.0f}",
             found.verdict.replace("_", " ").lower(),
         )
     screen.print(shown)

@@ -24,7 +24,7 @@ def show() -> None:
     for rule in rules:
         model = plain(rule.model) or "all others"
         shown.add_row(rule.data_class.value, model, rule.keep, plain(rule.set_by), moment(rule.set_at))
-    console().print(shown)
+    console().print(shown if shown.row_count else "no rule is set: everything is kept for ever")
 
 
 @app.command("set")
@@ -36,16 +36,19 @@ def keep(
     """Say how long a class of data is kept; what is older goes within the hour, its files an hour later."""
     from contextlib import closing
 
-    from headrace.cli.screen import console, plain
+    from headrace.cli.screen import console, plain, warn_unless_known
     from headrace.sdk.connect import connect
 
+    screen = console()
     with closing(connect()) as platform:
         if duration == "never":
             platform.retention.keep_for_ever(data_class, model=model)
         else:
             platform.retention.keep(data_class, duration, model=model)
+        if model:
+            warn_unless_known(platform, screen, model)
     whose = f" of {model}" if model else ""
-    console().print(plain(f"{data_class}{whose}: " + ("kept for ever" if duration == "never" else duration)))
+    screen.print(plain(f"{data_class}{whose}: " + ("kept for ever" if duration == "never" else duration)))
 
 
 @app.command("erase")

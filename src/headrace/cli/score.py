@@ -1,9 +1,12 @@
 """`headrace score`: a file of rows, answered by the model that answers online."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from headrace.serving.scoring_outputs import Manifest
 
 
 def score(
@@ -68,6 +71,23 @@ def score(
         )
     told_rejects = f", {done.rejected} rejected: see _rejects-* there" if done.rejected else ""
     screen = console()
-    screen.print(plain(f"{done.rows - done.rejected} of {done.rows} rows answered, in {output}{told_rejects}"))
+    answered = done.rows - done.rejected
+    screen.print(plain(f"{answered:,} of {done.rows:,} rows answered, in {output}{told_rejects}"), soft_wrap=True)
+    for line in whereabouts(done, table if answered else None):
+        screen.print(f"  [dim]{plain(line)}[/]", soft_wrap=True)
     if done.rejected and done.rejected == done.rows:
         raise typer.Exit(1)
+
+
+def whereabouts(done: "Manifest", table: str | None) -> list[str]:
+    """Where else the answers are, and how to look at them there; or why the log has none."""
+    lines = [] if table is None else [f"also in the table {table} of the lake"]
+    if done.unlogged:
+        return [*lines, f"not in the prediction log: {done.unlogged}"]
+    if done.rows == done.rejected:
+        return lines
+    name = done.model.replace('"', '""')
+    query = f"""SELECT * FROM predictions."{name}" WHERE prediction_id LIKE '{done.run_id}%'"""
+    for special in '\\"$`':
+        query = query.replace(special, f"\\{special}")
+    return [*lines, "in the prediction log, with purpose batch:", f'  headrace predictions query "{query}"']

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from headrace.sdk.platform import Platform
 
-WIDE = 1_000
+WIDE = 100_000
 """Columns of an output that is no terminal."""
 
 UNSEEN = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
@@ -28,12 +29,22 @@ def console(*, stderr: bool = False) -> "Console":
     return made
 
 
-def table(*columns: str, title: str | None = None) -> "Table":
-    """An empty table; a column whose name begins with `>` is aligned to the right."""
+def table(*columns: str, title: str | None = None, piped: bool | None = None) -> "Table":
+    """An empty table; a column whose name begins with `>` is aligned to the right.
+
+    What reads a pipe gets a line of names and a line for each row, without rules and edges.
+
+    Args:
+        columns: their names.
+        title: above them.
+        piped: whether it goes into a pipe; None looks where the output goes.
+    """
     from rich import box
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim")
+    if not console().is_terminal if piped is None else piped:
+        made.box, made.pad_edge, made.padding = None, False, (0, 2, 0, 0)
     for column in columns:
         right = column.startswith(">")
         made.add_column(plain(column.removeprefix(">")), justify="right" if right else "left", overflow="fold")
@@ -45,12 +56,27 @@ def fitted(screen: "Console", columns: Mapping[str, Sequence[str]], dispensable:
     left = dict(columns)
     spare = [name for name in dispensable if name in left]
     while True:
-        made = table(*left)
+        made = table(*left, piped=not screen.is_terminal)
         for cells in zip(*left.values(), strict=True):
             made.add_row(*cells)
         if not spare or screen.measure(made, options=screen.options.update(width=WIDE)).maximum <= screen.width:
             return made
         del left[spare.pop(0)]
+
+
+def show_rows(screen: "Console", names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as a table; where a terminal has no room for their columns, one below the other."""
+    shown = table(*names, piped=not screen.is_terminal)
+    for row in rows:
+        shown.add_row(*map(plain, row))
+    if screen.measure(shown, options=screen.options.update(width=WIDE)).maximum <= screen.width:
+        screen.print(shown)
+        return
+    most = max(len(name) for name in names)
+    for place, row in enumerate(rows, 1):
+        screen.print(f"[dim]{'─' * 2} row {place} {'─' * 2}[/]")
+        for name, value in zip(names, row, strict=True):
+            screen.print(f"[dim]{plain(name.ljust(most))}[/]  {plain(value)}", soft_wrap=True)
 
 
 def show_problem(problem: HeadraceError) -> None:
@@ -65,6 +91,16 @@ def show_problem(problem: HeadraceError) -> None:
     screen.print(line, soft_wrap=True)
     if problem.fix:
         screen.print(Text(f"      {problem.fix}", style="dim"), soft_wrap=True)
+
+
+def warn_unless_known(platform: "Platform", screen: "Console", model: str) -> None:
+    """Say it where something is set for a model that is not there: it may be on its way, or it is mistyped."""
+    from headrace.errors import NotFound
+
+    try:
+        platform.model(model)
+    except NotFound as problem:
+        screen.print(f"[yellow]![/] {plain(problem.message)} yet. [dim]{plain(problem.fix or '')}[/]")
 
 
 def plain(text: str) -> str:

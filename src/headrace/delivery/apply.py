@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.delivery import clearance, policies, tables
+from headrace.delivery import clearance, differences, policies, tables
 from headrace.delivery.nouns import Action, Change, Plan, Project
 from headrace.errors import Conflict, InvalidInput, NotFound, ProjectError
 from headrace.features import catalog
@@ -18,8 +18,6 @@ from headrace.features.nouns import FeatureSpecs, PlannedObject, SourceSpec
 from headrace.kernel import events
 from headrace.kernel.blobs import BlobStore
 from headrace.kernel.database import Tx
-from headrace.project.declaration import definition
-from headrace.project.experiments import ABTest, Bandit, Rollout
 from headrace.project.manifest import Manifest
 from headrace.project.model import ModelDeclaration
 from headrace.registry import models
@@ -147,9 +145,9 @@ def _specs(manifest: Manifest) -> FeatureSpecs:
 def _of_feature(planned: PlannedObject) -> Change:
     action = _ACTIONS[planned.change]
     kind = "feature_view" if planned.kind.value == "view" else planned.kind.value
-    details = "; ".join(planned.details)
+    details = planned.details
     if action is Action.ARCHIVED:
-        details = ARCHIVING[kind]
+        details = (ARCHIVING[kind],)
     return Change(kind=kind, name=planned.name, action=action, details=details, declared_at=planned.declared_at)
 
 
@@ -166,31 +164,33 @@ def _of_model(tx: Tx, project: str, declaration: ModelDeclaration) -> Change:
         archived = models.get(tx, declaration.name).archived
     except NotFound:
         before, archived = None, False
-    if before is None:
-        action, details = Action.CREATED, _delivery(declaration)
-    elif archived:
-        action, details = Action.CHANGED, "comes back from the archive"
-    else:
-        differing = differences(definition(before), definition(declaration))
-        action = Action.CHANGED if differing else Action.UNCHANGED
-        details = ", ".join(differing)
+    action, details, bound = Action.CREATED, (_delivery(declaration),), tuple[str, ...]()
+    if before is not None:
+        details = differences.of_models(before, declaration)
+        action = Action.CHANGED if details or archived else Action.UNCHANGED
+        holds = policies.binding(tx, declaration.name, declaration.policy)
+        bound = differences.of_policies(declaration.policy, holds)
+    if archived:
+        details = ("comes back from the archive", *details)
     return Change(
         kind="model",
         name=declaration.name,
         action=action,
         details=details,
+        bound=bound,
         declared_at=declaration.declared_at,
         warnings=clearance.shortfalls(tx, declaration.name, declaration.policy),
     )
 
 
 def _of_gone_model(name: str) -> Change:
-    return Change(kind="model", name=name, action=Action.ARCHIVED, details=ARCHIVING["model"])
+    return Change(kind="model", name=name, action=Action.ARCHIVED, details=(ARCHIVING["model"],))
 
 
 def _of_bundle(manifest: Manifest, known: Project | None) -> Change:
+    files = len(manifest.bundle.files)
     if known is None:
-        action, details = Action.CREATED, f"{len(manifest.bundle.files)} files"
+        action, details = Action.CREATED, "1 file" if files == 1 else f"{files} files"
     elif known.digest == _digest(manifest):
         action, details = Action.UNCHANGED, ""
     elif known.bundle_digest == manifest.bundle.digest:
@@ -199,13 +199,13 @@ def _of_bundle(manifest: Manifest, known: Project | None) -> Change:
         action, details = Action.CHANGED, "code or packages"
     else:
         action, details = Action.CHANGED, "code"
-    return Change(kind="bundle", name=manifest.project, action=action, details=details)
+    return Change(kind="bundle", name=manifest.project, action=action, details=(details,) if details else ())
 
 
 def _delivery(declaration: ModelDeclaration) -> str:
     """The model's delivery policy in a line."""
     policy = declaration.policy
-    parts = [f"{len(policy.gates)} gates"]
+    parts = [_number(len(policy.gates), "gate")]
     if policy.staging:
         parts.append(f"staging on {policy.staging.rows} rows")
     if policy.approval:
@@ -214,33 +214,15 @@ def _delivery(declaration: ModelDeclaration) -> str:
         parts.append("no approval")
     if policy.shadow:
         parts.append(f"shadow of {policy.shadow.percent} %")
-    parts.append(_rollout(policy.rollout))
-    parts.append(f"{len(policy.monitors)} monitors")
+    parts.append(differences.rollout(policy.rollout))
+    parts.append(_number(len(policy.monitors), "monitor"))
     if policy.retrain:
         parts.append(f"retraining on {' and '.join(policy.retrain.on)}")
     return ", ".join(parts)
 
 
-def _rollout(rollout: Rollout) -> str:
-    steps = " → ".join(str(step) for step in rollout.steps)
-    match rollout:
-        case ABTest():
-            return f"A/B test on {rollout.reward}, {steps} %"
-        case Bandit():
-            return f"bandit on {rollout.reward}, from {steps} %"
-    return f"canary {steps} %"
-
-
-def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """Names of the fields that differ, nested ones with a dot."""
-    found: list[str] = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name}")
-    return found
+def _number(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count or 'no'} {what}s"
 
 
 def _gone_models(manifest: Manifest, known: Project | None) -> tuple[str, ...]:

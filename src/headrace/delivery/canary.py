@@ -72,7 +72,9 @@ def look(tx: Tx, release: Release) -> tuple[Release, Command | None]:
     if release.phase not in WATCHED or release.step_started_at is None:
         return release, None
     if tx.now < release.step_started_at:  # the clock was set back: time on this step begins anew
-        release = msgspec.structs.replace(release, step_started_at=tx.now, judged_since=tx.now)
+        release = msgspec.structs.replace(
+            release, step_started_at=tx.now, judged_since=tx.now, clock_set_back_at=tx.now
+        )
     tripped = _trip(tx, release)
     if tripped is not None:
         return release, Retreat(reason=tripped)
@@ -182,7 +184,7 @@ def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
         challenger=seen.at(step, release.number),
         champion=seen.at(step, release.champion),
         verdict=seen.judgement.verdict.value,
-        reason=seen.judgement.reason,
+        reason=seen.judgement.reason + _set_back(release, seen.judgement),
         slow_us=release.slow_us,
         signals={Signal(name): _kept(found) for name, found in seen.judgement.signals.items()},
         comparison=seen.comparison,
@@ -192,6 +194,14 @@ def _with_evidence(tx: Tx, release: Release, seen: _Seen) -> Release:
         return release
     kept = (*(one for one in release.canary if one.step != step), evidence)
     return msgspec.structs.replace(release, canary=kept)
+
+
+def _set_back(release: Release, judgement: ReleaseJudgement) -> str:
+    """That the time on this step began anew, as long as it may be what is waited for."""
+    at, began = release.clock_set_back_at, release.step_started_at
+    if at is None or began is None or at < began or judgement.verdict is Verdict.ROLL_BACK:
+        return ""
+    return f"; the clock was set back, so the time on this step began anew at {at:%Y-%m-%d %H:%M}"
 
 
 def _kept(judgement: Judgement) -> SignalEvidence:

@@ -43,6 +43,8 @@ class ArmRewards(msgspec.Struct, frozen=True, kw_only=True):
     """Rewards that are one of the ends of the range: 0 or 1 as parts of it."""
     beyond: int
     """Rewards that were beyond the range."""
+    ahead: int = 0
+    """Units whose first prediction is dated after the business time of the count: the clock was set back."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

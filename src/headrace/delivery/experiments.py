@@ -16,7 +16,7 @@ from headrace.delivery.kinds import MEASURE
 from headrace.delivery.machine import SHADOW, Phase, Reallocate
 from headrace.delivery.nouns import Release
 from headrace.errors import NotFound
-from headrace.kernel import jobs
+from headrace.kernel import business_time, jobs
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
 from headrace.project.experiments import Bandit, Experiment
@@ -203,7 +203,12 @@ def judge(tx: Tx, release: Release, rollout: Experiment, measured: Measured) -> 
         beyond=mine.beyond + theirs.beyond,
         outlook=outlook.of_rewards(rollout, reports.units_per_s(tx, release.model), outlook.seen_spread(periods)),
     )
-    return _with_verdict(release, rollout, evidence)
+    judged = _with_verdict(release, rollout, evidence)
+    waiting = mine.units + theirs.units > mine.mature + theirs.mature
+    if judged.verdict != Verdict.HOLD or judged.problem is not None or not waiting:
+        return judged
+    why = business_time.why_nothing_matures(business_time.read(tx), mine.ahead + theirs.ahead)
+    return msgspec.structs.replace(judged, reason=f"{judged.reason}; {why}") if why else judged
 
 
 def _with_verdict(release: Release, rollout: Experiment, seen: ExperimentEvidence) -> ExperimentEvidence:
@@ -264,7 +269,7 @@ def _nothing(step: int) -> ArmRewards:
 
 
 def _sum(arms: Sequence[ArmRewards], step: int = 0) -> ArmRewards:
-    names = ("units", "mature", "arrived", "rewards", "total", "squares", "ends", "beyond")
+    names = ("units", "mature", "arrived", "rewards", "total", "squares", "ends", "beyond", "ahead")
     sums = {name: sum(getattr(arm, name) for arm in arms) for name in names}
     return ArmRewards(step=step, challenger=True, **sums)
 

@@ -58,6 +58,7 @@ WITH asked AS (
     GROUP BY prediction_id
 ), known AS (
     SELECT step, challenger, business_at <= $until AS mature,
+        business_at > $until + to_microseconds($matures_after_us) AS ahead,
         CASE WHEN business_at <= $until AND isfinite(number) THEN number END AS number
     FROM first LEFT JOIN told ON told.prediction_id = split_part(first.prediction_id, '~', 1)
 ), valued AS (
@@ -69,7 +70,8 @@ WITH asked AS (
 )
 SELECT step, challenger, count(*) AS units, count(*) FILTER (mature) AS mature, count(number) AS arrived,
     count(reward) AS rewards, coalesce(sum(reward), 0) AS total, coalesce(sum(reward * reward), 0) AS squares,
-    count(*) FILTER (reward IN (0, 1)) AS ends, count(*) FILTER (number < $low OR number > $high) AS beyond
+    count(*) FILTER (reward IN (0, 1)) AS ends, count(*) FILTER (number < $low OR number > $high) AS beyond,
+    count(*) FILTER (ahead) AS ahead
 FROM scaled GROUP BY step, challenger ORDER BY step, challenger
 """
 

@@ -105,6 +105,19 @@ class Foresight(msgspec.Struct, frozen=True, kw_only=True):
     """Where rewards decide: which differences of them are found, and when."""
 
 
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the present step of a release waits for, as it is told to whoever looks."""
+
+    units: int | None
+    """How many more units of both arms, if none of them gives a signal; None where rewards decide."""
+    units_per_s: float
+    """Units of both arms a second in the last minute."""
+    rest_s: float
+    """What is left of the shortest stay, or of the cooling, in seconds of wall time."""
+    seconds: float | None
+    """About how long until it goes on, if no unit gives a signal; None without traffic, or where rewards decide."""
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A version on its way into production."""
 
@@ -136,8 +149,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time at which the present step, or the cooling, began."""
     judged_since: datetime | None = None
     """The same, but that a bandit's moves of the share begin nothing anew."""
+    clock_set_back_at: datetime | None = None
+    """Wall time at which it was seen that the clock had been set back, and the time on the step began anew."""
     experiment: ExperimentEvidence | None = None
     """Of an A/B test or a bandit: what the rewards show."""
+    waits: Waits | None = None
+    """What its step waits for; worked out for whoever looks, and kept nowhere."""
     updated_at: datetime
     ended_at: datetime | None = None
 
@@ -421,8 +438,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """`entity`, `source`, `feature_view`, `label`, `model`, `policy` or `bundle`."""
     name: str
     action: Action
-    details: str = ""
-    """What changes, or what archiving means."""
+    details: tuple[str, ...] = ()
+    """What changes, old → new, or what archiving means; a line each."""
+    bound: tuple[str, ...] = ()
+    """What of a model's declared delivery does not hold for the next release, declared → what holds: the version in
+    production was released by something stricter."""
     declared_at: str = ""
     warnings: tuple[str, ...] = ()
     """What policies of the registry ask for and a model's declaration does not give."""

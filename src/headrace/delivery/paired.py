@@ -22,7 +22,7 @@ from headrace.delivery.kinds import COMPARE
 from headrace.delivery.machine import WITH_TRAFFIC, Phase
 from headrace.delivery.nouns import Release
 from headrace.delivery.paired_nouns import Comparing, PairedRequest, PairedResult, QualityEvidence
-from headrace.kernel import jobs
+from headrace.kernel import business_time, jobs
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
 from headrace.project.paired import PairedLoss
@@ -85,6 +85,7 @@ def evidence(tx: Tx, release: Release) -> QualityEvidence | None:
     told = before
     if comparing.result is not None:
         told = _judged(release, declared, comparing.result, before.matures_after_s)
+        told = _with_clock(tx, told, comparing.result.ahead)
     return msgspec.structs.replace(
         told, settled_at=comparing.settled_at or told.settled_at, problem=comparing.problem
     )
@@ -222,6 +223,14 @@ def _judged(
             difference_high=result.high,
         )
     return msgspec.structs.replace(told, reason=_reason(told))
+
+
+def _with_clock(tx: Tx, told: QualityEvidence, ahead: int) -> QualityEvidence:
+    """What the clock has to do with it that there is no verdict, where it has."""
+    if told.verdict != Verdict.HOLD or not told.waiting:
+        return told
+    why = business_time.why_nothing_matures(business_time.read(tx), ahead)
+    return msgspec.structs.replace(told, reason=f"{told.reason}; {why}") if why else told
 
 
 def _reason(told: QualityEvidence) -> str:

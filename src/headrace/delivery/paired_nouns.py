@@ -40,6 +40,8 @@ class PairedResult(msgspec.Struct, frozen=True, kw_only=True):
     """Units whose outcome is not final."""
     next_at: datetime | None = None
     """Business time at which the first of those is."""
+    ahead: int = 0
+    """Those of them that were asked at a later business time than it is now: the clock was set back."""
     unlabelled: int = 0
     """Units whose outcome should be known and is not."""
     units: int = 0

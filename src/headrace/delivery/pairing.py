@@ -55,7 +55,8 @@ def run(ctx: WorkContext, request: PairedRequest) -> PairedResult:
     ctx.progress(0.5, "outcomes are in the lake")
     pairs = _pairs(ctx.lake, request)
     result = _compared(ctx.lake, request, pairs, final_through, maturity)
-    return msgspec.structs.replace(result, took_s=time.monotonic() - started_s)
+    ahead = pc.sum(pc.greater(pairs.first["business_at"], pa.scalar(ctx.business_now, _INSTANT))).as_py() or 0
+    return msgspec.structs.replace(result, ahead=ahead, took_s=time.monotonic() - started_s)
 
 
 def _final_through(ctx: WorkContext, request: PairedRequest, maturity: timedelta) -> datetime | None:

@@ -28,7 +28,7 @@ from headrace.kernel.ids import new_id
 from headrace.kernel.jobs import Job
 from headrace.project.feature_view import FeatureView
 from headrace.project.search import ParameterValue
-from headrace.registry import evidence, register
+from headrace.registry import evidence, naming, register
 from headrace.registry.nouns import FeatureUse, Version
 from headrace.tracking import runs
 from headrace.tracking.nouns import KillRuns
@@ -149,8 +149,12 @@ def get(tx: Tx, pipeline_id: str, *, lock: bool = False) -> Pipeline:
 
 
 def search(tx: Tx, *, model: str | None = None, limit: int = 100) -> tuple[Pipeline, ...]:
-    """Pipelines, newest first."""
-    return tables.list_pipelines(tx, model=model, limit=limit)
+    """Pipelines, newest first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    return naming.found_of(tx, model, tables.list_pipelines(tx, model=model, limit=limit))
 
 
 def report_stage(tx: Tx, pipeline_id: str, report: ReportStage) -> Pipeline:

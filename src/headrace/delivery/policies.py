@@ -22,17 +22,22 @@ def of_model(tx: Tx, model: str) -> DeliveryPolicy:
     return DeliveryPolicy(declared_at="default") if declaration is None else declaration.policy
 
 
-def binding(tx: Tx, model: str, declared: DeliveryPolicy) -> DeliveryPolicy:
-    """What the next release of a model is held to: as declared, and no looser than production was released by."""
-    champion = stages.production(tx, model)
-    before = None if champion is None else tables.completed_release(tx, model, champion.number, champion.digest)
-    return stricter(declared, None if before is None else before.declared or before.policy)
-
-
 def declaration_of(tx: Tx, model: str) -> ModelDeclaration | None:
     """The model as its project declares it; None when it came through another door."""
     known = models.get(tx, model).declaration
     return None if known is None else msgspec.convert(known, ModelDeclaration)
+
+
+def binding(tx: Tx, model: str, declared: DeliveryPolicy) -> DeliveryPolicy:
+    """What a release opened now is held to: the declared policy, nowhere looser than what was agreed on before.
+
+    That is what the version in production was released by.
+    """
+    champion = stages.production(tx, model)
+    before = None
+    if champion is not None:
+        before = tables.completed_release(tx, model, champion.number, champion.digest)
+    return stricter(declared, None if before is None else before.declared or before.policy)
 
 
 def project_of(tx: Tx, model: str) -> ModelProject:

@@ -39,7 +39,7 @@ from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import approvals, governed, models, stages, versions
+from headrace.registry import approvals, governed, models, naming, stages, versions
 from headrace.registry.lineage import version_subject
 from headrace.registry.nouns import ApprovalStatus, Stage
 from headrace.serving import reports
@@ -177,8 +177,12 @@ def get(tx: Tx, release_id: str, *, lock: bool = False) -> Release:
 
 
 def search(tx: Tx, *, model: str | None = None, open_only: bool = False, limit: int = 100) -> tuple[Release, ...]:
-    """Releases, newest first."""
-    return tables.list_releases(tx, model=model, open_only=open_only, limit=limit)
+    """Releases, newest first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    return naming.found_of(tx, model, tables.list_releases(tx, model=model, open_only=open_only, limit=limit))
 
 
 def on_approval_decided(tx: Tx, event: Event) -> None:

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 
-from headrace.delivery import apply, history, pipelines, releases, rollback
+from headrace.delivery import apply, history, pipelines, releases, rollback, waiting
 from headrace.delivery.nouns import (
     OpenRelease,
     Pipeline,
@@ -96,13 +96,13 @@ async def list_releases(
     limit: PageSize = 100,
 ) -> tuple[Release, ...]:
     """Releases, newest first."""
-    return await transactions.read(lambda tx: releases.search(tx, model=model, open_only=open_only, limit=limit))
+    return await transactions.read(lambda tx: waiting.search(tx, model=model, open_only=open_only, limit=limit))
 
 
 @get("/api/v1/releases/{release_id:str}")
 async def get_release(release_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Release:
-    """One release with its state and evidence."""
-    return await transactions.read(lambda tx: releases.get(tx, release_id))
+    """One release with its state and evidence, and what its step waits for."""
+    return await transactions.read(lambda tx: waiting.get(tx, release_id))
 
 
 @get("/api/v1/releases/{release_id:str}/history")

@@ -9,7 +9,7 @@ from headrace.kernel import lineage, lineage_walks
 from headrace.kernel.database import Tx
 from headrace.kernel.lineage import Subject
 from headrace.kernel.lineage_walks import Bounds, Direction, Walk
-from headrace.registry import versions
+from headrace.registry import naming, versions
 from headrace.registry.lineage import version_subject
 from headrace.tracking import cursors
 
@@ -102,6 +102,9 @@ def resolve(tx: Tx, name: str) -> Subject:
     """
     subject = name if "/" in name else _version(tx, name)
     found = lineage.find(tx, subject)
+    if found is None and "/" not in name:
+        model = name.rpartition("@")[0]
+        naming.found_of(tx, model, versions.numbers(tx, model))
     if found is None:
         raise NotFound(
             f"nothing is known of {name[:200]}",

@@ -21,6 +21,7 @@ from headrace.errors import AlreadyExists, Conflict, InvalidInput, NotAuthentica
 from headrace.kernel import events
 from headrace.kernel.database import DEFAULT_WORKSPACE, Tx
 from headrace.kernel.ids import new_id
+from headrace.kernel.spelling import did_you_mean
 from headrace.kernel.tables import principals, tokens
 
 TOKEN_PREFIX = "hdr_"  # noqa: S105 - lets secret scanners recognise a token
@@ -177,8 +178,11 @@ def principal(tx: Tx, name: str) -> Principal:
     """
     row = tx.execute(_select(tx).where(principals.c.id == name)).first()
     if row is None:
+        question = did_you_mean(name, (each.name for each in all_principals(tx)))
         raise NotFound(
-            "there is no such principal", where=f"principal/{name[:64]}", fix="See: headrace access list"
+            "there is no such principal",
+            where=f"principal/{name[:64]}",
+            fix=f"{question} See: headrace access list".strip(),
         )
     return _principal(row)
 
@@ -247,6 +251,24 @@ def disable_principal(tx: Tx, name: str) -> Principal:
     return principal(tx, name)
 
 
+def enable_principal(tx: Tx, name: str) -> Principal:
+    """Let a disabled principal in again, with its roles and a new token: those that it had stay refused.
+
+    What it has approved before stays lost, too.
+
+    Raises:
+        NotFound: there is no such principal.
+    """
+    before = principal(tx, name)
+    if not before.disabled:
+        return before
+    tx.execute(_update(tx, name).values(disabled_at=None))
+    valid = (tokens.c.workspace == tx.workspace, tokens.c.principal_id == name, tokens.c.revoked_at.is_(None))
+    refused = tx.execute(tokens.update().where(*valid).values(revoked_at=tx.now)).rowcount
+    events.append(tx, "kernel.principal_enabled", f"principal/{name}", {"tokens_revoked": refused})
+    return principal(tx, name)
+
+
 def issue_token(tx: Tx, name: str, *, expires_at: datetime | None = None) -> IssuedToken:
     """Make a token for a principal; the answer is the only place where its secret ever stands.
 
@@ -262,7 +284,9 @@ def issue_token(tx: Tx, name: str, *, expires_at: datetime | None = None) -> Iss
     """
     owner = principal(tx, name)
     if owner.disabled:
-        raise Conflict("the principal is disabled", where=f"principal/{name}")
+        raise Conflict(
+            "the principal is disabled", where=f"principal/{name}", fix=f"Let it in again: headrace access enable {name}"
+        )
     if expires_at is not None and expires_at <= tx.now:
         raise InvalidInput("the token would have expired already", where="expires_at", fix="Choose a later time.")
     secret = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)

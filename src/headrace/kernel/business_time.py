@@ -38,6 +38,22 @@ def business_now(tx: Tx) -> datetime:
     return read(tx).now
 
 
+def why_nothing_matures(clock: BusinessClock, ahead: int = 0) -> str:
+    """What the clock has to do with it that something does not become due, for people; nothing while it goes on.
+
+    Args:
+        clock: of now.
+        ahead: how many of those that wait are dated after now, since the clock was set back.
+    """
+    if not ahead and not clock.replayed:
+        return ""
+    stands = "business time is replayed and stands at" if clock.replayed else "the clock was set back: it is"
+    told = f"{stands} {clock.now:%Y-%m-%d %H:%M}"
+    if ahead:
+        return f"{told}, which is before {ahead:,} of them: those wait until it is past them"
+    return f"{told}: nothing becomes due until it is moved on (headrace clock)"
+
+
 def move(tx: Tx, to: datetime) -> BusinessClock:
     """Set the business clock, which a replay does; it never runs backwards.
 

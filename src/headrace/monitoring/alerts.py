@@ -25,6 +25,7 @@ from headrace.monitoring.nouns import (
     Notification,
     WindowResult,
 )
+from headrace.registry import naming
 
 
 def observe(tx: Tx, result: WindowResult, finding: Finding, channels: Sequence[str]) -> Alert | None:
@@ -45,6 +46,17 @@ def observe(tx: Tx, result: WindowResult, finding: Finding, channels: Sequence[s
     if finding.health is Health.ALARM:
         return _open(tx, result, finding, channels) if alert is None else _continue(tx, result, alert)
     return None if alert is None else _close(tx, result, finding, alert, channels)
+
+
+def listing(
+    tx: Tx, *, model: str | None = None, state: AlertState | None = None, limit: int = 100
+) -> tuple[Alert, ...]:
+    """Alerts, newest first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    return tuple(naming.found_of(tx, model, tables.list_alerts(tx, model=model, state=state, limit=limit)))
 
 
 def still_open(tx: Tx, *, limit: int = 100) -> tuple[Alert, ...]:

@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from headrace.kernel.access import Role
 from headrace.kernel.database import Transactions
-from headrace.monitoring import alerts, tables, windows
+from headrace.monitoring import alerts, windows
 from headrace.monitoring.nouns import Alert, AlertDetails, AlertState, Window
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=1_000)]
@@ -36,7 +36,7 @@ async def list_alerts(
 ) -> tuple[Alert, ...]:
     """Alerts, newest first."""
     return await transactions.read(
-        lambda tx: tuple(tables.list_alerts(tx, model=model, state=in_state, limit=limit))
+        lambda tx: alerts.listing(tx, model=model, state=in_state, limit=limit)
     )
 
 

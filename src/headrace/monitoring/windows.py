@@ -26,7 +26,7 @@ from headrace.monitoring.nouns import (
 )
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import models, stages
+from headrace.registry import models, naming, stages
 
 ACTOR = "system"
 """Who watches: alarms are the platform's, not those of whoever promoted the version."""
@@ -94,11 +94,9 @@ def listing(
     """Windows on record, newest first; `before` continues a listing.
 
     Raises:
-        NotFound: no such model.
+        NotFound: there is no such model, and nothing of it.
     """
-    if model is not None:
-        models.get(tx, model)
-    return tuple(tables.list_windows(tx, model=model, before=before, limit=limit))
+    return tuple(naming.found_of(tx, model, tables.list_windows(tx, model=model, before=before, limit=limit)))
 
 
 def _not_observed(tx: Tx, job: Job, error: str) -> None:

@@ -26,7 +26,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.subscriptions import Subscriber
-from headrace.registry import counting, tables, tables_approvals
+from headrace.registry import counting, naming, tables, tables_approvals
 from headrace.registry.approval import (
     Approval,
     ApprovalDecision,
@@ -103,9 +103,13 @@ def search(
     release_id: str | None = None,
     limit: int = 200,
 ) -> tuple[Approval, ...]:
-    """Requests for approval with their decisions, newest first."""
+    """Requests for approval with their decisions, newest first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
     found = tables_approvals.list_approvals(tx, status=status, model=model, release_id=release_id, limit=limit)
-    return tuple(counting.counted(tx, found))
+    return tuple(counting.counted(tx, naming.found_of(tx, model, found)))
 
 
 def decide(

@@ -23,7 +23,7 @@ from headrace.kernel import access, events
 from headrace.kernel.access import Principal, Role, permits
 from headrace.kernel.database import Tx
 from headrace.project.experiments import Rollout
-from headrace.registry import approvals, bounds, counting, proof, rules, tables, tables_approvals
+from headrace.registry import approvals, bounds, counting, naming, proof, rules, tables, tables_approvals
 from headrace.registry.approval import Approval, AskForApproval, RequestApproval, wish_of
 from headrace.registry.nouns import ApprovalStatus, Stage, Version
 from headrace.registry.rules import Demand, Policy
@@ -235,7 +235,7 @@ def ask(tx: Tx, wish: AskForApproval) -> Approval:
         raise missing_version(tx, wish.model, wish.number)
     digest = approvals.digest_of(tx, wish.model, wish.number)
     if digest is None:
-        raise NotFound(f"there is no model named {wish.model!r}", where=f"model/{wish.model}")
+        raise naming.unknown(tx, wish.model)
     before = tables_approvals.newest_approval(tx, wish.model, wish.number, digest, wish.target)
     if version is not None and _names_target(kind, name):
         if kind == "stage" and version.stage is not Stage(name):
@@ -259,7 +259,7 @@ def missing_version(tx: Tx, model: str, number: int) -> NotFound:
     """That there is no such version, or not even such a model."""
     where = f"version/{model}/{number}"
     if tables.find_model(tx, model) is None:
-        return NotFound(f"there is no model named {model!r}", where=where, fix="See: headrace models")
+        return naming.unknown(tx, model, where=where)
     return NotFound(f"model {model!r} has no version {number}", where=where, fix=f"See: headrace models {model}")
 
 

@@ -3,10 +3,10 @@
 import unicodedata
 from typing import Any
 
-from headrace.errors import AlreadyExists, InvalidInput, NotFound
+from headrace.errors import AlreadyExists, InvalidInput
 from headrace.kernel import events
 from headrace.kernel.database import Tx
-from headrace.registry import governed, tables, tables_search
+from headrace.registry import governed, naming, tables, tables_search
 from headrace.registry.nouns import Model, ModelDetails, Stage, Version
 from headrace.tracking import keys
 
@@ -53,6 +53,11 @@ def ensure(tx: Tx, name: str) -> Model:
     return tables.find_model(tx, name) or create(tx, name)
 
 
+def find(tx: Tx, name: str) -> Model | None:
+    """The model of this name; None when there is none."""
+    return tables.find_model(tx, name)
+
+
 def get(tx: Tx, name: str) -> Model:
     """The model of this name.
 
@@ -61,7 +66,7 @@ def get(tx: Tx, name: str) -> Model:
     """
     model = tables.find_model(tx, name)
     if model is None:
-        raise NotFound(f"there is no model named {name!r}", where=f"model/{name}")
+        raise naming.unknown(tx, name)
     return model
 
 

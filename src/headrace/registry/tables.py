@@ -229,6 +229,17 @@ def find_model(tx: Tx, name: str) -> Model | None:
     return None if row is None else model_of(row)
 
 
+def newest_names(tx: Tx, limit: int) -> list[str]:
+    """Names of models, those that changed last first."""
+    query = (
+        sa.select(models.c.name)
+        .where(models.c.workspace == tx.workspace)
+        .order_by(models.c.updated_at.desc())
+        .limit(limit)
+    )
+    return list(tx.execute(query).scalars())
+
+
 def list_models(tx: Tx, *, contains: str = "", limit: int, after: str = "") -> tuple[Model, ...]:
     """Models by name, those whose name contains the text, from after the given name on."""
     query = (

@@ -46,3 +46,7 @@ class Access:
     def disable(self, name: str) -> Principal:
         """Refuse a principal and all its tokens from now on."""
         return self._transport.call("POST", f"/api/v1/access/principals/{name}/disable", returns=Principal)
+
+    def enable(self, name: str) -> Principal:
+        """Let a disabled principal in again; it needs a new token."""
+        return self._transport.call("POST", f"/api/v1/access/principals/{name}/enable", returns=Principal)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def score(
         lake = open_lake(settings.home)
         source = open_source(str(rows), lake)
         kind = format or ("csv" if str(rows).lower().endswith(".csv") else "parquet")
-        logging = log and fetched.digests is not None and bool(connected) and _is_here(settings, connected[0])
+        unlogged = _why_not_logged(fetched, connected, settings, wanted=log)
+        logging = not unlogged
         # As in a gateway: a thread of its own, whose libraries are set up for models and nobody else's are.
         pool = opened.enter_context(ThreadPoolExecutor(1, "scoring", initializer=prepare_thread))
         fields = _fields(fetched, connected, unknown_fields)
@@ -101,11 +103,14 @@ def score(
             keep=tuple(keep),
             reject=not strict,
             log=lake if logging else None,
+            business_at=_replayed(connected[0]) if logging else None,
             table=table,
             tables=lake,
         )
         told_apart = {"format": kind, "part_rows": part_rows, "keep": list(keep), "strict": strict, "table": table}
-        wanted = _manifest(fetched, source.identity, fields, **told_apart)
+        wanted = msgspec.structs.replace(
+            _manifest(fetched, source.identity, fields, **told_apart), unlogged=unlogged
+        )
         folder = Folder(Path(output), kind)
         run = partial(score_rows, scorer, source, folder, wanted, scoring, now=SystemClock().now)
         return _wait(pool, run, told)
@@ -196,7 +201,24 @@ def _on_ray(on: str, order: Order, fetched: FetchedModel) -> OnRay:
     return OnRay(on, order, taken_by(signature, order.fields))
 
 
-def _is_here(settings: Settings, platform: Platform) -> bool:
-    """Whether the platform's lake is that of the home on this machine."""
-    endpoint = read_endpoint(settings.home)
-    return endpoint is not None and endpoint.url.rstrip("/") == platform.url
+def _replayed(platform: Platform) -> datetime | None:
+    """Business time, where a replay has set it."""
+    clock = platform.clock()
+    return clock.now if clock.replayed else None
+
+
+def _why_not_logged(
+    fetched: FetchedModel, connected: Sequence[Platform], settings: Settings, *, wanted: bool
+) -> str:
+    """Why no prediction log takes the answers, for people; empty where one does."""
+    if not wanted:
+        return "it was told not to log (--no-log, log=False)"
+    if fetched.digests is None or not connected:
+        return "only a registered version's answers are logged, and this is a model of its own"
+    endpoint = read_endpoint(settings.home)  # the lake of the platform must be that of the home on this machine
+    if endpoint is None or endpoint.url.rstrip("/") != connected[0].url:
+        return (
+            f"the folder of the platform at {connected[0].url} is not {settings.home.absolute()}; score on its "
+            "machine, with HEADRACE_HOME, to have them logged"
+        )
+    return ""

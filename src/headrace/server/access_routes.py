@@ -57,6 +57,12 @@ async def disable_principal(name: FromPath[str], transactions: NamedDependency[T
     return await transactions.write(lambda tx: access.disable_principal(tx, name))
 
 
+@post("/api/v1/access/principals/{name:str}/enable", status_code=200)
+async def enable_principal(name: FromPath[str], transactions: NamedDependency[Transactions]) -> Principal:
+    """Let a disabled principal in again; it needs a new token."""
+    return await transactions.write(lambda tx: access.enable_principal(tx, name))
+
+
 @get("/api/v1/access/principals/{name:str}/tokens")
 async def list_tokens(name: FromPath[str], transactions: NamedDependency[Transactions]) -> list[TokenRecord]:
     """A principal's tokens, without their secrets."""
@@ -76,8 +82,8 @@ async def revoke_token(token_id: FromPath[str], transactions: NamedDependency[Tr
 
 
 HANDLERS = [
-    whoami, list_principals, create_principal, grant_role, revoke_role, disable_principal, list_tokens, issue_token,
-    revoke_token,
+    whoami, list_principals, create_principal, grant_role, revoke_role, disable_principal, enable_principal, list_tokens,
+    issue_token, revoke_token,
 ]  # fmt: skip
 
 AUTHORIZATION = {
@@ -87,6 +93,7 @@ AUTHORIZATION = {
     "PUT /api/v1/access/principals/{name}/roles/{role}": Role.ADMIN,
     "DELETE /api/v1/access/principals/{name}/roles/{role}": Role.ADMIN,
     "POST /api/v1/access/principals/{name}/disable": Role.ADMIN,
+    "POST /api/v1/access/principals/{name}/enable": Role.ADMIN,
     "GET /api/v1/access/principals/{name}/tokens": Role.ADMIN,
     "POST /api/v1/access/principals/{name}/tokens": Role.ADMIN,
     "DELETE /api/v1/access/tokens/{token_id}": Role.ADMIN,

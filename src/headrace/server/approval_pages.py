@@ -17,14 +17,15 @@ from headrace.kernel.access import Role
 from headrace.kernel.clocks import Clock
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.tickets import Tickets
-from headrace.registry import approvals, bounds, evidence, governed, links, versions
+from headrace.registry import approvals, bounds, evidence, governed, links, stages, versions
 from headrace.registry.approval import MEANINGS, Approval, Decision, LinkTicket
-from headrace.registry.nouns import ApprovalStatus, Evidence, Version
+from headrace.registry.nouns import ApprovalStatus, Estimate, Evidence, Version
 from headrace.server.html import page
 
 FORM = "/approvals/{approval_id:str}/decide"
 
 FIELD_LIMIT = 20_000
+METRICS_SHOWN = 30
 
 Caller = Request[Any, Any, Any]
 Issued = NamedDependency[SkipValidation[Tickets]]
@@ -36,15 +37,46 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: None when it is gone, or for a model as a whole.
+        production: the version in production, which its metrics stand beside; None without one, or for itself.
         judged_by: what each piece of evidence was judged by, by its id.
         missing: what the policies ask for beyond approvals and that is not there.
     """
 
     approval: Approval
     version: Version | None
+    production: Version | None
     evidence: tuple[Evidence, ...]
     judged_by: dict[str, str]
     missing: tuple[str, ...]
+
+    @property
+    def metrics(self) -> list[tuple[str, str, str]]:
+        """Name, value and that of production, of what the version was measured by, but for the machine's."""
+        if self.version is None:
+            return []
+        other = {} if self.production is None else self.production.metrics
+        names = sorted(name for name in self.version.metrics if not name.startswith("system/"))[:METRICS_SHOWN]
+        return [(name, _told(self.version.metrics[name]), _told(other.get(name))) for name in names]
+
+    @property
+    def made_from(self) -> list[tuple[str, str]]:
+        """What the version was made from, by name; the run has a page and is told apart."""
+        version = self.version
+        if version is None:
+            return []
+        code = version.code_commit or ""
+        changed = " with changes that were not committed" if code and version.code_dirty else ""
+        size = sum(file.size_bytes for file in version.files)
+        told = {
+            "training set": version.training_set_id or "",
+            "data": ", ".join(sorted({use.subject for use in version.data})),
+            "features": ", ".join(f"{use.view}@{use.version}" for use in version.feature_views),
+            "code": f"{code}{changed}",
+            "packages": version.environment_digest or "",
+            "copied from": version.source or "",
+            "files": f"{len(version.files)}, {size:,} bytes",
+        }
+        return [(name, value) for name, value in told.items() if value]
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,10 +170,25 @@ def read_view(tx: Tx, approval: Approval) -> ApprovalView:
     return ApprovalView(
         approval=approval,
         version=versions.get(tx, approval.model, approval.number) if about else None,
+        production=_production(tx, approval),
         evidence=found,
         judged_by={each.id: bounds.all_words_of(each.judged_by) for each in found},
         missing=governed.missing_evidence(tx, approval) if about and approval.status.waits else (),
     )
+
+
+def _production(tx: Tx, approval: Approval) -> Version | None:
+    found = stages.production(tx, approval.model)
+    return None if found is None or found.number == approval.number else found
+
+
+def _told(metric: Estimate | None) -> str:
+    """A metric, with its interval if it has one."""
+    if metric is None:
+        return ""
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.4g}"
+    return f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
 
 
 def _open(tickets: Tickets, ticket: str, approval_id: str, clock: Clock) -> LinkTicket:

@@ -119,6 +119,7 @@ async def serve_alone(
         await listen(gateway, host=host, port=port, began=lambda: began(predictor), drain_s=limits.drain_s)
     finally:
         explaining.close()
+        answering.reading.close()
         pool.shutdown()
 
 

@@ -10,9 +10,9 @@ anybody could have a release taken back by sending nulls or unknown entities.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 
@@ -31,16 +31,13 @@ from headrace.serving.measures import Measures
 from headrace.serving.nouns import Arm, Purpose, ServedVersion, VersionCounts
 from headrace.serving.prediction_log import Era
 from headrace.serving.predictor import Predictor
+from headrace.serving.reading import LARGE_BYTES, Reading
 from headrace.serving.residency import Active, Residency
 from headrace.serving.segments import Logged
 from headrace.serving.shadowing import Note, Shadowing, shadow_part
 
-LARGE_BYTES = 128 << 10
-"""A body above this is decoded on a thread: so long the event loop must not stand still."""
 TIMEOUT_S = 60.0
 """How long a request has that says nothing of it."""
-
-Found = TypeVar("Found")
 
 
 class Question(msgspec.Struct, kw_only=True):
@@ -58,6 +55,8 @@ class Question(msgspec.Struct, kw_only=True):
     """How long the caller will wait; None leaves it to the gateway."""
     size_bytes: int = 0
     """Of the body that `read` decodes."""
+    aside: bool = False
+    """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
 
 
@@ -162,6 +161,7 @@ class Answering:
         shadowing: takes copies of the requests for versions that are tried; None where there are none.
         circuits: versions in production that are switched off here for a while.
         measures: how requests ended.
+        reading: reads bodies beside the gateway.
         timeout_s: how long a request has that says nothing of it.
     """
 
@@ -178,6 +178,7 @@ class Answering:
         shadowing: Shadowing | None = None,
         circuits: Circuits | None = None,
         measures: Measures | None = None,
+        reading: Reading | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._residency = residency
@@ -191,7 +192,8 @@ class Answering:
         self._measures = Measures() if measures is None else measures
         self._attempts = Attempts(asking, Circuits() if circuits is None else circuits, self._in_place_of)
         self._timeout_s = timeout_s
-        self._decoder = ThreadPoolExecutor(1, "decoder")
+        self.reading = Reading() if reading is None else reading
+        """Reads bodies beside the gateway, for doors."""
 
     async def answer(self, question: Question) -> Answered:
         """The answers, and with them a line of log and a count for each row.
@@ -238,7 +240,7 @@ class Answering:
         assert question.number is not None
         answered = Answered(id=f"prd_{new_hex()}", rows=0, parts=[])
         active = self._residency.active(question.model)
-        await self._read(question, answered, active, self._moment())
+        await self._read(question, answered, active, self._moment(), deadline_s)
         if answered.rows > row_limit:
             raise TooLarge(f"this takes at most {row_limit} rows", where="body", fix="Send them in parts.")
         for part in answered.parts:
@@ -252,16 +254,10 @@ class Answering:
         """When a request ends that has so many seconds, by the event loop's clock; None has the gateway's own."""
         return asyncio.get_running_loop().time() + (self._timeout_s if timeout_s is None else timeout_s)
 
-    async def aside(self, size_bytes: int, do: Callable[[], Found]) -> Found:
-        """Do what may take long for so many bytes: on a thread if they are many."""
-        if size_bytes <= LARGE_BYTES:
-            return do()
-        return await asyncio.get_running_loop().run_in_executor(self._decoder, do)
-
     async def _answer(self, question: Question, answered: Answered, active: Active | None) -> None:
         deadline_s = self.deadline_s(question.timeout_s)
         moment = self._moment()
-        await self._read(question, answered, active, moment)
+        await self._read(question, answered, active, moment, deadline_s)
         route = None if active is None or question.number is not None else active.route
         problems = []
         faulty = False
@@ -283,13 +279,15 @@ class Answering:
         if faulty:
             raise _fault(answered.parts)
 
-    async def _read(self, question: Question, answered: Answered, active: Active | None, moment: Moment) -> None:
+    async def _read(
+        self, question: Question, answered: Answered, active: Active | None, moment: Moment, deadline_s: float
+    ) -> None:
         """What is asked of which version; everything that a caller can get wrong shows here."""
         unit = answered.id if question.unit is None else question.unit
         assignment = self._assign(question.model, question.number, active, unit)
         predictor = self._loaded(question.model, assignment.number, active)
-        if question.size_bytes > LARGE_BYTES:
-            asked = await self.aside(question.size_bytes, lambda: question.read(predictor))
+        if question.aside:
+            asked = await self.reading.aside(partial(question.read, predictor), deadline_s)
         else:
             asked = question.read(predictor)
         if isinstance(asked.rows, Entities):
@@ -390,7 +388,7 @@ class Answering:
             )
         return self._features.read(version, predictor.names, values, moment.business_at)
 
-    def _in_place_of(self, part: Part, tried: Tried, given: Assignment) -> Part:
+    async def _in_place_of(self, part: Part, tried: Tried, given: Assignment) -> Part:
         """The same rows, for another version to answer.
 
         Raises:
@@ -399,7 +397,10 @@ class Answering:
         question: Question = tried.question
         predictor = self._loaded(question.model, given.number, tried.active)
         if part.entities is None:
-            asked = question.read(predictor)
+            if question.aside:
+                asked = await self.reading.aside(partial(question.read, predictor), tried.deadline_s)
+            else:
+                asked = question.read(predictor)
             if isinstance(asked.rows, Entities):
                 raise _no_lookup()
             other = part_of(predictor, given, asked.rows)
@@ -515,7 +516,8 @@ class Answering:
             return Unavailable(
                 "the model is being loaded, or could not be", where=f"route/{model}", fix="See /api/v1/gateway."
             )
-        return NotFound("no such model is served", where=f"route/{model[:256]}", fix="Release a version of it.")
+        fix = self._residency.near(model) or "Release a version of it."
+        return NotFound("no such model is served", where=f"route/{model[:256]}", fix=fix)
 
 
 def _has_answered(part: Part) -> bool:
@@ -574,25 +576,21 @@ def _require_fit(parts: Sequence[Part]) -> None:
 def _logged(
     question: Question, part: Part, counted: Counted, ids: list[str], moment: Moment, *, silent: bool
 ) -> Logged:
-    signature = part.predictor.signature
+    predictor = part.predictor
     return Logged(
-        ids=ids if part.places is None else [ids[place] for place in part.places],
-        business_at=moment.business_at,
-        at=moment.at,
-        model=question.model,
-        version=counted.version,
-        arm=part.assignment.arm,
-        propensity=part.assignment.propensity,
-        release_id=counted.release_id,
-        step=counted.step,
-        entity_key=None if part.entities is None else part.predictor.version.entity_key,
-        entities=part.entities,
-        unit=question.unit,
-        names=signature.names,
-        texts=part.predictor.texts,
-        inputs=part.inputs,
-        outputs=None if silent else part.outputs,
-        faults=part.faults,
-        latency_us=part.latency_us,
-        purpose=question.purpose,
+        counted,
+        part.assignment,
+        question.purpose,
+        ids if part.places is None else [ids[place] for place in part.places],
+        moment.business_at,
+        moment.at,
+        part.latency_us,
+        predictor.names,
+        part.inputs,
+        None if silent else part.outputs,
+        part.faults,
+        question.unit,
+        None if part.entities is None else predictor.version.entity_key,
+        part.entities,
+        predictor.texts,
     )

@@ -32,7 +32,7 @@ def from_arrow(forms: Forms, table: pa.Table, where: str) -> Inputs:
         InvalidInput: there are no rows.
         TooLarge: there are more than a request may have.
     """
-    matrix = _matrix(forms.signature, table)
+    matrix = matrix_of(forms.signature, table)
     if matrix is not None:
         return matrix
     return forms.columns({name: values(table.column(name)) for name in table.schema.names}, where)
@@ -68,7 +68,8 @@ def values(column: Any) -> list[Any]:
     return [None if value != value else value for value in column.to_pylist()]
 
 
-def _matrix(signature: Signature, table: pa.Table) -> Array | None:
+def matrix_of(signature: Signature, table: pa.Table) -> Array | None:
+    """The rows of a table whose columns plainly are the numbers that the signature says; None if they are not."""
     names = table.schema.names
     if signature.kind is not Kind.MATRIX or not table.num_rows or len(names) != len(signature.names):
         return None

@@ -4,7 +4,8 @@ A gateway's segments are numbered in rising order and appended under one operati
 number as its sequence; so a compaction that died between append and removal is repeated without a double row.
 One compaction of a model runs at a time, or a slower one could fall behind the sequence of a faster one.
 
-A segment that the lake does not take is set aside, since else every later compaction would fail at it.
+A segment that the lake does not take is set aside, since else every later compaction would fail at it. Each later
+one tries it again by itself, under an operation of its own: what refuses it may have changed meanwhile.
 """
 
 import time
@@ -13,33 +14,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import pyarrow as pa
 import structlog
 from filelock import FileLock, Timeout
 
 from headrace.errors import LeaseLost, SchemaMismatch, Unavailable
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.nouns import Compaction, CompactRequest, Gateway, PredictionRecord
+from headrace.serving.logged_tables import to_table
+from headrace.serving.nouns import Compaction, CompactRequest, Gateway
 from headrace.serving.segments import (
     ASIDE,
     CLOSED,
     OPEN,
     folder_name,
     models_logged,
-    read_segment,
+    read_blocks,
     segment_number,
     segments,
 )
 
 log = structlog.get_logger()
 
-FEATURE_PREFIX = "feature."
-NUMBERS_SUFFIX, TEXTS_SUFFIX = ".number", ".text"
-"""Of the second column of a feature that has had both kinds; its first one keeps the kind that it began with."""
 PREDICTIONS = "predictions"
 LOCK_PATIENCE_S = 120.0
 LOG_PATIENCE_S = 20.0
@@ -48,27 +44,6 @@ LOOK_S = 0.1
 ROWS_AT_ONCE = 100_000
 _REFUSALS = (SchemaMismatch, ValueError, TypeError, ArithmeticError, NotImplementedError)
 """Errors that rows are at fault for, and not the disk or another writer."""
-
-_INSTANT = pa.timestamp("us", tz="UTC")
-COLUMNS: dict[str, pa.DataType] = {
-    "prediction_id": pa.string(),
-    "business_at": _INSTANT,
-    "at": _INSTANT,
-    "model": pa.string(),
-    "version": pa.int64(),
-    "arm": pa.string(),
-    "propensity": pa.float64(),
-    "release_id": pa.string(),
-    "step": pa.int64(),
-    "entity": pa.string(),
-    "output": pa.float64(),
-    "outputs": pa.list_(pa.float64()),
-    "answer": pa.string(),
-    "latency_us": pa.int64(),
-    "fault": pa.string(),
-    "purpose": pa.string(),
-    "unit": pa.int64(),
-}
 
 
 def predictions_table(model: str) -> str:
@@ -115,7 +90,8 @@ def compact_closed(ctx: WorkContext) -> list[str]:
 
 def compact_if_closed(ctx: WorkContext, model: str) -> bool:
     """Bring a model's closed segments into the lake, if there are any; whether nothing of them is left outside."""
-    if not segments(ctx.settings.home / "predictions", model, CLOSED):
+    root = ctx.settings.home / "predictions"
+    if not segments(root, model, CLOSED) and not segments(root, model, ASIDE):
         return True
     try:
         compact(ctx, model)
@@ -127,69 +103,6 @@ def compact_if_closed(ctx: WorkContext, model: str) -> bool:
     return True
 
 
-def feature_column(schema: pa.Schema | None, name: str, *, text: bool) -> str:
-    """The column for a feature's texts or numbers, in a table that has such columns already."""
-    first = FEATURE_PREFIX + name
-    if schema is None or first not in schema.names or pa.types.is_string(schema.field(first).type) == text:
-        return first
-    return first + (TEXTS_SUFFIX if text else NUMBERS_SUFFIX)
-
-
-def to_table(records: list[PredictionRecord], schema: pa.Schema | None = None) -> pa.Table:
-    """Predictions as a table, a row each, with features in columns that fit a table of this schema."""
-    columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
-    for record in records:
-        shape = _shape(record.output)
-        for name, values in columns.items():
-            match name:
-                case "entity":
-                    entity = record.entity
-                    values.append(None if entity is None else msgspec.json.encode(entity).decode())
-                case "output":
-                    values.append(float(record.output) if shape == name else None)
-                case "outputs":
-                    values.append([float(each) for each in record.output] if shape == name else None)
-                case "answer":
-                    values.append(msgspec.json.encode(record.output).decode() if shape == name else None)
-                case _:
-                    values.append(getattr(record, name))
-    arrays = {name: pa.array(values, type=COLUMNS[name]) for name, values in columns.items()}
-    return pa.table(arrays | _features(records, schema))
-
-
-def _features(records: list[PredictionRecord], schema: pa.Schema | None) -> dict[str, pa.Array]:
-    """A column for each feature, or two for one that has numbers and texts."""
-    texts = {field.name: pa.types.is_string(field.type) for field in schema or ()}
-    found: dict[str, list[float | str | None]] = {}
-    for place, record in enumerate(records):
-        for name, value in zip(record.names, record.features, strict=True):
-            text = name in record.texts or not isinstance(value, int | float | None)
-            column = FEATURE_PREFIX + name
-            if texts.setdefault(column, text) != text and value is not None:
-                column += TEXTS_SUFFIX if text else NUMBERS_SUFFIX
-                texts.setdefault(column, text)
-            values = found.setdefault(column, [None] * len(records))
-            if value is not None:
-                values[place] = as_text(value) if text else float(value)
-    return {name: pa.array(values, pa.string() if texts[name] else pa.float64()) for name, values in found.items()}
-
-
-def as_text(value: Any) -> str:
-    """A value that is no number: a text, or part of a tensor, which is kept as JSON."""
-    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else str(value)
-
-
-def _shape(output: Any) -> str | None:
-    """The column in which an answer is kept."""
-    if output is None:
-        return None
-    if isinstance(output, int | float):
-        return "output"
-    if isinstance(output, list) and all(isinstance(value, int | float) for value in output):
-        return "outputs"
-    return "answer"
-
-
 def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction:
     root = ctx.settings.home / "predictions"
     if until is not None:
@@ -198,14 +111,18 @@ def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction
     lock = FileLock(root / f"{folder_name(model)}.lock")
     try:
         with lock.acquire(timeout=LOCK_PATIENCE_S):
-            return _move(ctx, root, model)
+            return _move(ctx, root, model, again=until is None)
     except Timeout as error:
         raise Unavailable("another compaction of the model does not end", where=f"model/{model}") from error
 
 
-def _move(ctx: WorkContext, root: Path, model: str) -> Compaction:
+def _move(ctx: WorkContext, root: Path, model: str, *, again: bool) -> Compaction:
     table = predictions_table(model)
     moved_segments = moved_rows = unreadable = aside = 0
+    for part in _taken_after_all(ctx.lake, table, root, model) if again else ():
+        moved_segments += len(part.paths)
+        moved_rows += part.rows
+        unreadable += part.unreadable
     for gateway, paths in segments(root, model, CLOSED).items():
         operation = f"serving.compact/{gateway}"
         taken = ctx.lake.sequence(table, operation) or 0
@@ -251,13 +168,30 @@ def _taken(lake: Lake, table: str, operation: str, batch: list[Path]) -> Iterato
             yield _Part(paths=[path], refused=True)
 
 
+def _taken_after_all(lake: Lake, table: str, root: Path, model: str) -> Iterator[_Part]:
+    """Append what was set aside, as far as the lake takes it now."""
+    for gateway, paths in segments(root, model, ASIDE).items():
+        for path in paths:
+            operation = f"serving.compact/{gateway}/{segment_number(path)}"
+            part = _Part(paths=[path])
+            if lake.sequence(table, operation) is None:  # else it was appended by a compaction that died then
+                try:
+                    part = _append(lake, table, operation, [path])
+                except _REFUSALS as error:
+                    log.info("a segment is refused still", segment=str(path), error=type(error).__name__)
+                    continue
+            path.unlink()
+            yield part
+
+
 def _append(lake: Lake, table: str, operation: str, batch: list[Path]) -> _Part:
-    records = [record for path in batch for record in read_segment(path)]
-    readable = [record for record in records if record is not None]
+    blocks = [block for path in batch for block in read_blocks(path)]
+    readable = [block for block in blocks if block is not None]
     if readable:
         schema = lake.snapshot(table).schema if lake.exists(table) else None
         lake.append(table, to_table(readable, schema), operation=operation, sequence=segment_number(batch[-1]))
-    return _Part(paths=batch, rows=len(readable), unreadable=len(records) - len(readable))
+    rows = sum(len(block.rows.ids) for block in readable)
+    return _Part(paths=batch, rows=rows, unreadable=len(blocks) - len(readable))
 
 
 def _batches(paths: list[Path]) -> Iterator[list[Path]]:
@@ -294,9 +228,9 @@ def _open_before(root: Path, model: str, until: datetime) -> bool:
     for paths in segments(root, model, OPEN).values():
         for path in paths:
             try:
-                first = next(read_segment(path), None)
+                first = next(read_blocks(path), None)
             except FileNotFoundError:  # closed in this moment
                 return True
-            if first is None or first.business_at < until:
+            if first is None or first.rows.business_at[0] < until:
                 return True
     return False

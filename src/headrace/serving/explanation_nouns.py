@@ -31,6 +31,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Base and all contributions."""
     contributions: dict[str, float]
     """By feature, the largest first."""
+    values: dict[str, Any] = {}
+    """What the model was given of these features: as sent, looked up, or null."""
     others: float = 0.0
     """Contributions of the features that `top` has left out, together."""
     standard_errors: dict[str, float] | None = None

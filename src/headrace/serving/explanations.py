@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,7 +24,7 @@ from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.explaining import Explained, Explaining
 from headrace.serving.explanation_nouns import Explanation, Explanations, Method
 from headrace.serving.headers import timeout_of
-from headrace.serving.inputs import row_answers, rows_of
+from headrace.serving.inputs import row_answers, row_values, rows_of
 from headrace.serving.invocations import reader
 from headrace.serving.measures import Measures
 from headrace.serving.signature import Kind
@@ -91,10 +92,12 @@ class ExplanationDoor:
             wanted = wanted_of(incoming.query)
             deadline_s = self._answering.deadline_s(timeout_of(incoming.headers))
             predictor = self._answering.predictor(model, number, unit=f"prd_{new_hex()}")
+            read, aside = reader(incoming.headers, incoming.body, self._answering.reading)
             question = Question(
                 model=model,
                 number=predictor.version.number,
-                read=reader(incoming.headers, incoming.body),
+                read=read,
+                aside=aside,
                 size_bytes=len(incoming.body),
             )
             known, served = True, (predictor.version.number, "")
@@ -179,7 +182,7 @@ def explanations(part: Part, explained: Explained, top: int | None) -> list[Expl
     """One a row."""
     assert part.outputs is not None
     names = feature_names(part)
-    predictions = row_answers(part.outputs)
+    predictions, values = row_answers(part.outputs), _values(part, names)
     contributions = explained.contributions
     if contributions.shape[1] != len(names):
         raise InvalidInput("the model has other features than its signature", where="signature")
@@ -198,6 +201,7 @@ def explanations(part: Part, explained: Explained, top: int | None) -> list[Expl
                 base=float(explained.base[row]),
                 sum=float(sums[row]),
                 contributions={names[place]: float(contributions[row, place]) for place in kept},
+                values={names[place]: values[row][place] for place in kept},
                 others=float(contributions[row, rest].sum()),
                 standard_errors=None
                 if errors is None
@@ -206,6 +210,21 @@ def explanations(part: Part, explained: Explained, top: int | None) -> list[Expl
             )
         )
     return found
+
+
+def _values(part: Part, names: list[str]) -> list[list[Any]]:
+    """What the model was given, a list a row; of tensors, place by place."""
+    inputs = part.inputs
+    if not isinstance(inputs, dict):
+        return row_values(inputs, names)
+    of_tensors = part.predictor.signature.kind is Kind.TENSORS
+    columns: list[list[Any]] = []
+    for column in inputs.values() if of_tensors else (inputs[name] for name in names):
+        flat = column.reshape(len(column), -1)
+        if flat.dtype.kind == "M":  # finer than microseconds they would be bare numbers
+            flat = flat.astype("datetime64[us]")
+        columns += flat.T.tolist()
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def feature_names(part: Part) -> list[str]:

@@ -7,7 +7,7 @@ request's time.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Attempts:
     """
 
     def __init__(
-        self, asking: Asking, circuits: Circuits, in_place_of: Callable[[Part, Tried, Assignment], Part]
+        self, asking: Asking, circuits: Circuits, in_place_of: Callable[[Part, Tried, Assignment], Awaitable[Part]]
     ) -> None:
         self._asking = asking
         self._circuits = circuits
@@ -109,7 +109,8 @@ class Attempts:
         if tried.active is None or number not in tried.active.predictors:
             return None
         try:
-            other = self._in_place_of(part, tried, Assignment(number, Arm.FALLBACK, part.assignment.propensity))
+            given = Assignment(number, Arm.FALLBACK, part.assignment.propensity)
+            other = await self._in_place_of(part, tried, given)
         except HeadraceError:
             return None
         other.fallback = word

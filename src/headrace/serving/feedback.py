@@ -12,6 +12,7 @@ from headrace.kernel import jobs
 from headrace.kernel.business_time import business_now
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Handling, Job, JobKind
+from headrace.registry import models, naming
 from headrace.serving import tables_feedback as tables
 from headrace.serving.feedback_nouns import (
     LABEL,
@@ -108,8 +109,20 @@ def rewards(
 
 
 def tallies(tx: Tx, model: str, *, name: str | None = None, release_id: str | None = None) -> list[Tally]:
-    """The same added up by version and name, with how often the label was what was predicted."""
-    return tables.tallies(tx, model, name=name, release_id=release_id)
+    """The same added up by version and name, with how often the label was what was predicted.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    found = tables.tallies(tx, model, labels=_labels(tx, model), name=name, release_id=release_id)
+    return naming.found_of(tx, model, found)
+
+
+def _labels(tx: Tx, model: str) -> set[str]:
+    """The names of feedback that says what a model predicts."""
+    known = models.find(tx, model)
+    declared = (known.declaration or {}).get("label") if known is not None else None
+    return {LABEL} | ({str(declared.get("name"))} if isinstance(declared, dict) else set())
 
 
 def join_is_due(tx: Tx) -> bool:

@@ -154,7 +154,10 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     squares: float
     """Sum of the squared values."""
     compared: int
-    """Those whose prediction has a single number."""
+    """Labels that can be what was predicted: 0 or 1 where a probability was, a class where a class was.
+
+    None of other feedback (a rating, a revenue), and none where the model foretells a number.
+    """
     agreeing: int
     """Those whose label is what was predicted: the same number, or 0 or 1 as the probability's nearer end."""
 

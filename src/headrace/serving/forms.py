@@ -6,6 +6,7 @@ unknown or of another type is refused with the name of the field and without quo
 
 import re
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from headrace.errors import HeadraceError, InvalidInput, SchemaMismatch, TooLarge
 from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.nouns import FieldPolicy
-from headrace.serving.signature import NUMBERS, Column, Kind, Signature
+from headrace.serving.signature import NUMBERS, Column, Kind, Param, Signature, Tensor
 from headrace.serving.tensors import from_instances, from_named
 
 ROW_LIMIT = 10_000
@@ -54,6 +55,20 @@ class _Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[str, ...]
     data: msgspec.Raw
     index: Any = None
+
+
+class _Described(msgspec.Struct, frozen=True):
+    columns: tuple[Column, ...]
+    tensors: tuple[Tensor, ...]
+    params: tuple[Param, ...]
+    policy: FieldPolicy
+
+
+@lru_cache(maxsize=64)
+def described_forms(description: str) -> "Forms":
+    """Forms by their description; those of a version are compiled once."""
+    found = msgspec.json.decode(description, type=_Described)
+    return Forms(Signature(found.columns or found.tensors, found.params), found.policy)
 
 
 class Forms:
@@ -101,6 +116,15 @@ class Forms:
         self._lists: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._columns_struct())
         self._orders: dict[tuple[str, ...], _Order] = {}
 
+    @cached_property
+    def description(self) -> str:
+        """All that it takes to make these forms in another process, see `described_forms`."""
+        signature = self.signature
+        described = _Described(
+            signature.columns, signature.tensors, tuple(signature.params.values()), policy=self._policy
+        )
+        return msgspec.json.encode(described).decode()
+
     def decode(self, body: bytes) -> Asked:
         """What the body of a request asks for.
 
@@ -108,6 +132,15 @@ class Forms:
             InvalidInput: it is not JSON, or none of the forms.
             SchemaMismatch: a field is missing, unknown or of another type; `where` names it.
             TooLarge: it has more than `ROW_LIMIT` rows.
+        """
+        rows, params = self.read(body)
+        return Asked(rows, self.checked_params(params))
+
+    def read(self, body: bytes) -> tuple[Inputs | Entities, dict[str, Any] | None]:
+        """The rows or the entities of a body, and its parameters as they were sent.
+
+        Raises:
+            HeadraceError: what `decode` says of the rows.
         """
         try:
             found = self._decoder.decode(body)
@@ -129,7 +162,7 @@ class Forms:
             rows = self._from_json(found.inputs, "inputs")
         else:
             raise InvalidInput("the body needs exactly one of its forms", where="body", fix=_FORMS)
-        return Asked(rows, self._checked_params(found.params))
+        return rows, None if found.params is UNSET else found.params
 
     def records(self, rows: list[dict[str, Any]], where: str) -> Inputs:
         """Rows whose values are texts, as CSV has them; an empty one is null.
@@ -207,10 +240,9 @@ class Forms:
             raise SchemaMismatch("the columns are not of one length", where=where, fix=_WHOLE)
         return to_inputs(self.signature, self._given, list(zip(*filled, strict=True)), where)
 
-    def _checked_params(self, params: Any) -> dict[str, Any] | None:
-        if params is UNSET or not params:
-            return None
-        return self.signature.check_params(params)
+    def checked_params(self, params: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Parameters as the model takes them, see `Signature.check_params`; None for none."""
+        return self.signature.check_params(params) if params else None
 
     def _from_split(self, split: _Split) -> Inputs:
         self._require_columns()

@@ -31,7 +31,7 @@ BODY_LIMIT_BYTES = 16 << 20
 LARGE_BODY_BYTES = 64 << 10
 """A body above this counts for what all bodies together may take."""
 BODY_TIMEOUT_S = 30.0
-"""A body that has not come by then gives up its place. Headers have as long, in Granian."""
+"""A body that has not come by then gives up its place. Headers have as long, see `listening`."""
 HOSTS_LIMIT = 100
 """Ways to write the names of this gateway that are remembered."""
 _NO_BODY = frozenset({"GET", "HEAD"})

@@ -4,19 +4,13 @@ It is how a worker, which loads no models, scores rows; and how a gateway answer
 format, or whose libraries are not those of the gateway.
 """
 
-import fcntl
 import os
-import selectors
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,14 +26,13 @@ from headrace.errors import (
 )
 from headrace.kernel.settings import foreign_environment
 from headrace.serving.inputs import Array, Inputs, Outputs, rows_of
-from headrace.serving.runtimes import start, wire
+from headrace.serving.piped import ONE_THREAD, Died, Late, PipedProcess
+from headrace.serving.runtimes import start
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
 
 START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
-PIECE_BYTES = 1 << 20
-COMPLAINTS_LIMIT_BYTES = 1 << 20
 _TOLD: tuple[type[HeadraceError], ...] = (
     InternalError,
     MissingExtra,
@@ -49,7 +42,6 @@ _TOLD: tuple[type[HeadraceError], ...] = (
     ModelFault,
 )
 """The errors that a host may answer with; a stranger's code must not make others."""
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONWARNINGS": "ignore"}
 
 
@@ -96,21 +88,12 @@ class HostProcess:
 
     def __init__(self, order: HostOrder, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
         self._where = str(order.files.directory)
-        self._complaints = _appending_file()
         self._own = tempfile.TemporaryDirectory(prefix="headrace-host-", ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
+        self._piped = PipedProcess(
             [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
-            env=foreign_environment() | _ONE_THREAD | _QUIET | {"TMPDIR": self._own.name},
-            cwd=self._own.name,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            start_new_session=True,
+            foreign_environment() | ONE_THREAD | _QUIET | {"TMPDIR": self._own.name},
+            Path(self._own.name),
         )
-        self.ended = False
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
         try:
             self.ask(order.message(), None, timeout_s=start_timeout_s)
         except BaseException:
@@ -120,7 +103,12 @@ class HostProcess:
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._process.pid
+        return self._piped.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can be asked no more."""
+        return self._piped.ended
 
     def ask(
         self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float
@@ -133,76 +121,34 @@ class HostProcess:
         """
         if self.ended:
             raise ModelFault("the model host is not running", where=self._where)
-        give_up_s = time.monotonic() + timeout_s
-        pieces = wire.encode(header, values)
         try:
-            self._write(pieces, give_up_s)
-            answer, found = wire.decode(lambda size: self._read(size, give_up_s))
+            answer, found = self._piped.ask(header, values, timeout_s=timeout_s)
+        except (Late, Died) as problem:
+            self.end()
+            raise self._fault(problem) from problem
         except BaseException:
-            self.end()  # in the middle of a message there is no going on
+            if self._piped.ended:
+                self.end()
             raise
-        _keep_short(self._complaints)
         if "code" in answer:
             raise _told(answer, self._where)
         return answer, found
 
     def stop(self) -> None:
         """Stop the process from another thread than that which asks, whose question fails by it."""
-        self._process.kill()
+        self._piped.stop()
 
     def end(self) -> None:
         """End the process; it holds nothing that would have to be saved."""
-        if self.ended:
-            return
-        self.ended = True
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):  # what it did not read is of no use to anybody
-                    pipe.close()
-        self._complaints.close()
+        if not self.ended:
+            self._piped.end()
         self._own.cleanup()
 
-    def _write(self, pieces: Iterable[bytes | memoryview], give_up_s: float) -> None:
-        assert self._process.stdin is not None
-        target = self._process.stdin.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(target, selectors.EVENT_WRITE)
-            for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    self._wait(selector, give_up_s)
-                    try:
-                        left = left[os.write(target, left[:PIECE_BYTES]) :]
-                    except BlockingIOError:
-                        continue
-                    except BrokenPipeError as error:
-                        raise self._died() from error
-
-    def _read(self, size: int, give_up_s: float) -> bytes:
-        assert self._process.stdout is not None
-        source = self._process.stdout.fileno()
-        parts = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(source, selectors.EVENT_READ)
-            while len(parts) < size:
-                self._wait(selector, give_up_s)
-                part = os.read(source, min(size - len(parts), PIECE_BYTES))
-                if not part:
-                    raise self._died()
-                parts += part
-        return bytes(parts)
-
-    def _wait(self, selector: selectors.BaseSelector, give_up_s: float) -> None:
-        if not selector.select(max(0.0, give_up_s - time.monotonic())):
-            raise ModelFault("the model host did not answer in time", where=self._where)
-
-    def _died(self) -> ModelFault:
-        code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    def _fault(self, problem: Late | Died) -> ModelFault:
+        if isinstance(problem, Late):
+            return ModelFault("the model host did not answer in time", where=self._where)
         return ModelFault(
-            f"the model host died ({how}): {_last_line(self._complaints)}",
+            f"the model host died ({problem.how}): {problem.said}",
             where=self._where,
             fix="The model crashed its process, or ran out of memory; try it with fewer rows.",
         )
@@ -356,22 +302,3 @@ def _told(answer: dict[str, Any], where: str) -> HeadraceError:
         where=str(place)[:500] if place else where,
         fix=str(fix)[:500] if fix else None,
     )
-
-
-def _appending_file() -> IO[bytes]:
-    """A file that two processes write to, and that may be made shorter while they do."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the host
-    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
-    return file
-
-
-def _keep_short(complaints: IO[bytes]) -> None:
-    """A model may print at every question, for months."""
-    if os.fstat(complaints.fileno()).st_size > COMPLAINTS_LIMIT_BYTES:
-        os.ftruncate(complaints.fileno(), 0)
-
-
-def _last_line(complaints: IO[bytes]) -> str:
-    complaints.seek(0)
-    lines = complaints.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:500] if lines else "it said nothing"

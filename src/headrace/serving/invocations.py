@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from headrace.errors import HeadraceError, UnsupportedMediaType
-from headrace.serving import doors
 from headrace.serving.answering import Answered, Answering, Question
+from headrace.serving.body_forms import HERE, KINDS, is_aside, read_aside
 from headrace.serving.doors import Handler, Headers, Incoming, Response
-from headrace.serving.file_forms import CSV, PARQUET, from_csv, from_parquet
-from headrace.serving.forms import Asked, Forms
+from headrace.serving.forms import Asked
 from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
 from headrace.serving.predictor import Predictor
+from headrace.serving.reading import Reading
 
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/invocations")
 _MLFLOW_CODES = {
@@ -32,13 +32,6 @@ _MLFLOW_CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 _PATHS_LIMIT, _PATH_LENGTH = 10_000, 200
-
-
-_READERS: dict[str, Callable[[Forms, bytes], Asked]] = {
-    doors.JSON: Forms.decode,
-    CSV: from_csv,
-    PARQUET: from_parquet,
-}
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,10 +87,12 @@ class Invocations:
 
     async def _answer(self, model: str, number: int | None, incoming: Incoming) -> Response:
         headers = incoming.headers
+        read, aside = reader(headers, incoming.body, self._answering.reading)
         question = Question(
             model=model,
             number=number,
-            read=reader(headers, incoming.body),
+            read=read,
+            aside=aside,
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
             timeout_s=timeout_of(headers),
@@ -112,16 +107,18 @@ class Invocations:
         return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
 
 
-def reader(headers: Headers, body: bytes) -> Callable[[Predictor], Asked]:
-    """What decodes a body, by its kind.
+def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[Predictor], Asked], bool]:
+    """What decodes a body, by its kind, and whether that takes too long for the event loop.
 
     Raises:
         UnsupportedMediaType: it is of none that is read.
     """
     given = headers.get("content-type") or ""
-    kind = given if given in _READERS else _media_type(given)
-    read = _READERS[kind]
-    return lambda predictor: read(predictor.forms, body)
+    kind = given if given in KINDS else _media_type(given)
+    if is_aside(kind, len(body)):
+        return lambda predictor: read_aside(reading, kind, body, predictor.forms), True
+    read = HERE[kind]
+    return lambda predictor: read(predictor.forms, body), False
 
 
 def _media_type(given: str) -> str:
@@ -134,10 +131,10 @@ def _media_type(given: str) -> str:
     for parameter in parameters:
         if parameter.replace('"', "") not in {"charset=utf-8", "charset=utf8", ""}:
             raise UnsupportedMediaType("only UTF-8 is read", where="Content-Type", fix="Leave the parameter out.")
-    if kind not in _READERS:
+    if kind not in KINDS:
         raise UnsupportedMediaType(
             "the body is of a kind that is not read",
             where="Content-Type",
-            fix=f"Send one of {', '.join(_READERS)}.",
+            fix=f"Send one of {', '.join(KINDS)}.",
         )
     return kind

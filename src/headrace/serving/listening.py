@@ -6,12 +6,15 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from headrace.serving.gateway import Gateway
 
 DRAIN_S = 10.0
+HEADERS_TIMEOUT_S = 30.0
+"""A connection on which no request has come by then is closed, whether it is new or has had answers before."""
 CONNECTIONS = 65_536
 FILES_BESIDE = 256
 """Files that a process opens for other things than connections."""
@@ -59,6 +62,8 @@ async def listen(
         address=host,
         port=port,
         interface=Interfaces.RSGI,
+        http=HTTPModes.http1,  # else Granian waits for the first bytes without end, to tell HTTP/1 from HTTP/2
+        http1_settings=HTTP1Settings(header_read_timeout=round(HEADERS_TIMEOUT_S * 1_000)),
         websockets=False,
         log_enabled=False,
         backlog=1024,

@@ -13,7 +13,13 @@ import msgspec
 from headrace.registry.nouns import ModelFile
 
 
-class Arm(StrEnum):
+class _Word(StrEnum):
+    """Hashes as the text that it is: an enum's own hash is a Python function, for which each request would pay."""
+
+    __hash__ = str.__hash__
+
+
+class Arm(_Word):
     """Why a version answered."""
 
     CHAMPION = "champion"
@@ -28,7 +34,7 @@ class Arm(StrEnum):
     """No version answered; the caller got the answer that the project declares for that."""
 
 
-class Purpose(StrEnum):
+class Purpose(_Word):
     """What a prediction was asked for."""
 
     LIVE = "live"
@@ -40,7 +46,7 @@ class Purpose(StrEnum):
     """A copy of a request, answered for nobody; monitoring leaves it out."""
 
 
-class Signal(StrEnum):
+class Signal(_Word):
     """What a rollout watches a version for."""
 
     FAULTS = "faults"

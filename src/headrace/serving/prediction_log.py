@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -207,7 +207,7 @@ class PredictionLog:
         by_model: dict[str, list[Logged]] = {}
         for _ in range(len(self._waiting)):
             logged = self._waiting.popleft()
-            by_model.setdefault(logged.model, []).append(logged)
+            by_model.setdefault(logged.counted.model, []).append(logged)
         for model, answers in by_model.items():
             earliest = min(logged.business_at for logged in answers)
             rows = sum(len(logged.ids) for logged in answers)
@@ -217,19 +217,22 @@ class PredictionLog:
                     self._open[model] = _Segment(folder / f"{self._numbers.next()}{OPEN}", earliest)
                 segment = self._open[model]
                 segment.earliest = min(segment.earliest, earliest)
-                segment.write(b"".join(self._encoded(segment, logged) for logged in answers))
+                segment.write(self._encoded(segment, answers))
             except OSError:  # a full disk; a torn line must stay the last of its segment
                 self.dropped += rows
                 self._close(model)
             self._rows_written += rows
             self._tally.settle(rows)
 
-    def _encoded(self, segment: _Segment, logged: Logged) -> bytes:
-        """The lines of one request; a defect in them must not take those of others along."""
+    def _encoded(self, segment: _Segment, answers: Sequence[Logged]) -> bytes:
+        """The lines of requests; a defect in one of them must not take those of others along."""
         try:
-            return segment.lines.of(logged)
+            return segment.lines.of(answers)
         except Exception:
-            log.exception("predictions could not be written", model=logged.model)
+            if len(answers) > 1:
+                return b"".join(self._encoded(segment, [logged]) for logged in answers)
+            (logged,) = answers
+            log.exception("predictions could not be written", model=logged.counted.model)
             self.dropped += len(logged.ids)
             return b""
 

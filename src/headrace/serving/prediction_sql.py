@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from headrace.features.engine import literal, quoted
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import FEATURE_PREFIX, PREDICTIONS, compact_closed, predictions_table
+from headrace.serving.compaction import PREDICTIONS, compact_closed, predictions_table
 from headrace.serving.feedback_join import FEEDBACK, feedback_table
+from headrace.serving.logged_tables import FEATURE_PREFIX
 from headrace.serving.query_nouns import Answer, Query
 
 MEMORY_LIMIT = "1GB"

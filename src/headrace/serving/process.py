@@ -139,6 +139,7 @@ class GatewayProcess:
             measures=self._measures,
             timeout_s=settings.request_timeout_s,
         )
+        self._reading = answering.reading
         self._tracing = open_tracing(settings, gateway=name)
         self._gateway = Gateway(
             [
@@ -185,6 +186,7 @@ class GatewayProcess:
             self._follower.stop()
             self._residency.close()
             self._explaining.close()
+            self._reading.close()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._shadowing.finish(), SHADOW_PATIENCE_S)
             await asyncio.to_thread(self._log.close)

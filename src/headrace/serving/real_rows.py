@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from headrace.errors import NotFound
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import FEATURE_PREFIX, predictions_table
+from headrace.serving.compaction import predictions_table
 from headrace.serving.description import Description
 from headrace.serving.example import example_rows
 from headrace.serving.inputs import Array
 from headrace.serving.loading_nouns import PrepareRequest
+from headrace.serving.logged_tables import FEATURE_PREFIX
 from headrace.serving.nouns import Purpose
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.training.nouns import TrainingSetManifest

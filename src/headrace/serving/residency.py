@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from headrace.errors import HeadraceError, NotServed, PermissionRefused, PolicyRefused
+from headrace.kernel.spelling import did_you_mean
 from headrace.serving.nouns import LoadedVersion, Route, ServedVersion
 from headrace.serving.predictor import Predictor
 
@@ -22,6 +24,9 @@ log = structlog.get_logger()
 RETRY_S = 5.0
 FINAL = (NotServed, PermissionRefused)
 """Errors that loading again would only repeat."""
+
+NAMES_COMPARED = 200
+"""Models that are looked at when one is asked for that is not served: it costs the loop, and asking costs nothing."""
 
 Key = tuple[str, int, str]
 
@@ -85,6 +90,10 @@ class Residency:
     def wants(self, model: str) -> bool:
         """Whether control wants the model served, be it ready or not."""
         return model in self._wanted
+
+    def near(self, model: str) -> str:
+        """Which of the served models somebody may have meant, as a question."""
+        return did_you_mean(model, islice(self._wanted, NAMES_COMPARED))
 
     def replace(self, routes: Iterable[Route], sequence: int) -> None:
         """Take all routes at once; models that are not among them are served no more."""

@@ -108,8 +108,10 @@ def settle(tx: Tx, job: Job, result: Removed) -> None:
         gone = [msgspec.to_builtins(gone) for gone in result.gone]
         kind = "serving.entity_erased" if erased else "serving.rows_expired"
         events.append(tx, kind, f"job/{job.id}", {"gone": gone, "feedback": feedback})
+    if set(result.held) - set(request.held):  # once for each: an erasure comes by again and again
+        events.append(tx, "serving.erasure_held_up", f"job/{job.id}", {"files": sorted(result.held)})
     if erased and result.unfinished:
-        again = msgspec.structs.replace(request, told=result.prediction_ids)
+        again = msgspec.structs.replace(request, told=result.prediction_ids, held=result.held)
         jobs.enqueue(tx, REMOVE, again, lane=REMOVE.name, not_before=tx.now + _pause(tx, request, result))
     elif erased:  # its files go when nobody can be reading them any more, whether or not there are rules
         jobs.enqueue(tx, REMOVE, RemoveRequest(), lane=REMOVE.name, not_before=tx.now + FILES_AFTER)
@@ -127,7 +129,7 @@ def _pause(tx: Tx, request: RemoveRequest, result: Removed) -> timedelta:
     """Until the next run of an erasure: at once for what it may remove now, else when segments have been closed."""
     if not set(request.told).issuperset(result.prediction_ids):
         return timedelta(0)
-    young = request.asked_at is not None and tx.now - request.asked_at < LONG_OPEN
+    young = not result.held and request.asked_at is not None and tx.now - request.asked_at < LONG_OPEN
     return SEGMENTS_AFTER if young else LONG_OPEN
 
 

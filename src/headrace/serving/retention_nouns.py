@@ -59,6 +59,8 @@ class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time at which an entity was to be erased."""
     told: tuple[str, ...] = ()
     """Its predictions whose feedback the database has forgotten: these may go, or nobody would know of it later."""
+    held: tuple[str, ...] = ()
+    """What was told to hold up the erasure."""
 
 
 class Erase(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +71,13 @@ class Erase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows left one table."""
+    """How many rows left one table, and the log of what was to come into it."""
 
     data_class: DataClass
     model: str
     rows: int
+    segments: int = 0
+    """Files of the log that the lake had refused, and that have gone as a whole."""
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,3 +88,5 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     """The predictions of an erased entity, whose feedback goes with them."""
     unfinished: bool = False
     """Whether predictions of the entity may be left: untold ones, or some in a log that is not in the lake yet."""
+    held: tuple[str, ...] = ()
+    """Files of the log that the lake refuses, and that name the entity or cannot be read; below `predictions/`."""

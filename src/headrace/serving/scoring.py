@@ -40,6 +40,7 @@ class Scoring:
         keep: columns that are copied beside the answers.
         reject: whether a row without an answer is put aside; else it ends the run.
         log: the lake of the platform whose prediction log takes the answers; None for none.
+        business_at: when the log says that the answers were, in a replay; None takes the time of each part.
         table: a table of a lake that takes the answers too; None for files alone.
         tables: that lake.
     """
@@ -48,6 +49,7 @@ class Scoring:
     keep: tuple[str, ...] = ()
     reject: bool = True
     log: Lake | None = None
+    business_at: datetime | None = None
     table: str | None = None
     tables: Lake | None = None
 
@@ -275,6 +277,7 @@ def _write(
             model=manifest.model,
             version=manifest.version,
             at=now,
+            business_at=scoring.business_at or now,
             schema=scoring.log.snapshot(predictions).schema if scoring.log.exists(predictions) else None,
         )
         append_part(scoring.log, predictions, manifest.run_id, part.number, logged)

@@ -38,6 +38,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Of the model's files; empty for a directory of one's own, which `files` tells apart."""
     input: dict[str, Any]
     settings: dict[str, Any]
+    unlogged: str = ""
+    """Why no prediction log takes the answers; empty where that of a platform does."""
     complete: bool = False
     rows: int = 0
     rejected: int = 0

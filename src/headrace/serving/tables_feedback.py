@@ -1,6 +1,6 @@
 """Every statement on feedback."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from headrace.serving.tables import feedback, feedback_sequence
 
 AT_ONCE = 200
 """Keys in one statement: databases limit the parameters of one."""
+LARGEST_CLASS = 1e15
+"""A greater number names no class."""
 SMALLEST = 1e-100
 """A number nearer to 0 is none in a sum of squares."""
 
@@ -155,14 +157,29 @@ def rewards(
     ]
 
 
-def tallies(tx: Tx, model: str, *, name: str | None, release_id: str | None) -> list[Tally]:
-    """Effective numeric feedback on live predictions, added up by version and name."""
+def tallies(
+    tx: Tx, model: str, *, labels: Collection[str], name: str | None, release_id: str | None
+) -> list[Tally]:
+    """Effective numeric feedback on live predictions, added up by version and name.
+
+    Args:
+        tx: the transaction.
+        model: its name.
+        labels: names of feedback that says what the model predicts; only that is compared with the predictions.
+        name: only feedback of this name.
+        release_id: only on predictions of this release.
+    """
     number, output = feedback.c.number, feedback.c.output
     # The square of what is smaller would be no float, which PostgreSQL takes for an error.
     square = sa.case((sa.func.abs(number) < SMALLEST, 0.0), else_=number * number)
     nearer = sa.case((output >= 0.5, 1.0), else_=0.0)
-    probability = sa.and_(number.in_([0.0, 1.0]), output > 0.0, output < 1.0)
-    agrees = sa.case((sa.and_(probability, number == nearer), 1), (number == output, 1), else_=0)
+    told = feedback.c.name.in_(sorted(labels))
+    inside = sa.and_(output > 0.0, output < 1.0)
+    probability = sa.and_(number.in_([0.0, 1.0]), inside)
+    compared = sa.and_(told, sa.or_(probability, sa.and_(_whole(number), _whole(output))))
+    agrees = sa.and_(compared, sa.or_(sa.and_(probability, number == nearer), number == output))
+    # A number that is neither a probability nor a class is what a regression foretells: no label is the same.
+    other = sa.and_(sa.not_(inside), sa.not_(_whole(output)))
     query = (
         sa.select(
             feedback.c.version,
@@ -170,8 +187,9 @@ def tallies(tx: Tx, model: str, *, name: str | None, release_id: str | None) -> 
             sa.func.count().label("count"),
             sa.func.sum(number).label("total"),
             sa.func.sum(square).label("squares"),
-            sa.func.count(output).label("compared"),
-            sa.func.sum(agrees).label("agreeing"),
+            _how_many(compared).label("compared"),
+            _how_many(agrees).label("agreeing"),
+            _how_many(other).label("other"),
         )
         .where(_live(tx, model, release_id))
         .group_by(feedback.c.version, feedback.c.name)
@@ -182,8 +200,20 @@ def tallies(tx: Tx, model: str, *, name: str | None, release_id: str | None) -> 
     found = []
     for row in tx.execute(query).mappings():
         numbers = {name: int(row[name]) for name in ("version", "count", "compared", "agreeing")}
+        if row["other"]:
+            numbers |= {"compared": 0, "agreeing": 0}
         found.append(Tally(name=row["name"], total=float(row["total"]), squares=float(row["squares"]), **numbers))
     return found
+
+
+def _whole(number: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    """Whether a number may name a class."""
+    near = sa.func.abs(number) < LARGEST_CLASS
+    return sa.case((near, number == sa.cast(number, sa.BigInteger)), else_=sa.false())
+
+
+def _how_many(what: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.sum(sa.case((what, 1), else_=0))
 
 
 _COPIED = ("model", "version", "arm", "propensity", "release_id", "step", "purpose", "output")

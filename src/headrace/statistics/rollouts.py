@@ -101,6 +101,11 @@ def judge_release(
         )
         for rule in rules
     }
+    open_still = [rule.what for rule in rules if found[rule.signal].verdict is Verdict.HOLD]
+    if len(open_still) > 1 and not any(one.verdict is Verdict.ROLL_BACK for one in found.values()):
+        on = f"{', '.join(open_still[:-1])} and {open_still[-1]}"
+        reason = f"the evidence on {on} is not sufficient either way"
+        return ReleaseJudgement(verdict=Verdict.HOLD, reason=reason, signals=found)
     for wanted in (Verdict.ROLL_BACK, Verdict.HOLD, Verdict.ADVANCE):
         reasons = [judgement.reason for judgement in found.values() if judgement.verdict is wanted]
         if reasons:

@@ -192,6 +192,31 @@ def clean_requests_needed(*, tolerance: float, alpha: float) -> int:
     return math.ceil(math.log(alpha) / math.log1p(-tolerance))
 
 
+def clean_requests_more(requests: int, faults: int, *, tolerance: float, alpha: float) -> int:
+    """How many more requests, none of them with a fault, show that the rate is below the tolerance.
+
+    Args:
+        requests: requests answered so far.
+        faults: those of them that failed by the model's fault.
+        tolerance: tolerated fault rate, in (0, 1).
+        alpha: error rate.
+    """
+
+    def suffice(more: int) -> bool:
+        return within_e_value(requests + more, faults, tolerance=tolerance, alpha=alpha) * alpha >= 1.0
+
+    if suffice(0):
+        return 0
+    most = clean_requests_needed(tolerance=tolerance, alpha=alpha)
+    while not suffice(most):  # with each fault it takes longer, and it ends: a rate below the tolerance has weight
+        most *= 2
+    least = 0
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if suffice(middle) else (middle, most)
+    return most
+
+
 def judge(
     periods: Sequence[Exposure],
     *,

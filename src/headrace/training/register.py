@@ -7,6 +7,7 @@ from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.ids import new_id
 from headrace.kernel.lineage import Link
+from headrace.registry import naming
 from headrace.training import tables
 from headrace.training.nouns import RegisterTrainingSet, TrainingSetManifest
 
@@ -74,5 +75,9 @@ def get_training_set(tx: Tx, training_set_id: str) -> TrainingSetManifest:
 
 
 def list_training_sets(tx: Tx, *, model: str | None = None, limit: int = 100) -> tuple[TrainingSetManifest, ...]:
-    """The newest training sets first."""
-    return tuple(tables.newest_training_sets(tx, model, limit))
+    """The newest training sets first.
+
+    Raises:
+        NotFound: there is no such model, and nothing of it.
+    """
+    return tuple(naming.found_of(tx, model, tables.newest_training_sets(tx, model, limit)))

@@ -14,13 +14,16 @@ import numpy as np
 
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
+from headrace.protocols.openinference.reading import is_aside, read_aside
 from headrace.serving.answering import Answered, Answering, Question
 from headrace.serving.asking import DEFAULT
 from headrace.serving.doors import Handler, Incoming, Response
 from headrace.serving.forms import Asked
 from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
+from headrace.serving.inputs import Columns
 from headrace.serving.nouns import VersionCounts
 from headrace.serving.predictor import Predictor
+from headrace.serving.reading import LARGE_BYTES
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
 _MODEL = re.compile(
@@ -140,12 +143,16 @@ class OpenInference:
                 totals.setdefault((counts.model, counts.version), []).append(counts)
         return _json({"model_stats": [_stats(name, number, counts) for (name, number), counts in totals.items()]})
 
+    async def _decode(self, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:
+        reading = self._answering.reading
+        if is_aside(body, header_length):
+            return await reading.aside(partial(read_aside, reading, body, header_length))
+        return wire.decode(body, header_length)
+
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
         size_bytes = len(incoming.body)
-        request, tensors = await self._answering.aside(
-            size_bytes, partial(wire.decode, incoming.body, headers.get(wire.HEADER_LENGTH))
-        )
+        request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH))
         number = _number(version)
 
         def read(predictor: Predictor) -> Asked:
@@ -164,6 +171,7 @@ class OpenInference:
                 purpose=purpose_of(headers, pinned=number is not None),
                 timeout_s=timeout_of(headers),
                 size_bytes=size_bytes,
+                aside=size_bytes > LARGE_BYTES,
                 trace=incoming.trace,
             )
         )

@@ -89,7 +89,7 @@ class Explainer:
             return {"refused": "time"}, {}
         if own is not None:
             assert self._subject.own is not None
-            name, source, _ = self._subject.own
+            name, source = self._subject.own[:2] if own.way is None else own.way
             method = {"name": name, "source": source, "by": own.by, "background_rows": own.background_rows}
             arrays = {"base": own.base, "contributions": own.contributions}
             return {**known, "scale": own.scale, "method": method}, {**arrays, "chosen": chosen}

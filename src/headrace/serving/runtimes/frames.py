@@ -1,5 +1,6 @@
 """Between our arrays and the frames that some models were trained on, and back from whatever a model answers."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from headrace.serving.runtimes.recipe import Recipe, library
 
 NUMBERS = frozenset({"double", "float", "long", "integer", "boolean"})
 """MLflow's column types whose values a matrix can hold."""
+WHOLE = frozenset({"long", "integer", "boolean"})
+"""Those of them that know no null."""
 _DTYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
 
 
@@ -25,11 +28,18 @@ def to_frame(inputs: Inputs, recipe: Recipe) -> Any:
         MissingExtra: pandas is not installed.
     """
     pandas = library("pandas")
+    if not isinstance(inputs, dict) and all(kind == "double" for _, kind in recipe.columns):
+        return pandas.DataFrame(inputs, columns=_index(recipe.names))  # one by one they take 20 times as long
     if isinstance(inputs, dict):
         columns = {name: inputs[name] for name in recipe.names}
     else:
         columns = {name: inputs[:, place] for place, name in enumerate(recipe.names)}
     return pandas.DataFrame({name: _typed(columns[name], kind) for name, kind in recipe.columns})
+
+
+@lru_cache(maxsize=16)
+def _index(names: tuple[str, ...]) -> Any:
+    return library("pandas").Index(names)
 
 
 def to_matrix(inputs: Inputs, recipe: Recipe) -> Any:

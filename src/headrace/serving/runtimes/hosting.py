@@ -2,11 +2,9 @@
 
 import argparse
 import os
-import resource
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from headrace.errors import HeadraceError, ModelFault
 from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.runtimes import wire
+from headrace.serving.runtimes.child import converse, piped
 from headrace.serving.runtimes.conversion import convert
 from headrace.serving.runtimes.explained import subject_of
 from headrace.serving.runtimes.explaining import Explainer
@@ -25,13 +24,8 @@ from headrace.serving.runtimes.loaders import load_here, prepare_thread
 from headrace.serving.runtimes.recipe import Predict, Recipe, recipe_from_json
 
 MESSAGE_LENGTH = 2_000
-LOOK_AT_PARENT_S = 0.5
 BEHIND = 10
 """How far whoever explains stands behind those who predict, where they want the same core."""
-
-
-class _InputEnded(Exception):
-    """Whoever started this host has gone, or has no more questions."""
 
 
 def serve(source: IO[bytes], target: IO[bytes]) -> None:
@@ -41,23 +35,16 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
         source: messages come from here.
         target: answers go there.
     """
+    host: _Host | None = None
 
-    def read(size: int) -> bytes:
-        content = source.read(size)
-        if len(content) < size:
-            raise _InputEnded
-        return content
+    def answer_to(header: dict[str, Any], values: Inputs | None) -> list[bytes | memoryview]:
+        nonlocal host
+        if host is not None:
+            return _answered(host.answer_to(header, values))
+        host = _Host(header)
+        return _answered(host.load)
 
-    try:
-        order, _ = wire.decode(read)
-        host = _Host(order)
-        answer = host.load
-        while True:
-            _write(target, _answered(answer))
-            header, values = wire.decode(read)
-            answer = host.answer_to(header, values)
-    except _InputEnded:
-        return
+    converse(source, target, answer_to)
 
 
 class _Host:
@@ -163,29 +150,8 @@ def _fault(error: BaseException) -> dict[str, Any]:
     return {"code": ModelFault.code, "message": message, "where": None, "fix": None}
 
 
-def _write(target: IO[bytes], pieces: list[bytes | memoryview]) -> None:
-    for piece in pieces:
-        target.write(piece)
-    target.flush()
-
-
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent.
-
-    The kernel's own way ends it with the thread that started it, and a gateway's threads come and go.
-    """
-    while os.getppid() == parent:
-        time.sleep(LOOK_AT_PARENT_S)
-    os._exit(1)
-
-
 def main() -> None:
     """Be a host: messages on standard input and output, and everything that a model prints among the errors."""
     parser = argparse.ArgumentParser(prog="headrace-model-host", description="Answer with one model.")
     parser.add_argument("parent", type=int, help="process id of who starts it; the host ends with it")
-    arguments = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the caller's data
-    threading.Thread(target=_end_with, args=(arguments.parent,), name="lifeline", daemon=True).start()
-    frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a model prints must not land among the messages
-    serve(sys.stdin.buffer, frames)
+    serve(*piped(parser.parse_args().parent))

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.serving.runtimes.recipe import library
-from headrace.serving.runtimes.tree_shapley import Leaves, Nodes, TreeExplainer, leaves_of
+from headrace.serving.runtimes.tree_cover import CoverExplainer
+from headrace.serving.runtimes.tree_paths import Nodes, Paths, paths_of
+from headrace.serving.runtimes.tree_shapley import TreeExplainer
 
 Floats = npt.NDArray[np.float64]
 
 VALUE, PROBABILITY, LOG_ODDS, LOG, RAW = "value", "probability", "log_odds", "log", "raw"
 PATHS = "Lundberg et al. 2020 (TreeSHAP, path-dependent)"
+WITHOUT_BACKGROUND = ("tree_shap_path_dependent", PATHS)
 _LINEAR = frozenset(
     {
         "ElasticNet",
@@ -63,6 +66,7 @@ class Own(NamedTuple):
         scale: on which they add up.
         by: who computed them.
         background_rows: how many rows they are measured against; 0 where it is the trees' own cover.
+        way: name and source, where the predictor was explained in another way than it usually is.
     """
 
     base: Floats
@@ -70,6 +74,7 @@ class Own(NamedTuple):
     scale: str
     by: str
     background_rows: int = 0
+    way: tuple[str, str] | None = None
 
 
 Way = Callable[[Any, Any], Own | None]
@@ -92,13 +97,13 @@ def way_of(predictor: Any) -> tuple[str, str, Way] | None:
             "coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)",
             lambda rows, background: _linear(predictor, rows, background),
         )
-    leaves = _leaves_of(predictor, kind)
-    if leaves is None:
+    found = _paths_of(predictor, kind)
+    if found is None:
         return None
     return (
         "tree_shap_interventional",
         "Lundberg et al. 2020, algorithm 3 (interventional TreeSHAP)",
-        _Trees(predictor, *leaves),
+        _Trees(*found),
     )
 
 
@@ -179,46 +184,52 @@ def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
 
 
 class _Trees:
-    """scikit-learn's trees, against a background that stays the same from one request to the next."""
+    """scikit-learn's trees, against a background that stays the same from one request to the next, or their cover."""
 
-    def __init__(self, predictor: Any, leaves: Leaves, scale: str, cast: Any, margins: Any) -> None:
-        self._predictor = predictor
-        self._leaves = leaves
+    def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any) -> None:
+        self._paths = paths
         self._scale = scale
         self._cast = cast
         self._margins = margins
         self._explainer: TreeExplainer | None = None
-        self._constant = np.zeros(leaves.value.shape[1])
+        self._without: CoverExplainer | None = None
+        self._constant: Floats | None = None
 
-    def __call__(self, rows: Any, background: Any) -> Own | None:
+    def __call__(self, rows: Any, background: Any) -> Own:
+        given = self._seen(_dense(rows))
+        if self._constant is None:
+            nothing = np.zeros((1, given.shape[1]))
+            sums = self._paths.sums(self._paths.missed(nothing))
+            self._constant = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1) - sums[0]
+        if background is None:
+            if self._without is None:
+                self._without = CoverExplainer(self._paths)
+            return self._own(self._without, given)._replace(way=WITHOUT_BACKGROUND)
         if self._explainer is None:
-            if background is None:
-                return None
-            known = _dense(background)
-            self._explainer = TreeExplainer(self._leaves, self._seen(known))
-            first = np.asarray(self._margins(known[:1]), dtype=np.float64).reshape(1, -1)
-            self._constant = (first - self._explainer.sums(self._seen(known[:1])))[0]
-        explainer, given = self._explainer, self._seen(_dense(rows))
-        contributions = np.stack([explainer.contributions(row) for row in given])
+            self._explainer = TreeExplainer(self._paths, self._seen(_dense(background)))
+        return self._own(self._explainer, given)._replace(background_rows=self._explainer.rows)
+
+    def _own(self, explainer: TreeExplainer | CoverExplainer, rows: Floats) -> Own:
+        contributions = explainer.contributions(rows)
         base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
-        return Own(base, contributions, self._scale, "Headrace", explainer.rows)
+        return Own(base, contributions, self._scale, "Headrace")
 
     def _seen(self, rows: Any) -> Floats:
         return np.asarray(rows).astype(self._cast).astype(np.float64)
 
 
-def _leaves_of(predictor: Any, kind: str) -> tuple[Leaves, str, Any, Any] | None:
-    """The leaves, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
+def _paths_of(predictor: Any, kind: str) -> tuple[Paths, str, Any, Any] | None:
+    """The paths, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
     classifier = hasattr(predictor, "classes_")
     if kind in _FORESTS:
         if getattr(predictor, "n_outputs_", 1) != 1:
             return None
         trees = [each.tree_ for each in getattr(predictor, "estimators_", [predictor])]
-        leaves = leaves_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees])
+        paths = paths_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees])
         ways = (PROBABILITY, predictor.predict_proba) if classifier else (VALUE, predictor.predict)
     elif kind in {"GradientBoostingClassifier", "GradientBoostingRegressor"}:
         rate, outputs = float(predictor.learning_rate), predictor.estimators_.shape[1]
-        leaves = leaves_of(
+        paths = paths_of(
             [
                 _only(_nodes(each.tree_, rate, shares=False), place, outputs)
                 for stage in predictor.estimators_
@@ -232,7 +243,7 @@ def _leaves_of(predictor: Any, kind: str) -> tuple[Leaves, str, Any, Any] | None
         outputs = len(predictor._predictors[0])  # noqa: SLF001 - scikit-learn shows them in no other way
         if any(each.nodes["is_categorical"].any() for stage in predictor._predictors for each in stage):  # noqa: SLF001
             return None
-        leaves = leaves_of(
+        paths = paths_of(
             [
                 _only(_histogram_nodes(each.nodes), place, outputs)
                 for stage in predictor._predictors  # noqa: SLF001
@@ -245,10 +256,10 @@ def _leaves_of(predictor: Any, kind: str) -> tuple[Leaves, str, Any, Any] | None
             ways = (LOG, lambda rows: np.log(predictor.predict(rows)))
         else:
             ways = (VALUE, predictor.predict)
-        return None if leaves is None else (leaves, ways[0], np.float64, ways[1])
+        return None if paths is None else (paths, ways[0], np.float64, ways[1])
     else:
         return None
-    return None if leaves is None else (leaves, ways[0], np.float32, ways[1])
+    return None if paths is None else (paths, ways[0], np.float32, ways[1])
 
 
 def _boosted(predictor: Any, outputs: int) -> tuple[str, Any]:
@@ -261,7 +272,13 @@ def _nodes(tree: Any, factor: float, *, shares: bool) -> Nodes:
         value = value / value.sum(axis=1, keepdims=True)
     missing = getattr(tree, "missing_go_to_left", np.zeros(len(value), dtype=bool))
     return Nodes(
-        tree.children_left, tree.children_right, tree.feature, tree.threshold, missing.astype(bool), factor * value
+        tree.children_left,
+        tree.children_right,
+        tree.feature,
+        tree.threshold,
+        missing.astype(bool),
+        factor * value,
+        tree.weighted_n_node_samples.astype(np.float64),
     )
 
 
@@ -274,6 +291,7 @@ def _histogram_nodes(nodes: Any) -> Nodes:
         nodes["num_threshold"].astype(np.float64),
         nodes["missing_go_to_left"].astype(bool),
         nodes["value"].astype(np.float64)[:, None],
+        nodes["count"].astype(np.float64),
     )
 
 

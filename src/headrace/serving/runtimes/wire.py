@@ -49,7 +49,7 @@ def encode(header: dict[str, Any], values: Inputs | Outputs | None = None) -> li
     return [LENGTH.pack(len(encoded)) + encoded, *pieces]
 
 
-def decode(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Inputs | Outputs | None]:
+def decode(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], Inputs | Outputs | None]:
     """The next message.
 
     Args:
@@ -80,7 +80,7 @@ def decode(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Inputs | Outpu
 def _pack(array: Any) -> tuple[str, bytes | memoryview]:
     if array.dtype.kind in _KINDS:
         plain = np.ascontiguousarray(array)
-        return plain.dtype.str, plain.tobytes()
+        return plain.dtype.str, plain.reshape(-1).view(np.uint8).data  # as it lies there: it may be large
     values = array.ravel().tolist()
     if values and all(isinstance(value, bytes) for value in values):
         return "bytes", json.dumps([base64.b64encode(value).decode() for value in values]).encode()
@@ -90,7 +90,7 @@ def _pack(array: Any) -> tuple[str, bytes | memoryview]:
         raise ModelFault(f"the model answered with what is not JSON: {error}"[:300]) from error
 
 
-def _unpack(kind: str, shape: tuple[int, ...], content: bytes) -> Any:
+def _unpack(kind: str, shape: tuple[int, ...], content: bytes | bytearray) -> Any:
     if kind in {"json", "bytes"}:
         values = json.loads(content)
         if kind == "bytes":

@@ -1,48 +1,34 @@
-"""Rows that come as a file: CSV and Parquet, as MLflow's scoring protocol takes them beside JSON."""
+"""Rows that come as a Parquet file. It is read beside the gateway, see `reading`.
 
-import csv
-import io
+A file may lie about its sizes, or be damaged so that it ends the process that reads it. What can be seen in time is
+refused here, with its reason.
+"""
+
+from contextlib import suppress
 from typing import Any
 
-from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
-from headrace.serving.forms import NAME_LENGTH, ROW_LIMIT, Asked, Forms
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-CSV = "text/csv"
-PARQUET = "application/vnd.apache.parquet"
+from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
+from headrace.serving.arrow_forms import matrix_of
+from headrace.serving.body_forms import packed
+from headrace.serving.forms import NAME_LENGTH, ROW_LIMIT, Asked, Forms, described_forms
+from headrace.serving.inputs import Columns
+
 BATCH_ROWS = 4_096
 UNPACKED_LIMIT_BYTES = 256 << 20
-"""What the columns of a Parquet file may take when unpacked: a small file may hold a large one."""
+"""What the columns of a file may take when unpacked: a small file may hold a large one."""
 
 
-def from_csv(forms: Forms, body: bytes) -> Asked:
-    """Rows under a line of names; an empty value is null.
+def read(about: Any, body: bytes) -> tuple[dict[str, Any], Columns | None]:
+    """Read a file, beside the gateway: the other end of `body_forms.read_aside`.
 
     Raises:
-        InvalidInput: it is not CSV in UTF-8.
-        SchemaMismatch: a field is missing, unknown or of another type; `where` names it.
-        TooLarge: it has more rows than a request may have.
+        HeadraceError: what is wrong with it.
     """
-    try:
-        lines = csv.reader(io.StringIO(body.decode()), strict=True)
-        names = next(lines, [])
-        rows: list[dict[str, Any]] = []
-        for values in lines:
-            if not values:
-                continue
-            if len(values) != len(names):
-                raise SchemaMismatch(
-                    f"the row has {len(values)} values, not {len(names)}", where=f"csv[{len(rows)}]"
-                )
-            rows.append({name: value for name, value in zip(names, values, strict=True) if value != ""})
-            if len(rows) > ROW_LIMIT:
-                raise TooLarge(f"a request has at most {ROW_LIMIT} rows", where="body", fix="Send them in parts.")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"the body is not CSV in UTF-8 ({type(error).__name__})", where="body") from None
-    if len(set(names)) != len(names):
-        raise SchemaMismatch("a column is named twice", where="csv")
-    known = {column.name for column in forms.signature.columns}
-    nothing = {name: None for name in names if name in known}
-    return Asked(forms.records([nothing | row for row in rows], "csv"))
+    return packed(from_parquet(described_forms(about["forms"]), body).rows, None)
 
 
 def from_parquet(forms: Forms, body: bytes) -> Asked:
@@ -52,13 +38,12 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
         InvalidInput: it is not a Parquet file.
         SchemaMismatch: a column is missing, unknown or of another type.
         TooLarge: it has more rows, or unpacks to more bytes, than a request may have.
+        MemoryError: there is no room for what it unpacks to.
     """
-    # Only callers who send such files pay for the library.
-    import pyarrow as pa
-
     try:
-        file, names = _opened(forms, body)
-        table = _read(file, names)
+        names, table = _table(forms, body)
+    except MemoryError:  # which Arrow's own is, too
+        raise
     except (
         pa.ArrowException,
         OSError,
@@ -66,11 +51,16 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
         RecursionError,
     ) as error:  # a name that is no text is a ValueError
         raise InvalidInput(f"the body is not a Parquet file ({type(error).__name__})", where="body") from None
+    matrix = matrix_of(forms.signature, table) if len(names) == table.num_columns else None
+    if matrix is not None:
+        return Asked(matrix)
     # What the model does not know is not read: by its name alone it is refused, or left out.
     values: dict[str, list[Any]] = {name: [] for name in names}
     for name in table.schema.names:
         try:
             values[name] = _values(table.column(name))
+        except MemoryError:
+            raise
         except (
             pa.ArrowException,
             ValueError,
@@ -81,14 +71,22 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
     return Asked(forms.columns(values, "parquet"))
 
 
-def _opened(forms: Forms, body: bytes) -> tuple[Any, dict[str, int | None]]:
-    """The file, and its columns: where those lie that the model takes.
+def _table(forms: Forms, body: bytes) -> tuple[dict[str, int | None], pa.Table]:
+    """The file's columns, with the places of those that the model takes, and what these hold.
 
-    Texts are opened as their dictionaries: a text that every row has takes the room of one.
+    Texts are read as their dictionaries: a text that every row has takes the room of one. There are encodings that
+    know no dictionaries; of those texts each takes its own.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    file, places, texts = _opened(forms, body)
+    if texts:
+        with suppress(OSError):
+            options = {"metadata": file.metadata, "read_dictionary": texts}
+            return places, _read(pq.ParquetFile(pa.BufferReader(body), **options), places)
+    return places, _read(file, places)
 
+
+def _opened(forms: Forms, body: bytes) -> tuple[pq.ParquetFile, dict[str, int | None], list[str]]:
+    """The file; its columns, with the places of those that the model takes; and which are texts."""
     file = pq.ParquetFile(pa.BufferReader(body))
     rows, known = file.metadata.num_rows, set(forms.signature.names)
     if rows > ROW_LIMIT:
@@ -116,14 +114,11 @@ def _opened(forms: Forms, body: bytes) -> tuple[Any, dict[str, int | None]]:
         raise SchemaMismatch("a column is named twice", where="parquet")
     if unpacked + _claimed_bytes(file.metadata) > UNPACKED_LIMIT_BYTES:
         raise _unpacks_to_too_much()
-    return pq.ParquetFile(pa.BufferReader(body), metadata=file.metadata, read_dictionary=texts), places
+    return file, places, texts
 
 
 def _read(file: Any, places: dict[str, int | None]) -> Any:
     """The columns that the model takes, in batches: a whole column gets the room that the file says it needs."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     wanted = [place for place in places.values() if place is not None]
     groups = list(range(file.metadata.num_row_groups))
     batches, rows = [], 0
@@ -140,8 +135,11 @@ def _read(file: Any, places: dict[str, int | None]) -> Any:
     table = pa.Table.from_batches(batches)
     unpacked = 0
     for column in table.columns:
-        for chunk in column.chunks if _is_text(column.type) else ():
-            unpacked += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+        for chunk in column.chunks:
+            if _is_text(column.type):
+                unpacked += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+            elif _is_variable(column.type):
+                unpacked += chunk.nbytes
     if unpacked > UNPACKED_LIMIT_BYTES:
         raise _unpacks_to_too_much()
     return table
@@ -163,8 +161,6 @@ def _leaves(kind: Any) -> int:
 
 def _width_bits(kind: Any) -> int | None:
     """What a value takes, 0 for a text; None for what no model takes."""
-    import pyarrow as pa
-
     kinds = pa.types
     if kinds.is_dictionary(kind):
         kind = kind.value_type
@@ -176,14 +172,10 @@ def _width_bits(kind: Any) -> int | None:
 
 
 def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_dictionary(kind) and _is_variable(kind.value_type)
 
 
 def _is_variable(kind: Any) -> bool:
-    import pyarrow as pa
-
     kinds = pa.types
     texts = (kinds.is_string, kinds.is_large_string, kinds.is_string_view)
     return any(test(kind) for test in (*texts, kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view))
