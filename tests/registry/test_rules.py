@@ -107,6 +107,7 @@ def test_a_policy_without_approvals_does_not_shorten_those_of_another() -> None:
         (of_stage(evidence=(RequiredEvidence(gate="Not A Gate"),)), "evidence"),
         (of_stage(evidence=(RequiredEvidence(gate="fairr"),)), "evidence"),
         (of_stage(evidence=(RequiredEvidence(gate="fair", max_age="soon"),)), "max_age"),
+        (of_stage(notify=("slack://TokenA/TokenB",)), "notify"),
         (of_stage(expires="0d"), "expires"),
         (of_stage(expires="999999999w"), "expires"),
         (of_stage(valid_for="11y"), "valid_for"),

@@ -71,6 +71,10 @@ def set_(
     mover: Annotated[
         list[str] | None, typer.Option(help="A role that may make the change; may be repeated \\[developer].")
     ] = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(help="A channel of HEADRACE_ALERT_CHANNELS that is told of requests; may be repeated."),
+    ] = None,
     note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     file: Annotated[Path | None, typer.Option(help="Policies in YAML or JSON, instead of all this.")] = None,
 ) -> None:
@@ -98,6 +102,7 @@ def set_(
             "expires": expires,
             "valid_for": valid_for,
             "movers": mover or [],
+            "notify": notify or [],
             "rollout": bounds_of(rollout, "--rollout") or None,
             "note": note,
         },

@@ -40,8 +40,9 @@ def asks_of(policy: DeliveryPolicy) -> Demand:
     """What a project's own policy asks for, in the registry's words."""
     approval = policy.approval
     if approval is None:
-        return Demand()
+        return Demand(notify=tuple(policy.alerts))
     return Demand(
+        notify=tuple(policy.alerts),
         governed_by=("the project",),
         approvals=1,
         role=approval.role,

@@ -26,7 +26,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.subscriptions import Subscriber
-from headrace.registry import counting, naming, tables, tables_approvals
+from headrace.registry import counting, naming, reminders, tables, tables_approvals
 from headrace.registry.approval import (
     Approval,
     ApprovalDecision,
@@ -70,6 +70,8 @@ def request(tx: Tx, asked: RequestApproval) -> Approval:
         excluded=tuple(sorted({*makers, tx.actor, *asked.excluded})),
         signed=asked.signed,
         governed_by=asked.governed_by,
+        notify=asked.notify,
+        remind_at=reminders.moment(tx.now, asked) if asked.notify else None,
         why=asked.why,
         status=ApprovalStatus.REQUESTED,
         requested_by=tx.actor,

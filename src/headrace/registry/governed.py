@@ -336,6 +336,7 @@ def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release:
             four_eyes=demand.four_eyes,
             signed=demand.signed,
             governed_by=demand.governed_by,
+            notify=demand.notify,
             why=why,
             expires_s=demand.expires.total_seconds(),
             valid_for_s=None if demand.valid_for is None else demand.valid_for.total_seconds(),

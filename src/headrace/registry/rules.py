@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InvalidInput, ProjectError
+from headrace.project.declaration import NAME as CHANNEL
 from headrace.project.durations import UNITS_S, parse_duration, parse_window
 from headrace.project.policy import EVIDENCE_KINDS
 from headrace.registry import bounds
@@ -76,6 +77,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         valid_for: how long a grant counts, in wall time.
         movers: the roles that may make the change; empty means whoever may register versions.
         rollout: how carefully the traffic must move into Production, so that only a release makes the change.
+        notify: names of channels in the platform's settings that are told of a request for approval.
         note: why, for people.
         set_by: who set it.
         set_at: when it was set, in wall time.
@@ -92,6 +94,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     valid_for: str = "30d"
     movers: tuple[str, ...] = ()
     rollout: RolloutBounds | None = None
+    notify: tuple[str, ...] = ()
     note: str = ""
     set_by: str = ""
     set_at: datetime | None = None
@@ -193,6 +196,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         movers: for each policy that names some, the roles of which whoever makes the change has one.
         proven_to: the policies that ask for the evidence.
+        notify: the channels that are told when it has to be approved.
         rollouts: for each policy that bounds the rollout, its name and the bounds.
         valid_for: how long a grant counts; None without end.
     """
@@ -208,6 +212,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     movers: tuple[tuple[str, ...], ...] = ()
     proven_to: tuple[str, ...] = ()
     rollouts: tuple[tuple[str, RolloutBounds], ...] = ()
+    notify: tuple[str, ...] = ()
 
     @property
     def asks_nothing(self) -> bool:
@@ -297,6 +302,7 @@ def demand_of(policy: Policy) -> Demand:
         movers=(policy.movers,) if policy.movers else (),
         proven_to=(policy.named,) if policy.evidence else (),
         rollouts=() if policy.rollout is None else ((policy.named, policy.rollout),),
+        notify=policy.notify,
     )
 
 
@@ -316,6 +322,7 @@ def together(first: Demand, second: Demand) -> Demand:
         movers=tuple(dict.fromkeys((*first.movers, *second.movers))),
         proven_to=tuple(dict.fromkeys((*first.proven_to, *second.proven_to))),
         rollouts=tuple(dict.fromkeys((*first.rollouts, *second.rollouts))),
+        notify=tuple(dict.fromkeys((*first.notify, *second.notify))),
     )
 
 
@@ -369,6 +376,20 @@ def check(policy: Policy, roles: Sequence[str]) -> None:
     for role in policy.movers:
         if role not in roles:
             raise InvalidInput(f"{role[:50]!r} is not a role", where="movers", fix=known)
+    _check_asked(policy)
+    window(policy.expires, "expires")
+    window(policy.valid_for, "valid_for")
+
+
+def _check_asked(policy: Policy) -> None:
+    """Refuse channels, evidence and a rollout that cannot be meant."""
+    for channel in policy.notify:
+        if not CHANNEL.fullmatch(channel):  # an address is a secret, and would stand in the audit trail
+            raise InvalidInput(
+                "a policy names channels, not their addresses",
+                where="notify",
+                fix="Put the address into HEADRACE_ALERT_CHANNELS under a name, and give the name.",
+            )
     for required in policy.evidence:
         _check_required(required)
     if policy.rollout is not None:
@@ -379,8 +400,6 @@ def check(policy: Policy, roles: Sequence[str]) -> None:
                 fix="Set the policy on the stage Production, or leave rollout out.",
             )
         bounds.check_rollout(policy.rollout)
-    window(policy.expires, "expires")
-    window(policy.valid_for, "valid_for")
 
 
 def _check_required(required: RequiredEvidence) -> None:
