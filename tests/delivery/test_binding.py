@@ -220,6 +220,8 @@ def test_a_comparison_by_outcomes_cannot_be_left_out_loosened_or_replaced() -> N
 
     assert bound(None) == agreed.shadow.quality
     assert bound(PairedLoss("brier", margin=0.001)) == agreed.shadow.quality
+    others = PairedLoss("error", margin=0.001, classes=[0, 1], feedback="kind", matures_after="1d")
+    assert bound(others) == agreed.shadow.quality
     looser = bound(PairedLoss("error", margin=0.05, before="nothing"))
     assert looser is not None
     assert (looser.margin, looser.before) == (0.02, "full_traffic")

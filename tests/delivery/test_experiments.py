@@ -174,8 +174,10 @@ def test_a_clock_that_stands_or_was_set_back_is_named_as_what_is_waited_for(
     measure(churn, clock, new(40, 2, mature=20), old(40, 2))
     reason = seen(look(churn, release)).reason
     assert reason.startswith("neither is shown to bring more")
-    assert reason.endswith("business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is"
-                           " moved on (headrace clock)")
+    assert reason.endswith(
+        "business time is replayed and stands at 1997-08-01 00:00: nothing becomes due until it is"
+        " moved on (headrace clock)"
+    )
     measure(churn, clock, new(40, 0, mature=0, rewards=0, ahead=30), old(40, 0, mature=0, rewards=0))
     reason = seen(look(churn, release)).reason
     assert "is mature yet; business time is replayed" in reason
@@ -259,6 +261,26 @@ def test_rewards_that_do_not_come_as_often_take_no_verdict(
     release = look(churn, release)
     assert (release.state.paused, seen(release).problem) == (True, "arrival")
     assert "2,000 of 4,000 units of the challenger have a reward and 3,000 of 4,000" in release.reason
+
+
+def test_rewards_that_are_late_on_one_arm_only_hold_until_they_have_come(
+    churn: SqliteDatabase, clock: ManualClock, test: Begin
+) -> None:
+    release = test(missing=None, minimum_time="0s")
+    theirs = old(4000, 240, arrived=3000, rewards=3000, ends=3000)
+    measure(churn, clock, new(4000, 300, arrived=2830, rewards=2830, ends=2830), theirs)
+    held = look(churn, release)  # it looks better, and may only look so
+    assert (held.state.step, held.state.paused, seen(held).problem) == (0, False, None)
+    assert "may not be split" in held.canary[-1].reason
+    measure(churn, clock, new(4000, 300, arrived=2000, rewards=2000, ends=2000), theirs)
+    held = look(churn, release)
+    assert (held.state.paused, seen(held).problem) == (True, "arrival")
+    measure(churn, clock, new(4000, 400, arrived=3010, rewards=3010, ends=3010), theirs)
+    held = look(churn, release)  # they have come: it may be trusted, once the person who was asked says so
+    assert (held.state.step, held.state.paused, seen(held).problem) == (0, True, None)
+    resume = ReleaseCommand(command=ReleaseAction.RESUME)
+    churn.write(lambda tx: releases.command(tx, release.id, resume), actor="op")
+    assert look(churn, release).state.weight_percent == 100
 
 
 def test_where_a_missing_reward_has_a_value_fewer_that_come_are_the_result(
@@ -346,6 +368,50 @@ def test_control_that_forgot_everything_comes_to_the_same_evidence(
     head = churn.read(events.head)
     churn.write(canary.evaluate_open, actor="system")
     assert churn.read(events.head) == head
+
+
+def test_control_that_ends_while_a_worker_counts_takes_its_word_all_the_same(
+    churn: SqliteDatabase, clock: ManualClock, test: Begin
+) -> None:
+    """Nothing of a test is in memory: what is asked, counted and judged are rows, each written at once or not."""
+    release = test(Bandit)
+    measure(churn, clock, new(200, 22), old(200, 18))
+    clock.advance(timedelta(minutes=11))
+    churn.write(experiments.ask, actor="system")
+    job = claim(churn)
+    assert job is not None
+    release = look(churn, release)  # the share moves while it is counted, and then control ends
+    assert release.state.step == 1
+    forgotten = msgspec.structs.replace(release, canary=(), experiment=None)
+    churn.write(lambda tx: tables.put_release(tx, forgotten), actor="system")
+    assert not churn.read(experiments.is_due)
+    settle(churn, job, Measured(until=clock.now(), arms=(new(220, 25), old(220, 19)), took_s=1.0))
+    after = look(churn, release)
+    assert (seen(after).challenger_units, seen(after).champion_units) == (220, 220)
+    assert after.state == release.state  # the worker has seen nothing of the new share, but that moves it no more
+    assert churn.read(lambda tx: history.of_release(tx, release.id)).agrees
+
+
+def test_a_bandit_counts_each_share_for_itself_after_a_restart(
+    churn: SqliteDatabase, clock: ManualClock, test: Begin
+) -> None:
+    release = test(Bandit)
+    arms: tuple[ArmRewards, ...] = ()
+    for step, ones in enumerate((22, 10, 30)):
+        clock.advance(timedelta(minutes=11))
+        weight = release.state.weight_percent / 100
+        units = round(400 * weight), 400 - round(400 * weight)
+        arms += new(units[0], ones, step=step), old(units[1], round(18 * (1 - weight) * 2), step=step)
+        measure(churn, clock, *arms)
+        release = look(churn, release)
+        assert release.state.step == step + 1
+        forgotten = msgspec.structs.replace(release, canary=(), experiment=None)
+        churn.write(lambda tx, kept=forgotten: tables.put_release(tx, kept), actor="system")  # type: ignore[misc]
+        again = look(churn, release)
+        assert (again.experiment, again.state) == (release.experiment, release.state)
+    shares = [step / 100 for step in release.state.plan.steps[:3]]
+    assert len(set(shares)) == 3
+    assert seen(release).challenger_expected == pytest.approx(sum(400 * share for share in shares))
 
 
 def test_a_shadow_comes_first_and_brings_nobody_anything(churn: SqliteDatabase, test: Begin) -> None:

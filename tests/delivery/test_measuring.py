@@ -1,5 +1,6 @@
 """What a worker counts of a release: each unit once, by its first prediction, with what that brought in time."""
 
+import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,26 +55,32 @@ def predicted(
 
 
 def log(lake: Lake, *records: PredictionRecord) -> None:
-    lake.append(predictions_table("churn"), table_of(list(records)), operation="test")
+    append(lake, predictions_table("churn"), table_of(list(records)))
 
 
-def say(lake: Lake, *told: tuple[str, float | None, timedelta], name: str = "purchase") -> None:
-    """What became of predictions made at MAY, and how long after."""
+def append(lake: Lake, table: str, rows: pa.Table) -> None:
+    lake.append(table, rows, operation="test", sequence=(lake.sequence(table, "test") or 0) + 1)
+
+
+def say(
+    lake: Lake, *told: tuple[str, float | None, timedelta], name: str = "purchase", made: datetime = MAY
+) -> None:
+    """What became of predictions, and how long after they were made."""
     rows = [
         {
             "sequence": place,
             "prediction_id": prediction_id,
             "name": name,
             "number": number,
-            "at": MAY + after,
-            "predicted_at": MAY,
+            "at": made + after,
+            "predicted_at": made,
         }
         for place, (prediction_id, number, after) in enumerate(told)
     ]
     instant = pa.timestamp("us", tz="UTC")
     kinds = [("sequence", pa.int64()), ("prediction_id", pa.string()), ("name", pa.string())]
     kinds += [("number", pa.float64()), ("at", instant), ("predicted_at", instant)]
-    lake.append(feedback_table("churn"), pa.Table.from_pylist(rows, pa.schema(kinds)), operation=f"test/{name}")
+    append(lake, feedback_table("churn"), pa.Table.from_pylist(rows, pa.schema(kinds)))
 
 
 def counted(
@@ -195,3 +202,70 @@ def test_rewards_are_parts_of_their_range_and_what_is_beyond_is_its_end(lake: La
     assert (arm.rewards, arm.arrived, arm.beyond, arm.ends) == (5, 4, 1, 3)
     assert arm.total == pytest.approx(0.0 + 0.1 + 0.4 + 1.0 + 0.0)
     assert arm.squares == pytest.approx(0.01 + 0.16 + 1.0)
+
+
+def test_rewards_that_take_longer_on_one_arm_are_no_difference_at_any_time(lake: Lake, tmp_path: Path) -> None:
+    """The champion's come at once and the challenger's just in time: who did not wait would see fewer of those."""
+    hours = range(0, 96, 6)
+    for hour in hours:
+        made = MAY + timedelta(hours=hour)
+        names = {arm: f"prd_{hour:02d}_{arm.value}" for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
+        log(lake, *(predicted(name, arm, None, at=made) for arm, name in names.items()))
+        say(lake, (names[Arm.CHAMPION], 1.0, timedelta(0)), (names[Arm.CHALLENGER], 1.0, DAY), made=made)
+    for hour in hours:
+        found = counted(lake, tmp_path, until=MAY + timedelta(hours=hour), missing=0.0)
+        mine, theirs = found[0, True], found[0, False]
+        assert (mine.mature, mine.total) == (theirs.mature, theirs.total) == (hour // 6 + 1, hour / 6 + 1)
+
+
+def test_rewards_that_are_delivered_late_are_missing_until_they_come_and_then_are_not(
+    lake: Lake, tmp_path: Path
+) -> None:
+    log(lake, predicted("prd_1", Arm.CHALLENGER, 1), predicted("prd_2", Arm.CHAMPION, 2))
+    say(lake, ("prd_2", 1.0, DAY / 2))
+    before = counted(lake, tmp_path, missing=0.0)
+    assert [(arm.mature, arm.arrived, arm.total) for arm in (before[0, True], before[0, False])] == [
+        (1, 0, 0.0),
+        (1, 1, 1.0),
+    ]
+    say(lake, ("prd_1", 1.0, DAY / 2))  # it was told days later, and says when it was
+    after = counted(lake, tmp_path, missing=0.0)
+    assert [(arm.arrived, arm.total) for arm in (after[0, True], after[0, False])] == [(1, 1.0), (1, 1.0)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_units_that_cross_arms_are_counted_as_somebody_would_by_hand(lake: Lake, tmp_path: Path, seed: int) -> None:
+    """Shares that rise and fall, units that come again, attempts that failed, and a log in any order."""
+    draw = random.Random(seed)
+    shares = (0.5, 0.8, 0.3, 0.95, 0.3)
+    buckets = {unit: draw.random() for unit in range(60)}
+    first: dict[object, tuple[int, bool, str]] = {}
+    rewards: dict[str, float] = {}
+    records = []
+    for place in range(400):
+        step = place * len(shares) // 400
+        unit = draw.choice([None, *buckets])
+        challenger = (draw.random() if unit is None else buckets[unit]) < shares[step]
+        name, arm = f"prd_{place:04d}", Arm.CHALLENGER if challenger else Arm.CHAMPION
+        failed = draw.random() < 0.1
+        attempt: dict[str, Any] = {"output": None, "fault": "ModelFault"} if failed else {}
+        part = shares[step] if challenger else 1.0 - shares[step]
+        records.append(predicted(name + "~1" * failed, arm, unit, step=step, propensity=part, **attempt))
+        if failed:
+            records.append(predicted(name, Arm.FALLBACK, unit, step=None, release_id=None))
+        first.setdefault(name if unit is None else unit, (step, challenger, name))
+        if draw.random() < 0.7:
+            rewards[name] = draw.choice([0.0, 0.5, 0.5, 1.0])
+    draw.shuffle(records)
+    for start in range(0, len(records), 90):
+        log(lake, *records[start : start + 90])
+    say(lake, *((name, reward, DAY) for name, reward in rewards.items()))
+    found = counted(lake, tmp_path)
+    for step, challenger in {(step, challenger) for step, challenger, _ in first.values()}:
+        mine = [name for *where, name in first.values() if where == [step, challenger]]
+        told = [rewards[name] for name in mine if name in rewards]
+        kept = found[step, challenger]
+        assert (kept.units, kept.mature, kept.rewards, kept.arrived) == (len(mine), len(mine), len(told), len(told))
+        assert (kept.total, kept.squares) == (sum(told), sum(reward**2 for reward in told))
+        assert kept.ends == sum(reward != 0.5 for reward in told)
+    assert sum(each.units for each in found.values()) == len(first)

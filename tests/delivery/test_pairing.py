@@ -1,6 +1,8 @@
 """The comparison itself: which requests make a pair, which outcomes count, and that each unit counts once."""
 
+import math
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
-from headrace.project.paired import PairedLoss
+from headrace.project.paired import Loss, PairedLoss
 from headrace.serving.compaction import predictions_table
 from headrace.serving.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -39,7 +41,7 @@ class Shop:
         self.rows: list[dict[str, Any]] = []
         self.written = self.said = 0
 
-    def log(self, prediction_id: str, at: datetime, version: int, output: float | None, **more: Any) -> None:
+    def log(self, prediction_id: str, at: datetime, version: int, output: Any, **more: Any) -> None:
         fields: dict[str, Any] = {
             "prediction_id": prediction_id,
             "business_at": at,
@@ -60,22 +62,20 @@ class Shop:
         }
         self.records.append(PredictionRecord(**(fields | more)))
 
-    def pair(
-        self, prediction_id: str, at: datetime, champion: float | None, challenger: float | None, **more: Any
-    ) -> None:
+    def pair(self, prediction_id: str, at: datetime, champion: Any, challenger: Any, **more: Any) -> None:
         """A request that production and the shadow answered; None is a fault."""
         self.log(prediction_id, at, 1, champion, **more)
         copy = more | {"purpose": Purpose.SHADOW, "arm": Arm.SHADOW}
         self.log(f"{prediction_id}.shadow", at + timedelta(seconds=1), 2, challenger, **copy)
 
-    def say(self, prediction_id: str, value: float, *, name: str = "label", at: datetime = T) -> None:
+    def say(self, prediction_id: str, value: float | str, *, name: str = "label", at: datetime = T) -> None:
         self.said += 1
         row: dict[str, Any] = {
             "sequence": self.said,
             "prediction_id": prediction_id,
             "name": name,
-            "value": str(value),
-            "number": value,
+            "value": msgspec.json.encode(value).decode(),
+            "number": None if isinstance(value, str) else value,
             "at": at,
             "received_at": at,
             "by": "ana",
@@ -273,3 +273,103 @@ def test_a_unit_that_the_log_names_counts_once_whatever_entities_it_asks_about(s
         shop.say(f"prd_{number}", 1)
     found = shop.compare()
     assert (found.units, found.challenger) == (3, 1.0)
+
+
+def of_classes(loss: Loss, classes: Sequence[str | int], margin: float = 0.1) -> PairedLoss:
+    return PairedLoss(loss, margin, feedback="label", matures_after="10d", classes=classes)
+
+
+KINDS = ("cat", "dog", "bird")
+
+
+def test_several_classes_are_compared_by_their_probabilities(shop: Shop) -> None:
+    shop.pair("prd_1", T, [0.7, 0.2, 0.1], [0.1, 0.2, 0.7])
+    shop.pair("prd_2", T + DAY, [0.2, 0.2, 0.6], [0.0, 0.5, 0.5])
+    shop.say("prd_1", "cat")
+    shop.say("prd_2", "dog")
+    by_error = shop.compare(of_classes("error", KINDS))
+    assert (by_error.units, by_error.champion, by_error.challenger) == (2, 1.0, 1.0)  # of equals the first
+    by_log = shop.compare(of_classes("log_loss", KINDS))
+    assert by_log.champion == pytest.approx(-math.log(0.7) - math.log(0.2))
+    assert by_log.challenger == pytest.approx(-math.log(0.1) - math.log(0.5))
+    by_brier = shop.compare(of_classes("brier", KINDS))
+    assert by_brier.champion == pytest.approx((0.3**2 + 0.2**2 + 0.1**2 + 0.2**2 + 0.8**2 + 0.6**2) / 2)
+    shop.say("prd_2", "bird", at=T + DAY)  # a correction
+    assert shop.compare(of_classes("error", KINDS)).champion == 0.0
+
+
+def test_by_the_error_a_class_is_compared_with_probabilities_and_otherwise_is_not(shop: Shop) -> None:
+    shop.pair("prd_1", T, "cat", [0.1, 0.8, 0.1])
+    shop.pair("prd_2", T, "dog", "fish")  # a class that nobody declared is as wrong as any
+    shop.pair("prd_3", T, {"kind": "cat"}, "cat")
+    shop.pair("prd_4", T, 2, "cat")
+    for number in (1, 2, 3, 4):
+        shop.say(f"prd_{number}", "dog")
+    found = shop.compare(of_classes("error", KINDS))
+    assert (found.pairs, found.incomplete, found.champion, found.challenger) == (2, 2, 1.0, 1.0)
+    assert shop.compare(of_classes("brier", KINDS)).pairs == 0
+
+
+def test_classes_may_be_numbers(shop: Shop) -> None:
+    shop.pair("prd_1", T, 7, [0.6, 0.3, 0.1])
+    shop.pair("prd_2", T, 9, 3)
+    shop.pair("prd_3", T, 0.5, 3)  # no class
+    shop.pair("prd_4", T, "7", 3)
+    shop.say("prd_1", 3.0)
+    shop.say("prd_2", 9)
+    found = shop.compare(of_classes("error", (3, 7, 9)))
+    assert (found.pairs, found.units, found.champion, found.challenger) == (2, 2, 1.0, 1.0)
+
+
+def test_what_are_no_probabilities_of_the_classes_makes_no_pair(shop: Shop) -> None:
+    good = [0.2, 0.3, 0.5]
+    odd = [[0.5, 0.5], [0.1, 0.2, 0.3, 0.4], [0.9, 0.9, 0.9], [1.2, -0.1, -0.1], [], None, 0.4, "dog"]
+    for number, answer in enumerate(odd):
+        shop.pair(f"prd_{number}", T, good, answer)
+        shop.say(f"prd_{number}", "dog")
+    shop.pair("prd_9", T, good, [0.3333, 0.3333, 0.3333])  # rounded
+    shop.say("prd_9", "dog")
+    found = shop.compare(of_classes("log_loss", KINDS))
+    assert (found.pairs, found.incomplete, found.units) == (1, len(odd), 1)
+
+
+def test_what_is_none_of_the_classes_is_no_outcome(shop: Shop) -> None:
+    others: list[float | str] = ["fish", 1, "1", 0.0, ""]
+    for number, said in enumerate(others):
+        shop.pair(f"prd_{number}", T, "cat", "cat")
+        shop.say(f"prd_{number}", said)
+    found = shop.compare(of_classes("error", KINDS))
+    assert (found.pairs, found.units, found.unlabelled) == (5, 0, 5)
+    numbers = of_classes("error", (0, 1, 2))
+    shop.pair("prd_5", T, 1, 1)
+    shop.say("prd_5", value=True)
+    assert shop.compare(numbers).units == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_several_classes_are_what_somebody_would_count_by_hand(shop: Shop, seed: int) -> None:
+    draw = random.Random(seed)
+    now = shop.bench.context().business_now
+    said: dict[str, str] = {}
+    first: dict[str, tuple[datetime, str, list[float], list[float]]] = {}
+    answers = [None, [0.7, 0.2, 0.1], [0.1, 0.7, 0.2], [0.2, 0.1, 0.7], [0.5, 0.5]]
+    for number in range(300):
+        prediction_id, at = f"prd_{number:03d}", now - draw.randint(0, 40) * DAY
+        who = draw.choice([None, None, customer(1), customer(2)])
+        champion, challenger = (draw.choice(answers) for _ in range(2))
+        shop.pair(prediction_id, at, champion, challenger, entity=who)
+        if number % 50 == 49:
+            shop.write()  # several files
+        if champion is not None and challenger is not None and len(champion) == len(challenger) == 3:
+            unit = prediction_id if who is None else str(who)
+            first[unit] = min(first.get(unit, (now + DAY, "", [], [])), (at, prediction_id, champion, challenger))
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            said[prediction_id] = draw.choice([*KINDS, "fish"])
+            shop.say(prediction_id, said[prediction_id])
+    final = [each for each in first.values() if each[0] <= now - 10 * DAY]
+    counted = [(old, new, KINDS.index(said[each])) for _, each, old, new in final if said.get(each) in KINDS]
+    found = shop.compare(of_classes("log_loss", KINDS))
+    assert found.units == len(counted) > 10
+    assert (found.waiting, found.unlabelled) == (len(first) - len(final), len(final) - len(counted))
+    assert found.champion == pytest.approx(sum(-math.log(old[truth]) for old, _, truth in counted))
+    assert found.challenger == pytest.approx(sum(-math.log(new[truth]) for _, new, truth in counted))

@@ -1,7 +1,7 @@
 """An A/B test on a whole platform: callers say what answers brought, and the better version takes over."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -85,6 +85,33 @@ def test_callers_who_pin_a_version_are_noticed_and_nothing_is_decided(platform: 
     local.command_release(release.id, ReleaseAction.ABORT, "the test")
 
 
+def test_control_that_dies_in_the_middle_loses_no_unit_and_no_reward(platform: TemporaryPlatform) -> None:
+    """While units ask, while rewards are told, and while they are counted."""
+    local = platform.local
+    release = _begin(platform, 3)
+
+    def die() -> None:
+        platform.launched.kill("control")
+
+    joined = local.feedback.state().joined
+    at_first, bought = _serve(platform, buys={2: 0.1, 3: 0.5}, between=die)
+    die()
+    local.wait_for(local.feedback.state, lambda state: state.joined == joined + bought, "the join")
+    local.move_clock(local.clock().now + timedelta(days=2))
+    die()
+    judged = local.wait_for(
+        lambda: local.release(release.id), lambda now: now.state.weight_percent == 100, "the verdict"
+    )
+    seen = judged.experiment
+    assert seen is not None
+    assert seen.challenger_units + seen.champion_units == UNITS
+    assert (seen.challenger_mature, seen.champion_mature) == (seen.challenger_units, seen.champion_units)
+    assert (seen.verdict, seen.problem) == ("ADVANCE", None)
+    total = seen.challenger_units * (seen.challenger_mean or 0) + seen.champion_units * (seen.champion_mean or 0)
+    assert total == pytest.approx(at_first)
+    assert local.release_history(release.id).agrees
+
+
 def _begin(platform: TemporaryPlatform, number: int) -> Release:
     """Open a release and wait until the gateway obeys."""
     release = platform.local.open_release(MODEL, number)
@@ -101,21 +128,36 @@ def _wait(local: Platform, release: Release, phase: Phase) -> None:
     local.wait_for(lambda: local.release(release.id), lambda now: now.phase is phase, phase.value)
 
 
-def _serve(platform: TemporaryPlatform, *, salt: str | None = None) -> None:
-    """Every unit asks, some twice, and says what it bought; with a salt, some pin the champion."""
+def _serve(
+    platform: TemporaryPlatform,
+    *,
+    salt: str | None = None,
+    buys: Mapping[int, float] = BUYS,
+    between: Callable[[], object] = lambda: None,
+) -> tuple[int, int]:
+    """Every unit asks, some twice, and says what it bought; with a salt, some pin the champion.
+
+    Returns:
+        How many bought at their first time, and how often one bought at all.
+    """
     chance = random.Random(4)
     bought: list[dict[str, Any]] = []
+    at_first = 0
     with httpx.Client(base_url=platform.gateway_url, timeout=30) as client:
         for place in range(UNITS):
+            if place == UNITS // 2:
+                between()
             unit = f"customer-{place}"
             path = f"/models/{MODEL}"
             if salt is not None and bucket(salt, MODEL, unit) < HALF and place % 2:
                 path += "/versions/2"
             body = {"dataframe_records": [dict.fromkeys(models.NAMES, 0.5)]}
-            for _ in range(1 + (place % 5 == 0)):
+            for again in range(1 + (place % 5 == 0)):
                 answer = client.post(f"{path}/invocations", json=body, headers={"X-Unit": unit})
                 assert answer.status_code == 200, answer.text
                 told = answer.json()
-                if chance.random() < BUYS[told["versions"][0]]:
+                if chance.random() < buys[told["versions"][0]]:
                     bought.append({"prediction_id": told["prediction_ids"][0], "name": "purchase", "value": 1})
+                    at_first += not again
         assert client.post("/feedback", json=bought).status_code == 202
+    return at_first, len(bought)

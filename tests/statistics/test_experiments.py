@@ -15,6 +15,7 @@ from scipy import stats
 
 from headrace.statistics import experiments
 from headrace.statistics.experiments import (
+    Expected,
     Period,
     Rewards,
     arrival_e_value,
@@ -181,6 +182,66 @@ def test_equal_versions_are_told_apart_as_seldom_as_it_says(bandit: bool) -> Non
     assert stats.binomtest(wrong, runs, ALPHA, alternative="greater").pvalue > 0.001
 
 
+@pytest.mark.parametrize("share", [0.5, 0.2])
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.175, 0.375, 0.5, 0.825, 1.0])
+def test_rewards_that_are_all_the_same_tell_nothing_apart(value: float, share: float) -> None:
+    """Also where the value is as far from the grid's as it can be, and how many each arm got is all there is."""
+    generator, runs, wrong = np.random.default_rng(14), 40, 0
+    for _ in range(runs):
+        mine = np.cumsum(generator.random(3_000) < share)
+        for units in (50, 100, 200, 400, 800, 1_500, 3_000):
+            arms = [
+                Rewards(count=count, total=value * count, squares=value**2 * count, binary=value in {0.0, 1.0})
+                for count in (int(mine[units - 1]), units - int(mine[units - 1]))
+            ]
+            period = Period(share=share, challenger=arms[0], champion=arms[1])
+            found = difference_e_value([period], at_most=0.0), shortfall_e_value([period], at_least=0.0)
+            if max(found) >= 2.0 / ALPHA:
+                wrong += 1
+                break
+        shown = difference([period], alpha=ALPHA)
+        assert shown.low <= shown.estimate <= shown.high
+        assert abs(shown.estimate) < 1e-6 or max(found) >= 2.0 / ALPHA
+    assert stats.binomtest(wrong, runs, ALPHA, alternative="greater").pvalue > 0.001
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.175, 0.375, 0.5, 0.825, 1.0])
+@pytest.mark.parametrize(("share", "really"), [(0.5, 0.47), (0.5, 0.52), (0.1, 0.11), (0.8, 0.77)])
+def test_a_wrong_split_of_rewards_that_are_all_the_same_is_suspicious_before_it_is_a_difference(
+    value: float, share: float, really: float
+) -> None:
+    for units in range(500, 100_000, 500):
+        counts = round(really * units), units - round(really * units)
+        if split_e_value([(share, *counts)]) >= 20.0:
+            return
+        arms = [
+            Rewards(count=count, total=value * count, squares=value**2 * count, binary=value in {0.0, 1.0})
+            for count in counts
+        ]
+        period = Period(share=share, challenger=arms[0], champion=arms[1])
+        assert difference_e_value([period], at_most=0.0) < 2.0 / ALPHA
+        assert shortfall_e_value([period], at_least=0.0) < 2.0 / ALPHA
+    raise AssertionError("the split was never suspicious")
+
+
+def test_a_difference_between_rewards_that_are_mostly_the_same_is_found_as_foretold() -> None:
+    """Nineteen of twenty bring a third, whoever answers; the rest is all or nothing."""
+    generator, runs, found = np.random.default_rng(15), 200, list[bool]()
+    arms = []
+    for ones in (0.01, 0.03):
+        parts = {0.0: 0.05 - ones, 1 / 3: 0.95, 1.0: ones}
+        mean = sum(value * part for value, part in parts.items())
+        arms.append(between(mean, sum(value**2 * part for value, part in parts.items()) - mean**2))
+    foretold = math.ceil(rewards_to_detect(*arms, share=0.5, alpha=ALPHA))
+    for _ in range(runs):
+        mine, chance = generator.random(foretold) < 0.5, generator.random(foretold)
+        lucky = chance < np.where(mine, 0.03, 0.01)
+        values = np.where(lucky, 1.0, np.where(chance < 0.05, 0.0, 1 / 3))
+        period = Period(share=0.5, challenger=rewards(values[mine]), champion=rewards(values[~mine]))
+        found.append(difference_e_value([period], at_most=0.0) >= 2.0 / ALPHA)
+    assert stats.binomtest(sum(found), runs, 0.9, alternative="less").pvalue > 0.001
+
+
 @pytest.mark.parametrize("bandit", [False, True])
 def test_a_difference_is_found_in_its_direction(bandit: bool) -> None:
     generator = np.random.default_rng(12)
@@ -190,29 +251,74 @@ def test_a_difference_is_found_in_its_direction(bandit: bool) -> None:
     assert simulate(generator, 0.35, 0.15, bandit=bandit)[0] == "worse"
 
 
-def test_a_difference_is_found_as_soon_as_is_foretold() -> None:
-    generator = np.random.default_rng(13)
-    foretold = rewards_to_detect(0.1, champion_variance=0.16, challenger_variance=0.21, share=0.5, alpha=ALPHA)
-    batch = math.ceil(foretold / 20)
-    found = [simulate(generator, 0.2, 0.3, bandit=False, looks=20, batch=batch) for _ in range(60)]
-    within = sum(verdict == "better" for verdict, _ in found)
-    assert stats.binomtest(within, 60, 0.9, alternative="less").pvalue > 0.001
-    soon = sum(verdict == "better" and look < 4 for verdict, look in found)
-    assert soon < 30  # and not in a fifth of it, or the figure would say nothing
+def rate(mean: float) -> Expected:
+    return Expected(mean=mean, variance=mean * (1.0 - mean))
+
+
+def between(mean: float, variance: float) -> Expected:
+    return Expected(mean=mean, variance=variance, binary=False)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("champion", "challenger", "share", "at_most"),
+    [
+        (0.2, 0.3, 0.5, 0.0),
+        (0.2, 0.3, 0.2, 0.0),
+        (0.35, 0.45, 0.5, 0.0),
+        (0.3, 0.3, 0.5, -0.1),
+        (0.9, 0.7, 0.5, -0.3),
+    ],
+)
+def test_a_difference_is_found_as_soon_as_is_foretold(
+    binary: bool, champion: float, challenger: float, share: float, at_most: float
+) -> None:
+    """Also where the mean lies between two of the grid's, of a share that is small, and of a test with a margin."""
+    generator, runs = np.random.default_rng(13), 400
+    variances = [mean * (1.0 - mean) / (1.0 if binary else 3.0) for mean in (champion, challenger)]
+    arms = [
+        Expected(mean=mean, variance=variance, binary=binary)
+        for mean, variance in zip((champion, challenger), variances, strict=True)
+    ]
+    foretold = math.ceil(rewards_to_detect(*arms, share=share, alpha=ALPHA, at_most=at_most))
+    within = soon = 0
+    for _ in range(runs):
+        mine = generator.random(foretold) < share
+        means = np.where(mine, challenger, champion)
+        values = generator.random(foretold) < means if binary else generator.beta(2 * means, 2 * (1 - means))
+        for units in (foretold // 4, foretold):
+            part = Period(
+                share=share,
+                challenger=rewards(values[:units][mine[:units]]),
+                champion=rewards(values[:units][~mine[:units]]),
+            )
+            if difference_e_value([part], at_most=at_most) >= 2.0 / ALPHA:
+                soon += units < foretold
+                within += 1
+                break
+    assert stats.binomtest(within, runs, 0.9, alternative="less").pvalue > 0.001
+    assert soon < runs / 5  # and not in a fourth of it, or the figure would say nothing
 
 
 def test_what_is_foretold_grows_as_it_should() -> None:
     def needed(sought: float, variance: float = 0.2, share: float = 0.5) -> float:
-        return rewards_to_detect(
-            sought, champion_variance=variance, challenger_variance=variance, share=share, alpha=ALPHA
-        )
+        arms = between(0.5, variance), between(0.5 + sought, variance)
+        return rewards_to_detect(*arms, share=share, alpha=ALPHA)
 
-    assert needed(0.01) == pytest.approx(4 * needed(0.02), rel=1e-6)
+    assert needed(0.01) == pytest.approx(4 * needed(0.02), rel=0.05)
     assert needed(0.05, share=0.1) > needed(0.05)
+    assert needed(0.05, variance=0.1) < needed(0.05)
     assert needed(0.05, variance=0.0) > 100  # even what never varies takes a few bets
     assert needed(0.0) == math.inf
     assert rate_variance(0.3, binary=True, variance=0.1) == pytest.approx(0.21)
     assert rate_variance(0.3, binary=False, variance=0.1) == 0.1
+    longer = rewards_to_detect(rate(0.05), rate(0.06), share=0.5, alpha=ALPHA, found_in=0.99)
+    assert rewards_to_detect(rate(0.05), rate(0.06), share=0.5, alpha=ALPHA) < longer
+    assert rewards_to_detect(rate(0.06), rate(0.05), share=0.5, alpha=ALPHA) == math.inf
+    margin = rewards_to_detect(rate(0.06), rate(0.06), share=0.5, alpha=ALPHA, at_most=-0.01)
+    assert margin == pytest.approx(rewards_to_detect(rate(0.055), rate(0.065), share=0.5, alpha=ALPHA), rel=0.1)
+    # half of what the smallest bet is made for is never found, which is told
+    assert rewards_to_detect(rate(0.5), rate(0.5001), share=0.5, alpha=ALPHA) == math.inf
 
 
 @pytest.mark.parametrize(

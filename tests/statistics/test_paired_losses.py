@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from headrace.errors import InvalidInput
-from headrace.statistics.paired import BETS, capital, greatest_bets
-from headrace.statistics.paired_losses import add_up, losses, mean_bounds
+from headrace.statistics.paired import BETS, capital, greatest_bets, judge_pairs
+from headrace.statistics.paired_losses import Floats, add_up, class_losses, losses, mean_bounds
+from headrace.statistics.sequential import Verdict
 
 ALPHA = 0.05
 P = np.array([0.9, 0.5, 0.0, 1.0])
@@ -35,6 +37,87 @@ def test_losses_are_what_their_names_say_and_never_above_the_bound(
 def test_a_loss_that_nobody_knows_is_refused() -> None:
     with pytest.raises(InvalidInput):
         losses("hinge", P, Y, bound=1.0)
+    with pytest.raises(InvalidInput):
+        class_losses("squared_error", np.array([[0.5, 0.5]]), np.array([0]), bound=1.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "bound", "wanted"),
+    [
+        ("log_loss", 4.6, [-math.log(0.5), 4.6, math.log(3), 0.0]),
+        ("brier", 1.0, [(0.25 + 0.09 + 0.04) / 2, 1.0, (4 / 9 + 1 / 9 + 1 / 9) / 2, 0.0]),
+        ("error", 1.0, [0.0, 1.0, 1.0, 0.0]),
+    ],
+)
+def test_losses_of_several_classes_are_what_their_names_say_and_never_above_the_bound(
+    loss: str, bound: float, wanted: list[float]
+) -> None:
+    answers = np.array([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0]])
+    assert class_losses(loss, answers, np.array([0, 1, 1, 1]), bound=bound) == pytest.approx(wanted)
+
+
+@given(st.lists(st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4), min_size=1, max_size=20), st.integers(0, 3))
+def test_no_probabilities_of_classes_lose_more_than_the_bound_or_less_than_nothing(
+    scores: list[list[float]], truth: int
+) -> None:
+    """Nor where they add up to 1 only nearly, as those that were rounded do."""
+    answers = np.array(scores) + 1e-9
+    answers = answers / answers.sum(axis=1, keepdims=True)
+    labels = np.full(len(answers), truth)
+    for loss, bound in (("log_loss", 4.6), ("brier", 1.0), ("error", 1.0)):
+        for rounded in (answers, answers.round(3)):
+            found = class_losses(loss, rounded, labels, bound=bound)
+            assert np.all((found >= 0.0) & (found <= bound))
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "brier", "error"])
+def test_two_classes_lose_what_the_probability_of_the_second_does(loss: str) -> None:
+    answers = np.random.default_rng(4).random(50)
+    labels = np.random.default_rng(5).integers(0, 2, 50)
+    both = class_losses(loss, np.stack([1.0 - answers, answers], axis=1), labels, bound=4.6)
+    assert both == pytest.approx(losses(loss, answers, labels.astype(float), bound=4.6))
+
+
+@pytest.mark.parametrize(("loss", "margin", "bound"), [("log_loss", 0.05, 4.6), ("brier", 0.02, 1.0)])
+def test_versions_with_several_classes_are_misjudged_as_seldom_as_it_says(
+    loss: str, margin: float, bound: float
+) -> None:
+    """One that is worse by the margin is not passed, one that is as good is not taken back; but others are."""
+    generator, runs, units, looks = np.random.default_rng(6), 100, 1_000, range(50, 1_001, 50)
+
+    def answers(worse: float) -> tuple[Floats, Floats]:
+        scores = generator.normal(0.0, 2.0, (runs * units, 4))
+        chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        labels = (chances.cumsum(axis=1) > generator.random((len(chances), 1))).argmax(axis=1)
+        noisy = np.exp(scores + generator.normal(0.0, 0.3, scores.shape))
+        mixed = np.exp(scores + generator.normal(0.0, 0.3, scores.shape))
+        mixed = (1.0 - worse) * mixed / mixed.sum(axis=1, keepdims=True) + worse / 4.0
+        champion = class_losses(loss, noisy / noisy.sum(axis=1, keepdims=True), labels, bound=bound)
+        return class_losses(loss, mixed, labels, bound=bound), champion
+
+    def verdicts(worse: float, above: float) -> list[set[Verdict]]:
+        challenger, champion = answers(worse)
+        differences = (challenger - champion).reshape(runs, units)
+        differences += above - differences.mean()  # so that it is worse by exactly so much
+        differences = differences.clip(-bound, bound)
+        greatest = greatest_bets(margin, bound)
+        parts = np.array(BETS)[:, None]
+        found = []
+        for each in differences:
+            passes = np.log1p(parts * greatest[0] * (margin - each)).cumsum(axis=1)
+            fails = np.log1p(parts * greatest[1] * (each - margin)).cumsum(axis=1)
+            told = [(passes[:, look - 1].tolist(), fails[:, look - 1].tolist()) for look in looks]
+            found.append({judge_pairs(*logs, alpha=ALPHA, tests=1).verdict for logs in told})
+        return found
+
+    good, at_margin, bad = verdicts(0.0, 0.0), verdicts(0.2, margin), verdicts(0.5, 4.0 * margin)
+    for wrong in (
+        sum(Verdict.ROLL_BACK in each for each in good),
+        sum(Verdict.ADVANCE in each for each in at_margin),
+    ):
+        assert stats.binomtest(wrong, runs, ALPHA, alternative="greater").pvalue > 0.001
+    assert sum(Verdict.ADVANCE in each for each in good) > runs / 2
+    assert sum(Verdict.ROLL_BACK in each for each in bad) > runs / 2
 
 
 @pytest.mark.parametrize("wrong", [9.0, -0.1, math.nan])

@@ -8,7 +8,7 @@ from headrace.delivery.experiment_nouns import RewardForesight, RewardOutlook
 from headrace.kernel.database import Tx
 from headrace.project.experiments import Experiment
 from headrace.serving import feedback
-from headrace.statistics.experiments import Period, Rewards, rate_variance, rewards_to_detect
+from headrace.statistics.experiments import Expected, Period, Rewards, rate_variance, rewards_to_detect
 
 OF_THE_MEAN = (0.05, 0.1, 0.2, 0.5)
 OF_THE_RANGE = (0.01, 0.02, 0.05, 0.1)
@@ -93,13 +93,19 @@ def of_rewards(rollout: Experiment, units_per_s: float, spread: Spread) -> Rewar
 
 def _units(rollout: Experiment, spread: Spread, sought: float) -> float:
     """For a challenger's mean that is so much above the champion's, less the margin."""
-    return rewards_to_detect(
-        sought,
-        champion_variance=spread.variance,
-        challenger_variance=rate_variance(spread.mean + sought, binary=spread.binary, variance=spread.variance),
-        share=rollout.share / 100,
-        alpha=rollout.alpha,
-    )
+    margin = rollout.margin / (rollout.range[1] - rollout.range[0])
+    between = sought - margin
+    # where there is no room for the difference beside the champion's mean, that is taken for as far from the end
+    champion = min(spread.mean, 1.0 - between) if between > 0.0 else max(spread.mean, -between)
+    arms = [
+        Expected(
+            mean=mean,
+            variance=rate_variance(mean, binary=spread.binary, variance=spread.variance),
+            binary=spread.binary,
+        )
+        for mean in (champion, champion + between)
+    ]
+    return rewards_to_detect(*arms, share=rollout.share / 100, alpha=rollout.alpha, at_most=-margin)
 
 
 def _smallest(rollout: Experiment, spread: Spread, units: float) -> float | None:

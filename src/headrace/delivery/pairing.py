@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from headrace.delivery import class_losses
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
@@ -53,8 +54,9 @@ def run(ctx: WorkContext, request: PairedRequest) -> PairedResult:
     maturity = request.quality.maturity or request.label.maturity
     final_through = _final_through(ctx, request, maturity)
     ctx.progress(0.5, "outcomes are in the lake")
-    pairs = _pairs(ctx.lake, request)
-    result = _compared(ctx.lake, request, pairs, final_through, maturity)
+    outcomes = _outcomes(ctx.lake, request)
+    pairs = _pairs(ctx.lake, request, outcomes)
+    result = _compared(request, pairs, outcomes, final_through, maturity)
     ahead = pc.sum(pc.greater(pairs.first["business_at"], pa.scalar(ctx.business_now, _INSTANT))).as_py() or 0
     return msgspec.structs.replace(result, ahead=ahead, took_s=time.monotonic() - started_s)
 
@@ -71,8 +73,8 @@ def _final_through(ctx: WorkContext, request: PairedRequest, maturity: timedelta
     return until - maturity
 
 
-def _pairs(lake: Lake, request: PairedRequest) -> _Pairs:
-    rows = _rows(lake, request)
+def _pairs(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> _Pairs:
+    rows = _rows(lake, request, outcomes)
     purpose, version = rows["purpose"], rows["version"]
     live = rows.filter(
         pc.and_(pc.equal(purpose, Purpose.LIVE.value), pc.equal(version, request.champion))
@@ -80,7 +82,7 @@ def _pairs(lake: Lake, request: PairedRequest) -> _Pairs:
     copies = rows.filter(pc.and_(pc.equal(purpose, Purpose.SHADOW.value), pc.equal(version, request.challenger)))
     shadow = pa.table(
         {
-            "prediction_id": pc.replace_substring_regex(copies["prediction_id"], rf"\{COPY}$", ""),
+            "prediction_id": _copied(copies["prediction_id"]),
             "challenger": copies["output"],
         }
     )
@@ -92,24 +94,44 @@ def _pairs(lake: Lake, request: PairedRequest) -> _Pairs:
     return _Pairs(_first_of_units(both), both.num_rows, copies.num_rows - both.num_rows)
 
 
-def _rows(lake: Lake, request: PairedRequest) -> pa.Table:
-    """What was answered in the step in which the version was a shadow."""
+def _rows(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> pa.Table:
+    """What was answered in the step in which the version was a shadow; of several classes the losses instead."""
     name = predictions_table(request.model)
     snapshot = lake.snapshot(name) if lake.exists(name) else None
     if snapshot is None or not snapshot.files:
         return _EMPTY.empty_table()
     dataset = ds.dataset(list(snapshot.files), schema=snapshot.schema, format="parquet")
     wanted = (pc.field("release_id") == request.release_id) & (pc.field("step") == request.step)
-    known = [*_READ, _UNIT] if _UNIT in snapshot.schema.names else list(_READ)
-    rows = dataset.to_table(columns=known, filter=wanted)
-    unit = rows[_UNIT].cast(pa.string()) if _UNIT in known else pa.nulls(rows.num_rows, pa.string())
-    return rows.select(list(_READ)).append_column(_UNIT, unit)
+    several = request.quality.classes is not None
+    asked = (*_READ, _UNIT, *class_losses.READ) if several else (*_READ, _UNIT)
+    known = [column for column in asked if column in snapshot.schema.names]
+    if not several:
+        return _read(dataset.to_table(columns=known, filter=wanted))
+    # batch by batch, since a row may hold thousands of probabilities
+    read = [_EMPTY.empty_table()]
+    for batch in dataset.to_batches(columns=known, filter=wanted):
+        rows = pa.table(batch)
+        place = rows.schema.get_field_index("output")
+        lost = class_losses.of_answers(rows, _copied(rows["prediction_id"]), outcomes, request.quality)
+        read.append(_read(rows.set_column(place, "output", lost)))
+    return pa.concat_tables(read)
+
+
+def _read(rows: pa.Table) -> pa.Table:
+    known = _UNIT in rows.column_names
+    unit = rows[_UNIT].cast(pa.string()) if known else pa.nulls(rows.num_rows, pa.string())
+    return rows.select(list(_READ)).append_column(_UNIT, unit).cast(_EMPTY)
+
+
+def _copied(prediction_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The ids of the predictions whose copies these are; those of others stay."""
+    return pc.replace_substring_regex(prediction_ids, rf"\{COPY}$", "")
 
 
 def _fits(request: PairedRequest, outputs: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whether the loss of an answer can be told."""
     known = pc.is_finite(outputs)
-    if request.quality.loss not in OF_PROBABILITIES:
+    if request.quality.classes is not None or request.quality.loss not in OF_PROBABILITIES:
         return known
     within = pc.and_(pc.greater_equal(outputs, 0.0), pc.less_equal(outputs, 1.0))
     return pc.and_(known, within)
@@ -125,18 +147,28 @@ def _first_of_units(both: pa.Table) -> pa.Table:
 
 
 def _compared(
-    lake: Lake, request: PairedRequest, pairs: _Pairs, final_through: datetime | None, maturity: timedelta
+    request: PairedRequest,
+    pairs: _Pairs,
+    outcomes: pa.Table,
+    final_through: datetime | None,
+    maturity: timedelta,
 ) -> PairedResult:
     first, quality = pairs.first, request.quality
     final = pa.array(np.zeros(first.num_rows, dtype=bool))
     if final_through is not None:
         final = pc.less_equal(first["business_at"], pa.scalar(final_through, _INSTANT))
     waiting, matured = first.filter(pc.invert(final)), first.filter(final)
-    labelled = matured.join(_outcomes(lake, request), "prediction_id", join_type="inner")
-    truth = to_floats(labelled["label"])
+    labelled = matured.join(outcomes, "prediction_id", join_type="inner")
+    challenger, champion = to_floats(labelled["challenger"]), to_floats(labelled["champion"])
+    if quality.classes is None:
+        truth = to_floats(labelled["label"])
+        challenger, champion = (
+            paired_losses.losses(quality.loss, outputs, truth, bound=quality.bound)
+            for outputs in (challenger, champion)
+        )
     sums = paired_losses.add_up(
-        paired_losses.losses(quality.loss, to_floats(labelled["challenger"]), truth, bound=quality.bound),
-        paired_losses.losses(quality.loss, to_floats(labelled["champion"]), truth, bound=quality.bound),
+        challenger,
+        champion,
         margin=quality.margin,
         bound=quality.bound,
         alpha=request.alpha,
@@ -166,10 +198,12 @@ def _compared(
 
 
 def _outcomes(lake: Lake, request: PairedRequest) -> pa.Table:
-    """What became of each prediction: prediction_id and label."""
+    """What became of each prediction: prediction_id and label; of several classes, its place among them."""
     quality = request.quality
     if quality.feedback is None:
         return labels.outcomes(lake, request.model, request.label)
+    if quality.classes is not None:
+        return class_losses.outcomes(lake, request.model, quality.feedback, quality.classes)
     said = read_effective(lake, request.model, {quality.feedback})
     said = said.rename_columns(["prediction_id", "label"])
     if quality.loss in OF_PROBABILITIES:

@@ -217,7 +217,7 @@ def _paired_loss(declared: PairedLoss | None, agreed: PairedLoss | None) -> Pair
     """The agreed one where the two are about something else: they cannot be compared, and there is but one."""
     if declared is None or agreed is None:
         return declared or agreed
-    about = [(one.loss, one.feedback, one.matures_after, one.bound) for one in (declared, agreed)]
+    about = [(one.loss, one.feedback, one.matures_after, one.bound, one.classes) for one in (declared, agreed)]
     if about[0] != about[1]:
         return agreed
     order = ("nothing", "full_traffic", "canary")

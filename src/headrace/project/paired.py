@@ -1,6 +1,7 @@
 """PairedLoss: what a version in shadow must show by the outcomes of the requests that both versions answered."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -9,9 +10,11 @@ from headrace.project.durations import parse_window
 
 LOSSES = ("log_loss", "brier", "error", "absolute_error", "squared_error")
 OF_PROBABILITIES = frozenset({"log_loss", "brier", "error"})
-"""Losses of the probability of class 1, against an outcome of 0 or 1."""
+"""Losses of the probability of class 1, against an outcome of 0 or 1; of each class, where classes are named."""
 LOG_LOSS_BOUND = math.log(100.0)
 """Of a probability of 1 % for what came true."""
+
+MOST_CLASSES = 10_000
 
 Loss = Literal["log_loss", "brier", "error", "absolute_error", "squared_error"]
 Before = Literal["canary", "full_traffic", "nothing"]
@@ -34,6 +37,8 @@ class PairedLoss(Declaration, frozen=True):
             at which all traffic is the version's; "nothing", so that it only takes the version back.
         at_most: a greater loss of a request counts as this. Of log_loss ln 100 unless it is said, as if nothing
             had a probability below 1 %; needed for errors of numbers, which have no bound of their own.
+        classes: of a model with several: what the outcome may be, in the order of the probabilities that the model
+            answers with. By "error" it may answer with a class too. Outcomes are feedback then.
     """
 
     loss: Loss
@@ -42,6 +47,7 @@ class PairedLoss(Declaration, frozen=True):
     matures_after: str | None = None
     before: Before = "canary"
     at_most: float | None = None
+    classes: Sequence[str | int] | None = None
 
     @property
     def bound(self) -> float:
@@ -72,6 +78,8 @@ class PairedLoss(Declaration, frozen=True):
                 fix="Say what a request may count at most: at_most=100.",
             )
         self._check_number("margin", above=0, below=self.bound, fix="Use units of the loss: margin=0.01.")
+        if self.classes is not None:
+            self._check_classes()
         if self.feedback is not None:
             self._check_text("feedback", fix='Use the name of the feedback: feedback="label".')
             if self.matures_after is None:
@@ -85,3 +93,21 @@ class PairedLoss(Declaration, frozen=True):
                 "the model's label says itself when it is final",
                 fix='Leave matures_after out, or name feedback: feedback="label".',
             )
+
+    def _check_classes(self) -> None:
+        classes = self.classes
+        fix = 'Name each class once, in the order of the probabilities: classes=["cat", "dog", "bird"].'
+        if not isinstance(classes, list | tuple) or not 2 <= len(classes) <= MOST_CLASSES:
+            self._refuse(f"classes cannot be {str(classes)[:200]}", fix=fix)
+        if len({type(each) for each in classes}) > 1 or type(classes[0]) not in {str, int}:
+            self._refuse("classes are all texts, or all whole numbers", fix=fix)
+        if len(set(classes)) < len(classes):
+            self._refuse("a class is named twice", fix=fix)
+        if self.loss not in OF_PROBABILITIES:
+            self._refuse(f"{self.loss} is of numbers and not of classes", fix='Use loss="log_loss".')
+        if self.feedback is None:
+            self._refuse(
+                "the model's label is 0 or 1, and not one of several classes",
+                fix='Name the feedback that is the outcome: feedback="label", matures_after="7d".',
+            )
+        self._replace("classes", tuple(classes))

@@ -7,7 +7,7 @@ predictions.
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -50,10 +50,19 @@ def feedback_table(model: str) -> str:
     return f"{FEEDBACK}/{model}"
 
 
-def read_effective(lake: Lake, model: str, names: Collection[str]) -> pa.Table:
-    """What counts of the feedback under these names, taken as one: prediction_id and number, a row a prediction."""
+def read_effective(
+    lake: Lake, model: str, names: Collection[str], *, column: Literal["number", "value"] = "number"
+) -> pa.Table:
+    """What counts of the feedback under these names, taken as one: prediction_id and a column, a row a prediction.
+
+    Args:
+        lake: holds it.
+        model: on whose predictions.
+        names: of the feedback.
+        column: `number`, which a text has none of, or `value`, JSON.
+    """
     table = feedback_table(model)
-    empty = _SCHEMA.empty_table().select(["prediction_id", "number"])
+    empty = _SCHEMA.empty_table().select(["prediction_id", column])
     if not lake.exists(table):
         return empty
     snapshot = lake.snapshot(table)
@@ -61,12 +70,12 @@ def read_effective(lake: Lake, model: str, names: Collection[str]) -> pa.Table:
         return empty
     dataset = ds.dataset(list(snapshot.files), schema=snapshot.schema, format="parquet")
     said = dataset.to_table(
-        columns=["prediction_id", "number", "at", "sequence"], filter=pc.field("name").isin(list(names))
+        columns=["prediction_id", column, "at", "sequence"], filter=pc.field("name").isin(list(names))
     )
     ordered = said.sort_by([("at", "ascending"), ("sequence", "ascending")])
     whatever = pc.ScalarAggregateOptions(skip_nulls=False)  # a text that corrects a number leaves none
-    last = ordered.group_by("prediction_id", use_threads=False).aggregate([("number", "last", whatever)])
-    return last.rename_columns({"number_last": "number"}).select(["prediction_id", "number"])
+    last = ordered.group_by("prediction_id", use_threads=False).aggregate([(column, "last", whatever)])
+    return last.rename_columns({f"{column}_last": column}).select(["prediction_id", column])
 
 
 def run_join(ctx: WorkContext, request: JoinRequest) -> Joined:

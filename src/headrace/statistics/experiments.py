@@ -39,8 +39,6 @@ ODDS = (1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 5.0, 20.0)
 
 BITES = 11
 """Halvings of the distance between a value inside of an interval and one outside."""
-OVERHEAD_NATS = 3.2
-"""About what the mean over the grid costs beside the best bet."""
 DENSITY_POINTS = 400
 
 
@@ -208,36 +206,69 @@ def probability_better(periods: Sequence[Period]) -> float:
     return _exceeds(mine, theirs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is expected of the rewards of one arm, each of them in [0, 1].
+
+    Attributes:
+        binary: whether each of them is 0 or 1.
+    """
+
+    mean: float
+    variance: float
+    binary: bool = True
+
+
 def rewards_to_detect(
-    sought: float,
+    champion: Expected,
+    challenger: Expected,
     *,
-    champion_variance: float,
-    challenger_variance: float,
     share: float,
     alpha: float,
+    at_most: float = 0.0,
     found_in: float = 0.9,
 ) -> float:
-    """About how many rewards of both arms show a difference in a part of all cases.
+    """How many rewards of both arms show in a part of all cases that the challenger's mean is the higher one.
 
-    Wald's approximation: the log of the e-value drifts by d^2 / 2V for each reward, with V the variance of Z.
+    After n rewards the log of a bet is about normal, with n times the mean and the variance of one reward's. The
+    bets win and lose by the same rewards, so that in all but that part of the cases each of them stands at its own
+    quantile or above; what is told is the n at which the mean over the whole grid, taken there, is evidence enough.
+    So nothing is allowed for what the grid costs: it is in the mean itself. To find that the champion's is the
+    higher one, change the arms over.
 
     Args:
-        sought: the difference of the means, beyond what is tested.
-        champion_variance: of its rewards.
-        challenger_variance: of its rewards.
+        champion: its rewards.
+        challenger: its rewards.
         share: of the units that the challenger answers.
         alpha: error rate of both directions together.
+        at_most: the difference that is tested; see `difference_e_value`.
         found_in: the part of the cases.
+
+    Returns:
+        The number; infinity when no bet of the grid grows.
     """
-    if sought <= 0.0 or not 0.0 < share < 1.0:
+    if not 0.0 < share < 1.0 or challenger.mean - champion.mean <= at_most:
         return math.inf
-    bound = math.log(2.0 / alpha) + OVERHEAD_NATS
+    base = _nearest(share * challenger.mean + (1.0 - share) * champion.mean)
+    growths = [_growth(champion, challenger, share, at_most, base, part) for part in FRACTIONS]
+    if max(mean for mean, _ in growths) <= 0.0:
+        return math.inf
     quantile = NormalDist().inv_cdf(found_in)
-    spread = challenger_variance / share + champion_variance / (1.0 - share)
-    by_variance = spread / sought**2 * (quantile + math.sqrt(quantile**2 + 2.0 * bound)) ** 2
-    # the largest bet that cannot lose everything wins at most so much, however little the rewards vary
-    stake = FRACTIONS[0] / (1.0 + 1.0 / min(share, 1.0 - share))
-    return max(by_variance, bound / math.log1p(stake * sought))
+    needed = math.log(2.0 / alpha) + math.log(len(BASELINES))
+
+    def suffices(number: float) -> bool:
+        return (
+            _log_mean([number * mean - quantile * math.sqrt(number) * spread for mean, spread in growths]) >= needed
+        )
+
+    enough = 1.0
+    while not suffices(enough):
+        enough *= 2.0
+    too_few = enough / 2.0
+    while enough - too_few > 1e-6 * enough:
+        middle = (too_few + enough) / 2.0
+        too_few, enough = (too_few, middle) if suffices(middle) else (middle, enough)
+    return enough
 
 
 def rate_variance(mean: float, *, binary: bool, variance: float) -> float:
@@ -246,7 +277,7 @@ def rate_variance(mean: float, *, binary: bool, variance: float) -> float:
     return mean * (1.0 - mean) if binary else variance
 
 
-class _Bet(NamedTuple):
+class Bet(NamedTuple):
     """One of the grid's bets on all periods, prepared to be told for many values of the difference.
 
     Attributes:
@@ -268,7 +299,7 @@ class _Bet(NamedTuple):
         return total
 
 
-def _bets(periods: Sequence[Period]) -> list[_Bet]:
+def _bets(periods: Sequence[Period]) -> list[Bet]:
     """The bets about the baseline that is nearest to the mean of all rewards; `_e_value` weighs them as of all.
 
     The others are left at nothing, which a mean over all can only lose by. About a baseline that is far from the
@@ -277,26 +308,66 @@ def _bets(periods: Sequence[Period]) -> list[_Bet]:
     """
     shared = [period for period in periods if 0.0 < period.share < 1.0]
     arms = [arm for period in shared for arm in (period.challenger, period.champion)]
-    mean = sum(arm.total for arm in arms) / max(1, sum(arm.count for arm in arms))
-    nearest = min(BASELINES, key=lambda base: abs(base - mean))
-    return [_bet(shared, nearest, part) for part in FRACTIONS]
+    nearest = _nearest(sum(arm.total for arm in arms) / max(1, sum(arm.count for arm in arms)))
+    return [bet(shared, nearest, part) for part in FRACTIONS]
 
 
-def _bet(periods: Sequence[Period], base: float, part: float) -> _Bet:
-    found = _Bet([], [])
+def _nearest(mean: float) -> float:
+    return min(BASELINES, key=lambda base: abs(base - mean))
+
+
+def _growth(
+    champion: Expected, challenger: Expected, share: float, at_most: float, base: float, part: float
+) -> tuple[float, float]:
+    """Mean and standard deviation of what one reward adds to the log of a bet."""
+    most = _most(share, base)
+    if champion.binary and challenger.binary:
+        stake = part / most
+        steps = [
+            (
+                of_arm * (arm.mean if reward else 1.0 - arm.mean),
+                math.log1p(stake * (sign * (reward - base) / of_arm - at_most)),
+            )
+            for arm, of_arm, sign in ((challenger, share, 1.0), (champion, 1.0 - share, -1.0))
+            for reward in (0.0, 1.0)
+        ]
+        mean = sum(chance * size for chance, size in steps)
+        return mean, math.sqrt(max(0.0, sum(chance * size * size for chance, size in steps) - mean * mean))
+    squares = (challenger.variance + (challenger.mean - base) ** 2) / share
+    squares += (champion.variance + (champion.mean - base) ** 2) / (1.0 - share)
+    first = challenger.mean - champion.mean
+    second = squares - 2.0 * at_most * first + at_most**2
+    mean = part * (first - at_most) / most + (math.log1p(-part) + part) * second / most**2
+    # how the squares scatter takes moments that nobody knows; it is of the next order
+    return mean, part / most * math.sqrt(max(0.0, squares - first * first))
+
+
+def _most(share: float, base: float) -> float:
+    """No Z less what is tested is below minus this, whatever is tested: so a product falls as that rises."""
+    return 1.0 + max(base / share, (1.0 - base) / (1.0 - share))
+
+
+def bet(periods: Sequence[Period], base: float, part: float) -> Bet:
+    """One of the grid's bets on periods that are shared by both arms.
+
+    Args:
+        periods: with shares in (0, 1).
+        base: one of `BASELINES`.
+        part: one of `FRACTIONS`.
+    """
+    found = Bet([], [])
     for period in periods:
         share, mine, theirs = period.share, period.challenger, period.champion
-        # no Z - at_most is below minus this, whatever is tested: so the product falls as `at_most` rises
-        most = 1.0 + max(base / share, (1.0 - base) / (1.0 - share))
+        most = _most(share, base)
         if mine.binary and theirs.binary:
-            bet = part / most
+            stake = part / most
             seen = (
                 (mine.total, (1.0 - base) / share),
                 (mine.count - mine.total, -base / share),
                 (theirs.total, -(1.0 - base) / (1.0 - share)),
                 (theirs.count - theirs.total, base / (1.0 - share)),
             )
-            found.exact.extend((count, bet * value, bet) for count, value in seen if count)
+            found.exact.extend((count, stake * value, stake) for count, value in seen if count)
             continue
         first = (mine.total - base * mine.count) / share - (theirs.total - base * theirs.count) / (1.0 - share)
         second = _squares_about(mine, base) / share**2 + _squares_about(theirs, base) / (1.0 - share) ** 2
@@ -304,7 +375,7 @@ def _bet(periods: Sequence[Period], base: float, part: float) -> _Bet:
     return found
 
 
-def _e_value(bets: Sequence[_Bet], at_most: float) -> float:
+def _e_value(bets: Sequence[Bet], at_most: float) -> float:
     return _mean_of([bet.log(at_most) for bet in bets]) / len(BASELINES)
 
 
@@ -414,6 +485,11 @@ def _density(parameters: tuple[float, float], points: Sequence[float]) -> list[f
 
 def _mean_of(logs: Sequence[float]) -> float:
     """The mean of exp(logs); infinity instead of an overflow."""
-    highest = max(logs)
-    exponent = highest + math.log(sum(math.exp(log - highest) for log in logs) / len(logs))
+    exponent = _log_mean(logs)
     return math.exp(exponent) if exponent < 700.0 else math.inf
+
+
+def _log_mean(logs: Sequence[float]) -> float:
+    """The log of the mean of exp(logs)."""
+    highest = max(logs)
+    return highest + math.log(sum(math.exp(log - highest) for log in logs) / len(logs))

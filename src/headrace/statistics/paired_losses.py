@@ -79,6 +79,35 @@ def losses(loss: str, outputs: Floats, labels: Floats, *, bound: float) -> Float
     return np.minimum(found, bound)
 
 
+def class_losses(loss: str, probabilities: Floats, labels: npt.NDArray[np.int64], *, bound: float) -> Floats:
+    """The loss of each row of probabilities of several classes, none above the bound.
+
+    With two classes it is that of the second one's probability.
+
+    Args:
+        loss: "log_loss": minus the logarithm of what came true. "brier": half the sum of squared distances over the
+            classes, from 0 to 1. "error": 1 where another class has the highest one; of equals the first is taken.
+        probabilities: shape (rows, classes), each row adding up to 1; for "error" any scores.
+        labels: the place of the class that came true, shape (rows,).
+        bound: a greater loss counts as this.
+
+    Raises:
+        InvalidInput: no such loss is known.
+    """
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    match loss:
+        case "log_loss":
+            found = -np.log(np.maximum(of_truth, np.finfo(np.float64).tiny))
+        case "brier":
+            found = ((probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0) / 2.0
+        case "error":
+            found = (probabilities.argmax(axis=1) != labels).astype(np.float64)
+        case _:
+            raise InvalidInput(f"there is no loss {loss!r} of several classes", where="loss")
+    # probabilities add up to 1 but for what floats and rounded answers leave
+    return np.asarray(np.clip(found, 0.0, bound))
+
+
 def add_up(challenger: Floats, champion: Floats, *, margin: float, bound: float, alpha: float) -> PairedSums:
     """The sums of the losses of units, in any order.
 
