@@ -43,6 +43,7 @@ GET /api/v1/feedback/predictions/{prediction_id}
 GET /api/v1/models/{name}/feedback
 POST /api/v1/predictions/queries
 GET /api/v1/predictions/queries/{job_id}
+DELETE /api/v1/predictions/queries/{job_id}
 GET /api/v1/retention
 GET /
 GET /ajax-api/2.0/mlflow/get-artifact

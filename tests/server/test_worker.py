@@ -5,15 +5,18 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from headrace.client.transport import Transport, retry_quietly
-from headrace.errors import Unavailable
+from headrace.errors import LeaseLost, Unavailable
 from headrace.kernel.jobs import Job
 from headrace.kernel.settings import Settings
-from headrace.server.worker import CONTROL_PATIENCE_S, Pulse, Worker
+from headrace.kernel.work import WorkContext
+from headrace.server.worker import CONTROL_PATIENCE_S, Pulse, Work, Worker
 
 PATIENCE_S = 20.0
 """Long for what shall be over in a second or two, and far below what a worker waits for control otherwise."""
@@ -72,3 +75,42 @@ def test_a_worker_that_must_end_does_not_wait_for_control(away: Transport, tmp_p
 
     assert ends(work)
     assert heard
+
+
+def test_a_job_of_a_worker_that_must_end_ends_when_it_says_how_far_it_is(away: Transport, tmp_path: Path) -> None:
+    def bake(ctx: WorkContext, _: object) -> None:
+        assert not worker.idle.is_set()
+        ctx.progress(0.5)
+        worker.end()
+        try:
+            ctx.progress(0.6)
+        except LeaseLost as problem:
+            heard.append(problem)
+            raise
+        raise AssertionError("the job goes on")
+
+    heard: list[LeaseLost] = []
+    kind: Any = SimpleNamespace(payload=dict)
+    worker = Worker(Settings(home=tmp_path), "worker-1", {JOB.kind: Work(kind, bake)}, away)
+    worker._do(JOB)
+    assert heard
+    assert worker.idle.is_set()
+    assert not list(worker.scratch.iterdir())
+
+
+def test_a_worker_removes_what_its_former_self_left_and_nothing_of_others(tmp_path: Path) -> None:
+    class Control(Transport):
+        def call(self, *_: object, **__: object) -> Any:
+            return {}
+
+    def worker(name: str) -> Worker:
+        return Worker(Settings(home=tmp_path), name, {}, Control("http://nowhere"))
+
+    for name in ("worker-1", "worker-2"):
+        left = worker(name).scratch / "job_1-x" / "spill"
+        left.mkdir(parents=True)
+    again = worker("worker-1")
+    again.end()
+    again.serve()
+    assert not worker("worker-1").scratch.exists()
+    assert (worker("worker-2").scratch / "job_1-x" / "spill").exists()

@@ -21,6 +21,7 @@ from headrace.serving.bodies import Bodies
 from headrace.serving.forms import FORMS
 from headrace.serving.intake import Intake
 from headrace.serving.nouns import Arm, FieldPolicy, Purpose
+from headrace.serving.segments import CLOSED, read_blocks
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -108,6 +109,8 @@ def test_every_door_follows_the_models_policy_for_fields(bench: Bench, run: Run,
     assert record.names == models.NAMES
     assert record.features[0] == 1.0
     assert record.features[1] is None or record.features[1] != record.features[1]
+    (segment,) = (bench.root / "predictions").rglob(f"*{CLOSED}")
+    assert [block.filled for block in read_blocks(segment) if block is not None] == [[["spend"]]]
 
 
 def test_records_are_checked_and_answered(bench: Bench, run: Run) -> None:

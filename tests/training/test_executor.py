@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import StartError
 from headrace.kernel.settings import inherited_environment
-from headrace.training.executor import Ending, Execution, Limits, SubprocessExecutor, Task
+from headrace.training.executor import Ending, Execution, Limits, SubprocessExecutor, Task, bare_environment
 
 Start = Callable[..., Execution]
 
@@ -114,6 +114,20 @@ def test_too_much_memory_ends_it(start: Start) -> None:
     ending = ended(start("import time; held = b'x' * 200_000_000; time.sleep(600)", memory_bytes=100_000_000))
     assert ending.reason == "memory"
     assert ending.peak_memory_bytes > 100_000_000
+
+
+def test_the_memory_of_children_counts(start: Start) -> None:
+    child = "import time; held = b'x' * 200_000_000; time.sleep(600)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    assert ended(start(program, memory_bytes=150_000_000)).reason == "memory"
+
+
+def test_a_bare_environment_has_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_TOKEN", "secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://who:secret@proxy")
+    bare = bare_environment(tmp_path)
+    assert "PATH" in bare
+    assert "secret" not in " ".join(bare.values())
 
 
 def test_too_much_time_ends_it(start: Start) -> None:

@@ -2,17 +2,20 @@
 
 import io
 import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headrace.client.transport import Transport
-from headrace.errors import InvalidInput, Unavailable
+from headrace.errors import HeadraceError, InternalError, Unavailable, every_error
 from headrace.serving.query_nouns import Answer, Asked, Query
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOOK_EVERY_S = 0.1
+FIRST_LOOK_S, LOOK_EVERY_S = 0.02, 0.2
 PATIENCE_S = 30.0
 """How long a query may wait for a worker, beyond its own time."""
 
@@ -31,32 +34,66 @@ class PredictionLog:
 
         Raises:
             InvalidInput: it is not one SELECT, or there is an error in it.
+            TooLarge: it needs more memory than it may use.
+            DeadlineExceeded: it takes longer than it may.
+            InternalError: the engine has crashed on it.
             Unavailable: no worker has answered in time.
         """
+        answer = self.ask(sql, timeout_s=timeout_s)
+        if answer.truncated:
+            warnings.warn(f"there are more rows than these {answer.rows}, which are the most", stacklevel=2)
+        return self.rows(answer)
+
+    def rows(self, answer: Answer) -> "pa.Table":
+        """The rows of an answer of `ask`."""
         import pyarrow.parquet as pq
 
-        answer = self.ask(sql, timeout_s=timeout_s)
         with self._transport.download(f"/api/v1/blobs/{answer.digest}") as parts:
             content = b"".join(parts)
         # not `read_table`: a thread of its scanner may outlive the interpreter, and aborts the process at its end
         return pq.ParquetFile(io.BytesIO(content)).read()
 
-    def ask(self, sql: str, *, timeout_s: float = 60.0) -> Answer:
-        """Where the rows of one SELECT are, and how many; raises as `query` does."""
+    def ask(self, sql: str, *, timeout_s: float = 60.0, told: Callable[[Asked], None] | None = None) -> Answer:
+        """Where the rows of one SELECT are, and how many; raises as `query` does.
+
+        Args:
+            sql: the query; it is cancelled when this is interrupted.
+            timeout_s: seconds that it may take.
+            told: is given each look at how far it is.
+        """
         query = Query(sql=sql, timeout_s=timeout_s)
         asked = self._transport.call("POST", "/api/v1/predictions/queries", query, returns=Asked)
-        deadline = time.monotonic() + timeout_s + PATIENCE_S
-        while asked.state in {"queued", "leased"}:
-            if time.monotonic() > deadline:
-                raise Unavailable("no worker has answered in time", where=f"query/{asked.job_id}")
-            time.sleep(LOOK_EVERY_S)
-            asked = self._transport.call("GET", f"/api/v1/predictions/queries/{asked.job_id}", returns=Asked)
-        if asked.answer is None:
+        try:
+            asked = self._ended(asked, timeout_s, told)
+        except BaseException:
+            with suppress(HeadraceError):  # of no use any more, and it would keep a worker busy
+                path = f"/api/v1/predictions/queries/{asked.job_id}"
+                self._transport.call("DELETE", path, returns=type(None))
+            raise
+        answer = asked.answer
+        if answer is None:
             raise Unavailable(f"the query could not be run: {asked.error}", where=f"query/{asked.job_id}")
-        if asked.answer.problem is not None:
-            fix = "Its tables are predictions and feedback, and predictions.NAME with a model's features."
-            raise InvalidInput(asked.answer.problem, where="sql", fix=fix)
-        return asked.answer
+        if answer.problem is not None:
+            kind = every_error().get(answer.code or "", InternalError)
+            raise kind(answer.problem, where="sql", fix=answer.fix)
+        return answer
+
+    def _ended(self, asked: Asked, timeout_s: float, told: Callable[[Asked], None] | None) -> Asked:
+        deadline = time.monotonic() + timeout_s + PATIENCE_S
+        look_s = FIRST_LOOK_S
+        while asked.state in {"queued", "leased"}:
+            if told is not None:
+                told(asked)
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "no worker has answered in time",
+                    where=f"query/{asked.job_id}",
+                    fix="A worker answers one query at a time, and an asker has one at a time.",
+                )
+            time.sleep(look_s)
+            look_s = min(look_s * 1.5, LOOK_EVERY_S)
+            asked = self._transport.call("GET", f"/api/v1/predictions/queries/{asked.job_id}", returns=Asked)
+        return asked
 
     def of(
         self,

@@ -1,5 +1,7 @@
-"""A worker: takes one job at a time, keeps its lease alive, and hands in its result."""
+"""A worker: takes one job at a time and one query beside it, keeps their leases, and hands in the results."""
 
+import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -22,6 +24,7 @@ from headrace.kernel.lake import open_lake
 from headrace.kernel.settings import Settings
 from headrace.kernel.work import Runner, WorkContext
 from headrace.server.work_composition import RUNNERS
+from headrace.serving.querying import QUERY
 
 log = structlog.get_logger()
 
@@ -29,6 +32,8 @@ CLAIM_WAIT_S = 10.0
 CONTROL_PATIENCE_S = 600.0
 LAST_BEAT_S = 1.0
 """Seconds that a worker which must end still gives to a control that does not answer."""
+LAST_JOB_S = 3.0
+"""Seconds that it gives to a query's process to end and to its files to be removed."""
 
 
 class Work(NamedTuple):
@@ -100,10 +105,15 @@ class Worker:
         self._transport = transport
         self._blobs = open_blob_store(settings.home, settings.blobs)
         self._lake = open_lake(settings.home)
+        # of this worker alone, as its name is, so that it may remove what a former process of it left
+        self.scratch = settings.home / "scratch" / hashlib.sha256(name.encode()).hexdigest()[:16]
         self._ending = threading.Event()
+        self.idle = threading.Event()
+        """Whether no job is under way."""
+        self.idle.set()
 
     def end(self) -> None:
-        """Stop after the present job, and wait no longer for a control that is away."""
+        """Stop, at the latest when the present job next says how far it is, and wait no longer for control."""
         self._ending.set()
         self._transport.patience_s = LAST_BEAT_S
 
@@ -111,6 +121,7 @@ class Worker:
         """Claim and do jobs until told to end."""
         claim = {"worker": self._name, "kinds": sorted(self._works), "wait_s": CLAIM_WAIT_S}
         self._transport.call("POST", "/api/v1/jobs/abandon", claim, returns=dict, repeatable=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         log.info("worker is ready", kinds=sorted(self._works))
         while not self._ending.is_set():
             try:
@@ -133,9 +144,9 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         work = self._works[job.kind]
-        scratch = self._settings.home / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=scratch))
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self.scratch))
+        self.idle.clear()
         log.info("job begins", job=job.id, kind=job.kind, attempt=job.attempt)
         try:
             with Pulse(self._transport, job) as pulse:
@@ -153,9 +164,16 @@ class Worker:
             self._give_back(job, "".join(traceback.format_exception_only(error)).strip(), retry=True)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+            self.idle.set()
 
     def _run(self, work: Work, job: Job, directory: Path, pulse: Pulse) -> msgspec.Struct:
         payload = msgspec.json.decode(job.payload, type=work.kind.payload)
+
+        def report(fraction: float, note: str) -> None:
+            if self._ending.is_set():
+                raise LeaseLost("this worker ends", where=f"job/{job.id}")
+            pulse.report(fraction, note)
+
         context = WorkContext(
             control=self._transport,
             blobs=self._blobs,
@@ -164,7 +182,7 @@ class Worker:
             business_now=job.business_now or job.enqueued_at,
             job=job,
             directory=directory,
-            report_progress=pulse.report,
+            report_progress=report,
         )
         result: msgspec.Struct = work.run(context, payload)
         return result
@@ -189,13 +207,33 @@ def run(settings: Settings, name: str, _port: int) -> None:
     """Run one worker process until SIGTERM."""
     retry_quietly()
     transport = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
+    beside = Transport(settings.url, settings.token, patience_s=CONTROL_PATIENCE_S)
     works = {kind.name: Work(kind, runner) for kind, runner in RUNNERS}
+    queries = {QUERY.name: works.pop(QUERY.name)}
     # control may serve the workers of several homes, and each takes back only what its own former self held
-    worker = Worker(settings, f"{name}@{socket.gethostname()}:{settings.home}", works, transport)
+    full_name = f"{name}@{socket.gethostname()}:{settings.home}"
+    workers = (
+        Worker(settings, full_name, works, transport),
+        Worker(settings, f"{full_name}#queries", queries, beside),
+    )
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        worker.end()
+        for worker in workers:
+            worker.end()
         raise SystemExit(0)  # a job under way is done again by the next worker
 
     signal.signal(signal.SIGTERM, end)
-    worker.serve()
+    threading.Thread(target=_serve_beside, args=(workers[1],), name="queries", daemon=True).start()
+    try:
+        workers[0].serve()
+    finally:
+        workers[1].idle.wait(LAST_JOB_S)
+
+
+def _serve_beside(worker: Worker) -> None:
+    """Answer queries beside the other work: they run in processes of their own, and must hold up nobody."""
+    try:
+        worker.serve()
+    except BaseException:
+        log.exception("no queries can be answered any more")
+        os._exit(1)  # the supervisor starts another

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from headrace.errors import HeadraceError, InvalidInput, SchemaMismatch, TooLarge
+from headrace.serving.filled import FILLED
 from headrace.serving.inputs import Inputs, rows_of
 from headrace.serving.nouns import FieldPolicy
 from headrace.serving.signature import NUMBERS, Column, Kind, Param, Signature, Tensor
@@ -83,10 +84,12 @@ class Forms:
         self.signature = signature
         self._policy = policy
         self._columns = signature.columns
+        self._absent = FILLED if signature.kind is Kind.MATRIX else None
+        """The null of a field that was not sent."""
         required = [(place, column) for place, column in enumerate(self._columns) if self._must(column)]
         optional = [(place, column) for place, column in enumerate(self._columns) if not self._must(column)]
         fields: list[Any] = [(f"f{place}", column.json_type) for place, column in required]
-        fields += [(f"f{place}", column.json_type | None, None) for place, column in optional]
+        fields += [(f"f{place}", column.json_type | None, self._absent) for place, column in optional]
         row = msgspec.defstruct(
             "Row",
             fields,
@@ -235,7 +238,7 @@ class Forms:
         columns = msgspec.structs.astuple(values)
         rows = max((len(column) for column in columns if column is not None), default=0)
         require_rows(rows)
-        filled = [[None] * rows if column is None else column for column in columns]
+        filled = [[self._absent] * rows if column is None else column for column in columns]
         if any(len(column) != rows for column in filled):
             raise SchemaMismatch("the columns are not of one length", where=where, fix=_WHOLE)
         return to_inputs(self.signature, self._given, list(zip(*filled, strict=True)), where)
@@ -258,7 +261,8 @@ class Forms:
             raise _mismatch(error, where, split.columns) from None
         require_rows(len(rows))
         if order.places is not None:
-            rows = [[row[place] if place is not None else None for place in order.places] for row in rows]
+            absent = self._absent
+            rows = [[row[place] if place is not None else absent for place in order.places] for row in rows]
         return to_inputs(self.signature, order.columns, rows, where)
 
     def _order(self, names: tuple[str, ...]) -> "_Order":

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.serving.filled import filled_fields
 from headrace.serving.inputs import Inputs, Outputs, row_answers
 from headrace.serving.nouns import Arm, Purpose
 from headrace.serving.segments import Block
@@ -36,6 +37,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "fault": pa.string(),
     "purpose": pa.string(),
     "unit": pa.int64(),
+    "filled": pa.list_(pa.string()),
 }
 
 
@@ -79,6 +81,7 @@ def _facts(block: Block) -> dict[str, list[Any]]:
         "fault": [rows.faults.get(place) for place in range(size)],
         "purpose": [rows.purpose] * size,
         "unit": [None] * size if rows.units is None else rows.units,
+        "filled": block.filled or [None] * size,
     }
 
 
@@ -182,6 +185,8 @@ def logged_table(
         "purpose": Purpose.BATCH.value,
     }
     known = {"prediction_id": pa.array(ids, pa.string())} | _outputs(outputs)
+    if not isinstance(inputs, dict):
+        known["filled"] = pa.array(filled_fields(inputs, names), COLUMNS["filled"])
     columns = {
         name: known[name] if name in known else pa.repeat(pa.scalar(same.get(name), kind), rows)
         for name, kind in COLUMNS.items()

@@ -6,13 +6,14 @@ from typing import Annotated
 import msgspec
 
 SQL_LENGTH = 20_000
+LONGEST_S = 600.0
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """One SELECT over the tables of predictions and feedback."""
 
     sql: Annotated[str, msgspec.Meta(min_length=1, max_length=SQL_LENGTH)]
-    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_S)] = 60.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +24,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     truncated: bool = False
     """Whether there were more rows than are kept."""
+    code: str | None = None
+    """Of the error that `problem` is: the query's own, or a limit that it met, or the engine's."""
     problem: str | None = None
-    """What is wrong with the query."""
+    """Why there are no rows."""
+    fix: str | None = None
+    """What the asker can do about it."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,5 +39,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     answer: Answer | None = None
     """None until the job has ended, and when the job failed."""
+    done: float = 0.0
+    """How much of it is done, from 0 to 1, as the engine guesses."""
+    note: str | None = None
+    """What the worker is at; None until one has begun."""
     error: str | None = None
     at: datetime | None = None

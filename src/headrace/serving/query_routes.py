@@ -1,6 +1,6 @@
 """The HTTP door of queries of the prediction log."""
 
-from litestar import get, post
+from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -22,9 +22,16 @@ async def get_query(job_id: FromPath[str], transactions: NamedDependency[Transac
     return await transactions.read(lambda tx: querying.get(tx, job_id))
 
 
-HANDLERS = [ask_query, get_query]
+@delete("/api/v1/predictions/queries/{job_id:str}", status_code=204)
+async def cancel_query(job_id: FromPath[str], transactions: NamedDependency[Transactions]) -> None:
+    """Stop a query that one asked; nothing happens when it has ended."""
+    await transactions.write(lambda tx: querying.cancel(tx, job_id))
+
+
+HANDLERS = [ask_query, get_query, cancel_query]
 
 AUTHORIZATION = {
     "POST /api/v1/predictions/queries": Role.VIEWER,
     "GET /api/v1/predictions/queries/{job_id}": Role.VIEWER,
+    "DELETE /api/v1/predictions/queries/{job_id}": Role.VIEWER,
 }

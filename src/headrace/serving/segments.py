@@ -19,6 +19,7 @@ import numpy.typing as npt
 from headrace.serving.assignment import Assignment
 from headrace.serving.counters import Counted
 from headrace.serving.distinct import unit_hash
+from headrace.serving.filled import filled_fields
 from headrace.serving.forms import EntityValue
 from headrace.serving.inputs import Inputs, Outputs, row_answers, row_values, take
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -100,8 +101,18 @@ class Block(NamedTuple):
         """Shape (rows, names), NaN for null or infinity; or the values of each row, None for null."""
         if not isinstance(self.rows.features, bytes):
             return self.rows.features
-        matrix = np.frombuffer(self.rows.features, "<f8").reshape(len(self.rows.ids), len(self.names))
+        matrix = self._matrix(self.rows.features)
         return np.where(np.isfinite(matrix), matrix, np.nan)
+
+    @property
+    def filled(self) -> list[list[str]] | None:
+        """Of each row the features that are null because they were not sent; None where that is not told."""
+        if not isinstance(self.rows.features, bytes):
+            return None
+        return filled_fields(self._matrix(self.rows.features), self.names)
+
+    def _matrix(self, features: bytes) -> npt.NDArray[np.float64]:
+        return np.frombuffer(features, "<f8").reshape(len(self.rows.ids), len(self.names))
 
 
 class Lines:

@@ -6,6 +6,7 @@ interpreter, and it must not see the platform's tokens.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +19,16 @@ import msgspec
 import psutil
 
 from headrace.errors import StartError
+from headrace.kernel.settings import inherited_environment
 
 MESSAGES_FILE = "messages.jsonl"
 LOG_FILE = "output.log"
 PATIENCE_S = 3.0
 """How long a process may take to end after it was asked to."""
+PASSED_ON = re.compile(
+    r"PATH|LANG|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|DYLD_[A-Z_]+|OPENBLAS_[A-Z0-9_]+|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
+)
+"""Variables that tasks get; what is not named here may be a secret."""
 
 
 Reason = Literal["exited", "killed", "memory", "time"]
@@ -71,6 +77,16 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     reason: Reason
     peak_memory_bytes: int
+
+
+def bare_environment(scratch: Path) -> dict[str, str]:
+    """What a task needs of this process's environment, without its secrets.
+
+    Args:
+        scratch: the task's own folder for what it keeps for a while.
+    """
+    passed = {name: value for name, value in inherited_environment().items() if PASSED_ON.fullmatch(name)}
+    return passed | {"HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
 
 
 class Execution(Protocol):
@@ -189,8 +205,7 @@ class _SubprocessExecution:
     def _memory_bytes(self) -> int:
         total = 0
         with contextlib.suppress(psutil.Error):
-            main = psutil.Process(self._process.pid)
-            for process in (main, *main.children(recursive=True)):
+            for process in _family(self._process.pid):
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss
         return total
@@ -213,3 +228,23 @@ class _SubprocessExecution:
                 exit_code=self._process.returncode, reason=self._reason, peak_memory_bytes=self._peak_memory_bytes
             )
         return self._ended
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all below it.
+
+    psutil looks at every process of the machine to find them; where Linux knows them, it is asked.
+    """
+    main = psutil.Process(pid)
+    found, unseen = [main], [pid]
+    try:
+        while unseen:
+            for thread in Path(f"/proc/{unseen.pop()}/task").iterdir():
+                below = [int(child) for child in (thread / "children").read_text().split()]
+                unseen += below
+                for child in below:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        found.append(psutil.Process(child))
+    except OSError:  # one has ended meanwhile, or this kernel does not tell
+        return [main, *main.children(recursive=True)]
+    return found

@@ -1,21 +1,19 @@
 """Training on a worker: the bundle in a subprocess, everything it does as a tracked run, the model as artifacts."""
 
 import os
-import re
 from pathlib import Path
 
 import msgspec
 
 from headrace.errors import HeadraceError, InternalError, TooLarge, UserCodeError, every_error
 from headrace.kernel.blobs import fetch
-from headrace.kernel.settings import inherited_environment
 from headrace.kernel.work import WorkContext
 from headrace.project.bundle import unpack_bundle
 from headrace.project.environment import capture_environment
 from headrace.registry.nouns import directory_digest
 from headrace.tracking.nouns import RunStatus
 from headrace.training.environment import require_same
-from headrace.training.executor import Ending, Execution, Executor, Limits, Task
+from headrace.training.executor import Ending, Execution, Executor, Limits, Task, bare_environment
 from headrace.training.messages import Assignment, Failed, Finished, FitStarted, Message, TrialFinished
 from headrace.training.nouns import TrainingOutcome, TrainingRequest
 from headrace.training.tracked_run import TrackedRun
@@ -27,10 +25,6 @@ LOG_BYTES = 1_000_000
 THREADS = 1
 """Threads of numerical libraries; fixed, because sums of floats depend on their number. OpenMP's threads spin while
 they wait for each other: on two busy cores, two threads were seen to take a hundred times as long as one."""
-PASSED_ON = re.compile(
-    r"PATH|LANG|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|DYLD_[A-Z_]+|OPENBLAS_[A-Z0-9_]+|PYTHONPATH|PYTHONDONTWRITEBYTECODE"
-)
-"""Variables that users' code gets; what is not named here may be a secret."""
 
 
 def run_training(
@@ -103,14 +97,10 @@ def _prepare(context: WorkContext, request: TrainingRequest, folder: Path) -> As
 
 
 def _task(folder: Path, assignment: Assignment, limits: Limits) -> Task:
-    passed = {name: value for name, value in inherited_environment().items() if PASSED_ON.fullmatch(name)}
     scratch = folder / "scratch"
     scratch.mkdir()
     fixed = {
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
         "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         **{f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")},
     }
@@ -119,7 +109,7 @@ def _task(folder: Path, assignment: Assignment, limits: Limits) -> Task:
         arguments=(str((folder / "assignment.json").absolute()),),
         directory=Path(assignment.project_file).parent,
         output=folder,
-        environment={**passed, **fixed},
+        environment={**bare_environment(scratch), **fixed},
         limits=limits,
     )
 
