@@ -32,6 +32,11 @@ def test_anything_else_is_refused(text: object) -> None:
         parse_duration(text)
 
 
+def test_what_is_longer_than_any_calendar_is_refused() -> None:
+    with pytest.raises(ProjectError, match="longer than any calendar"):
+        parse_duration("999999999w")
+
+
 def test_a_window_is_not_empty() -> None:
     with pytest.raises(ProjectError, match="is empty") as raised:
         parse_window("0d", where="churn.py:3")

@@ -57,6 +57,8 @@ def show_plan(screen: "Console", plan: "Plan") -> None:
         screen.print(f"{line}{where}", soft_wrap=True)
         for detail in () if change.action == "unchanged" else change.details:
             screen.print(f"              [dim]{plain(detail)}[/]", soft_wrap=True)
+        for warning in change.warnings:
+            screen.print(f"              [yellow]! {plain(warning)}[/]", soft_wrap=True)
         if change.bound:
             show_bound(screen, change.bound, "the next release", indent=14)
 

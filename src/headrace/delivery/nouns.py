@@ -461,6 +461,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What of a model's declared delivery does not hold for the next release, declared → what holds: the version in
     production was released by something stricter."""
     declared_at: str = ""
+    warnings: tuple[str, ...] = ()
+    """What policies of the registry ask for and a model's declaration does not give."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,14 @@ def parse_duration(text: object, *, where: str | None = None, field: str = "dura
             where=where or None,
             fix='Write a whole number and a unit: "30s", "15m", "6h", "90d" or "2w".',
         )
-    return timedelta(seconds=int(match.group(1)) * UNITS_S[match.group(2)])
+    try:
+        return timedelta(seconds=int(match.group(1)) * UNITS_S[match.group(2)])
+    except OverflowError as error:
+        raise ProjectError(
+            f"{field} {text!r} is longer than any calendar",
+            where=where or None,
+            fix='Write a shorter one, such as "90d".',
+        ) from error
 
 
 def parse_window(text: object, *, where: str | None = None, field: str = "window") -> timedelta:

@@ -20,7 +20,7 @@ from headrace.kernel.access import Role
 from headrace.kernel.clocks import Clock
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.tickets import Tickets
-from headrace.registry import approvals, evidence, governed, links, stages, versions
+from headrace.registry import approvals, bounds, evidence, governed, links, stages, versions
 from headrace.registry.approval import MEANINGS, Approval, Decision, LinkTicket
 from headrace.registry.nouns import ApprovalStatus, Estimate, Evidence, Version
 from headrace.server.html import page
@@ -43,7 +43,8 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
         version: None when it is gone, or for a model as a whole.
         production: the version in production, which its metrics stand beside; None without one, or for itself.
         lineage: what the version was made from, nearest first.
-        missing: the evidence that the policies ask for and that is not there.
+        judged_by: what each piece of evidence was judged by, by its id.
+        missing: what the policies ask for beyond approvals and that is not there.
     """
 
     approval: Approval
@@ -51,6 +52,7 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
     production: Version | None
     lineage: tuple[Node, ...]
     evidence: tuple[Evidence, ...]
+    judged_by: dict[str, str]
     missing: tuple[str, ...]
 
     @property
@@ -166,12 +168,14 @@ async def send_decision(
 def read_view(tx: Tx, approval: Approval) -> ApprovalView:
     """Read what a page shows, on one snapshot."""
     about = approval.number and any(each == approval.number for each in versions.numbers(tx, approval.model))
+    found = evidence.of_version(tx, approval.model, approval.number) if about else ()
     return ApprovalView(
         approval=approval,
         version=versions.get(tx, approval.model, approval.number) if about else None,
         production=_production(tx, approval),
         lineage=_made_from(tx, approval) if about else (),
-        evidence=evidence.of_version(tx, approval.model, approval.number) if about else (),
+        evidence=found,
+        judged_by={each.id: bounds.all_words_of(each.judged_by) for each in found},
         missing=governed.missing_evidence(tx, approval) if about and approval.status.waits else (),
     )
 
