@@ -67,6 +67,57 @@ policies:
     assert "max_ag" in terminal.run("policy", "set", "--file", str(file), fails=True)
 
 
+def test_bounds_are_set_shown_tightened_and_loosened(terminal: Terminal, tmp_path: Path) -> None:
+    model = terminal.model()
+    bounded = "at_least:roc_auc:30d:value=0.75,alpha=0.05,rows=2000"
+    grouped = "fair:equalized_odds_difference::at_most=0.05,by=gender+people.age at 30,intersections=true"
+    on = ("policy", "set", model, "--stage", "Production")
+    said = terminal.run(*on, "--evidence", bounded, "--evidence", grouped, "--rollout", "first_share=5,cooling=1d")
+    told = "at_least of roc_auc, no laxer than value=0.75, alpha=0.05, on at least 2,000 rows, at most 30d old"
+    for text in (
+        told,
+        "no laxer than at_most=0.05, by=gender + people.age at 30, intersections=True",
+        "a release whose rollout is no laxer than first_share=5, cooling=1d",
+    ):
+        assert text in said
+    assert told in terminal.run("policy", "show", model, who="dana")
+    tighter = bounded.replace("0.75", "0.8")
+    said = terminal.run(*on, "--evidence", tighter, "--rollout", "first_share=1,cooling=1d")
+    assert f"looser evidence: no longer {told}" not in said
+    assert "looser evidence: no longer fair of equalized_odds_difference" in said
+    assert "looser rollout" not in said
+    said = terminal.run(*on, "--evidence", bounded)
+    assert "looser evidence: no longer at_least of roc_auc, no laxer than value=0.8" in said
+    assert "looser rollout: no longer a release whose rollout is no laxer than first_share=1" in said
+    assert "value=0.8" in terminal.run("policy", "history", model)
+    for wrong, says in (
+        ("at_least:roc_auc::valeu=0.75", "valeu"),
+        ("at_least:roc_auc::value=much", "value"),
+        ("at_least:roc_auc::value", "'value' is not name=value"),
+        ("at_least:::value=0.75", "means nothing without a metric"),
+        ("size:::rows=10", "size has no rows to be bounded"),
+    ):
+        assert says in terminal.run(*on, "--evidence", wrong, fails=True)
+    assert "into Production only" in terminal.run(
+        "policy", "set", model, "--alias", "a", "--rollout", "alpha=0.1", fails=True
+    )
+    file = tmp_path / "policies.yaml"
+    file.write_text(
+        f"""
+- model: {model}
+  stage: Production
+  evidence:
+    - {{gate: at_least, metric: roc_auc, bounds: {{value: 0.75, alpha: 0.05, rows: 2000}}}}
+    - {{gate: fair, metric: equalized_odds_difference, bounds: {{at_most: 0.05, by: [gender]}}}}
+  rollout: {{first_share: 5, minimum_time: 1h}}
+"""
+    )
+    said = terminal.run("policy", "set", "--file", str(file))
+    assert "no laxer than at_most=0.05, by=gender; a release whose rollout" in said
+    file.write_text(file.read_text().replace("at_most", "at_mots"))
+    assert "at_mots" in terminal.run("policy", "set", "--file", str(file), fails=True)
+
+
 def test_only_an_admin_sets_a_policy(terminal: Terminal) -> None:
     refused = terminal.run("policy", "set", "*", "--stage", "Production", who="dana", fails=True)
     assert "needs the role admin" in refused
@@ -76,6 +127,7 @@ def test_only_an_admin_sets_a_policy(terminal: Terminal) -> None:
 def test_evidence_as_it_is_typed() -> None:
     assert evidence_of("fair") == {"gate": "fair", "metric": None, "max_age": ""}
     assert evidence_of("fair:roc_auc") == {"gate": "fair", "metric": "roc_auc", "max_age": ""}
+    assert evidence_of("fair:::by=gender + age,alpha=0.05")["bounds"] == {"by": ["gender", "age"], "alpha": 0.05}
     assert evidence_of("fair::30d") == {"gate": "fair", "metric": None, "max_age": "30d"}
 
 

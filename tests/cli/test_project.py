@@ -26,5 +26,5 @@ def test_what_does_not_hold_yet_is_said_even_where_nothing_changes() -> None:
     model = Change(kind="model", name="churn", action=Action.UNCHANGED, details=("not shown",), bound=bound)
     first, second, third = shown(model)
     assert first.startswith("unchanged model")
-    assert second == "! the next release is held to more than is declared: what production was released by binds it, too"
+    assert second.startswith("! the next release is held to more than is declared")
     assert third == bound[0]

@@ -16,7 +16,10 @@ from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.manifest import Manifest
 from headrace.project.model import ModelDeclaration
 from headrace.project.rollout import Canary
-from headrace.registry import models
+from headrace.registry import models, policies
+from headrace.registry.bounds import Bounds, RolloutBounds
+from headrace.registry.nouns import Stage
+from headrace.registry.rules import Policy, RequiredEvidence
 
 
 def plan(database: SqliteDatabase, given: Manifest) -> dict[str, Action]:
@@ -64,6 +67,40 @@ def test_a_changed_policy_names_what_differs(database: SqliteDatabase) -> None:
         Action.CHANGED,
         ("approval: role approver, four_eyes yes, expires 7d → none",),
     )
+
+
+def test_a_plan_says_what_policies_ask_for_and_a_model_does_not_declare(database: SqliteDatabase) -> None:
+    """Before anything is trained, also of a model that nobody has applied, and again when the policy changes."""
+
+    def ask(value: float) -> None:
+        required = RequiredEvidence(gate="at_least", metric="roc_auc", bounds=Bounds(value=value))
+        wanted = Policy(
+            model="*", stage=Stage.PRODUCTION, evidence=(required,), rollout=RolloutBounds(cooling="1d")
+        )
+        database.write(lambda tx: policies.put(tx, wanted), actor="adm")
+
+    def warnings(given: Manifest) -> tuple[str, ...]:
+        found = database.read(lambda tx: apply.plan(tx, given, ()))
+        assert all(not change.warnings for change in found.changes if change.kind != "model")
+        (model,) = [change for change in found.changes if change.kind == "model"]
+        return model.warnings
+
+    given = manifest(declaration())
+    assert warnings(given) == ()
+    ask(0.75)
+    lax, short = warnings(given)
+    assert lax.startswith("at_least of roc_auc is declared with value=0.7 (")
+    assert lax.endswith("the policy *: stage/Production asks for no laxer than value=0.75")
+    assert short == (
+        "the rollout is declared with cooling=1h, and the policy *: stage/Production asks for no laxer than"
+        " cooling=1d"
+    )
+    applied = apply_it(database, given)  # it is told, and not refused: the policy may be on its way to change
+    assert [change.warnings for change in applied.changes if change.warnings] == [(lax, short)]
+    (told,) = [event for event in database.read(events.recent) if event.type == "delivery.project_applied"]
+    assert [each["warnings"] for each in told.payload["changes"] if each["warnings"]] == [[lax, short]]
+    ask(0.7)
+    assert warnings(given) == (short,)
 
 
 def test_new_code_or_packages_change_the_bundle(database: SqliteDatabase) -> None:

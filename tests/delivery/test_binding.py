@@ -6,11 +6,11 @@ import pytest
 from tests.delivery.conftest import add_version, declaration, declare
 
 from headrace.delivery import releases
-from headrace.delivery.binding import stricter
 from headrace.delivery.machine import AnswerApproval, Phase, ReportGates, ReportStaging
 from headrace.delivery.nouns import OpenRelease, Release
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.approval import Approval
+from headrace.project.binding import stricter
 from headrace.project.column import column
 from headrace.project.declaration import definition
 from headrace.project.experiments import ABTest, Bandit

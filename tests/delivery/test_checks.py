@@ -6,6 +6,7 @@ from tests.delivery.conftest import declaration
 
 from headrace.delivery.checks import run_check
 from headrace.project.checks import Check, completeness, schema, stable_distribution
+from headrace.project.declaration import definition
 from headrace.registry.nouns import Evidence, Verdict
 from headrace.training.nouns import TrainingSetManifest
 
@@ -52,6 +53,7 @@ def test_a_set_as_declared_passes_every_check() -> None:
         found = check(asked, table())
         assert (found.verdict, found.kind, found.sample_size) == (Verdict.PASS, "check", ROWS)
         assert found.gate == asked.__struct_config__.tag
+        assert found.declaration == definition(asked)
 
 
 def test_a_missing_column_and_a_wrong_type_are_named() -> None:

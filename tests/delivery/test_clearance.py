@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.delivery.conftest import RAVI, Traffic, add_version, declaration, declare
 
-from headrace.delivery import canary, deadlines, pipelines, releases, rollback
+from headrace.delivery import canary, clearance, deadlines, pipelines, releases, rollback
 from headrace.delivery.machine import Phase, ReportGates, ReportStaging
 from headrace.delivery.nouns import (
     OpenRelease,
@@ -16,6 +16,7 @@ from headrace.delivery.nouns import (
     ReleaseAction,
     ReleaseCommand,
     RollbackRequest,
+    Train,
 )
 from headrace.errors import ApprovalNeeded, PolicyRefused
 from headrace.kernel import access, events, subscriptions
@@ -23,8 +24,14 @@ from headrace.kernel.access import Principal, Role, create_principal
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Blocking, Database, Tx
 from headrace.kernel.sqlite import SqliteDatabase
+from headrace.project.checks import schema
+from headrace.project.declaration import definition
+from headrace.project.gates import at_least, not_worse_than_production
+from headrace.project.rollout import Canary
+from headrace.project.shadow import Shadow
 from headrace.registry import approvals, evidence, models, policies, stages, versions
 from headrace.registry.approval import Approval, Decision, Revocation
+from headrace.registry.bounds import Bounds, RolloutBounds
 from headrace.registry.nouns import ApprovalStatus, Evidence, Stage, Verdict
 from headrace.registry.rules import Policy, RequiredEvidence
 
@@ -238,19 +245,19 @@ def test_a_policy_that_grew_stricter_binds_a_release_under_way(
 
 
 def test_nobody_is_asked_before_the_evidence_is_there(shop: SqliteDatabase) -> None:
-    policy(shop, evidence=(RequiredEvidence(gate="fair"),))
+    policy(shop, evidence=(RequiredEvidence(gate="at_least"),))
     ended = prove(shop, open_release(shop))
     assert (ended.phase, ended.reason) == (
         Phase.BLOCKED,
-        "the policy of Production: there is no evidence of fair",
+        "the policy of Production: there is no evidence of at_least",
     )
     assert shop.read(approvals.search) == ()
 
 
 def test_evidence_of_the_gates_and_of_staging_lets_it_go_on(shop: SqliteDatabase) -> None:
-    policy(shop, evidence=(RequiredEvidence(gate="fair"), RequiredEvidence(gate="replay")))
+    policy(shop, evidence=(RequiredEvidence(gate="at_least"), RequiredEvidence(gate="replay")))
     release = open_release(shop)
-    for gate in ("fair", "replay"):
+    for gate in ("at_least", "replay"):
         record(shop, gate)
     assert prove(shop, release).phase is Phase.AWAITING_APPROVAL
 
@@ -269,6 +276,133 @@ def test_a_release_that_cannot_make_the_evidence_is_not_opened(database: SqliteD
     assert database.read(releases.search) == ()
     record(database, "fair")
     assert open_release(database).phase is Phase.ROLLING_OUT
+
+
+def strictly(value: float, **bounds: object) -> RequiredEvidence:
+    given = Bounds(value=value, **bounds)  # type: ignore[arg-type]
+    return RequiredEvidence(gate="at_least", metric="roc_auc", bounds=given)
+
+
+def test_a_release_whose_gates_are_too_lax_is_not_opened(shop: SqliteDatabase) -> None:
+    policy(shop, evidence=(strictly(0.75),))
+    with pytest.raises(
+        PolicyRefused, match=r"there is no evidence of at_least of roc_auc; .* value=0\.7"
+    ) as refused:
+        open_release(shop)
+    assert "asks for no laxer than value=0.75" in refused.value.message
+    assert "headrace apply" in str(refused.value.fix)
+    assert shop.read(releases.search) == ()
+    declare(shop, declaration(gates=[at_least("roc_auc", 0.8)], checks=[schema()]))
+    assert open_release(shop).phase is Phase.GATING
+
+
+def test_a_check_that_a_version_was_not_trained_under_comes_no_more(shop: SqliteDatabase) -> None:
+    declare(shop, declaration(checks=[schema()]))
+    policy(shop, evidence=(RequiredEvidence(gate="schema"),))
+    with pytest.raises(PolicyRefused, match="there is no evidence of schema; training sets are checked before"):
+        open_release(shop)
+
+
+def test_what_was_judged_too_laxly_blocks_a_release_under_way(shop: SqliteDatabase) -> None:
+    """A policy that grows stricter in between counts at the next step."""
+    release = open_release(shop)
+    gates = [at_least("roc_auc", 0.7), not_worse_than_production("roc_auc", margin=0.005)]
+    for gate in gates:
+        found = Evidence(
+            model="churn", number=1, release_id=release.id, attempt=1, kind="gate", name="gate", metric="roc_auc",
+            gate=str(gate.__struct_config__.tag), declaration=definition(gate), verdict=Verdict.PASS,
+        )  # fmt: skip
+        shop.write(lambda tx, found=found: evidence.record(tx, found), actor="system")  # type: ignore[misc]
+    policy(shop, evidence=(strictly(0.75),))
+    ended = prove(shop, release)
+    assert ended.phase is Phase.BLOCKED
+    assert ended.reason == (
+        "the policy of Production: the evidence of at_least of roc_auc was judged by value=0.7, and the policy"
+        " churn: stage/Production asks for no laxer than value=0.75"
+    )
+
+
+def test_a_rollout_that_is_laxer_than_the_policy_opens_no_release(shop: SqliteDatabase) -> None:
+    policy(shop, rollout=RolloutBounds(first_share=1, minimum_time="1h", cooling="1h"))
+    with pytest.raises(PolicyRefused) as refused:
+        open_release(shop)
+    assert (
+        "the rollout is declared with first_share=5, minimum_time=10s, and the policy churn: stage/Production asks"
+        " for no laxer than first_share=1, minimum_time=1h" in refused.value.message
+    )
+    declare(shop, declaration(rollout=Canary([1, 100], minimum_time="2h", cooling="1h")))
+    assert open_release(shop).phase is Phase.GATING
+
+
+def test_a_policy_on_rollouts_that_came_meanwhile_holds_the_promotion(
+    shop: SqliteDatabase, traffic: Traffic, clock: ManualClock, release_to_traffic: OpenTo
+) -> None:
+    release = release_to_traffic(1)
+    policy(shop, approvals=1, rollout=RolloutBounds(minimum_time="1h"))
+    held = judge(traffic, clock, release)
+    assert (held.phase, held.state.paused, held.state.approval_open) == (Phase.ROLLING_OUT, True, False)
+    assert "the rollout is declared with minimum_time=10s" in held.reason
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="urgent")
+    with pytest.raises(PolicyRefused, match="minimum_time=1h"):
+        shop.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+    policy(shop, approvals=1)
+    resume = ReleaseCommand(command=ReleaseAction.RESUME)
+    shop.write(lambda tx: releases.command(tx, release.id, resume), actor="op")
+    assert judge(traffic, clock, look_up(shop, release)).phase is Phase.COOLING
+
+
+def test_a_person_cannot_pass_over_the_time_that_a_policy_asks_of_the_rollout(
+    shop: SqliteDatabase, clock: ManualClock, release_to_traffic: OpenTo
+) -> None:
+    declare(shop, declaration(rollout=Canary([5, 100], minimum_time="1h")))
+    policy(shop, rollout=RolloutBounds(first_share=5, minimum_time="1h"))
+    release = release_to_traffic(1)
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="urgent")
+    clock.advance(timedelta(minutes=59))
+    people = Blocking(shop, actor="op")
+    with pytest.raises(PolicyRefused, match="it has been at 100 % for 59m") as refused:
+        people.write(lambda tx: releases.command(tx, release.id, promote))
+    assert "roll_back" in str(refused.value.fix)
+    assert look_up(shop, release) == release  # nothing is held up by it
+    assert [each.actor for each in shop.read(events.recent) if each.type == "registry.change_refused"] == ["op"]
+    clock.advance(timedelta(minutes=1))
+    people.write(lambda tx: releases.command(tx, release.id, promote))
+    assert look_up(shop, release).phase is Phase.COOLING
+
+
+def test_a_person_cannot_pass_over_the_first_share(
+    shop: SqliteDatabase, complete: OpenTo, release_to_traffic: OpenTo
+) -> None:
+    complete(1)
+    declare(shop, declaration(shadow=Shadow(units=10)))
+    policy(shop, rollout=RolloutBounds(first_share=5))
+    release = release_to_traffic(2)
+    assert release.in_shadow
+    promote = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="urgent")
+    with pytest.raises(PolicyRefused, match="it has answered nobody yet"):
+        shop.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
+
+
+def test_what_production_was_released_by_counts_for_what_is_declared(
+    shop: SqliteDatabase, complete: OpenTo
+) -> None:
+    """The release after a strict one is held to the same gates, so a looser declaration does no harm yet."""
+    complete(1)
+    declare(shop, declaration(gates=[at_least("roc_auc", 0.1)]))
+    policy(shop, evidence=(strictly(0.7),))
+    assert open_release(shop, 2).phase is Phase.GATING
+
+
+def test_nothing_is_trained_that_no_release_could_bring_into_production(shop: SqliteDatabase) -> None:
+    policy(shop, evidence=(strictly(0.75), RequiredEvidence(gate="schema")), rollout=RolloutBounds(first_share=1))
+    with pytest.raises(PolicyRefused, match="no version of churn could be released") as refused:
+        shop.write(lambda tx: pipelines.train(tx, Train(model="churn")), actor="dana")
+    for told in ("value=0.7", "nothing declares schema", "first_share=5"):
+        assert told in refused.value.message
+    assert "--no-release" in str(refused.value.fix)
+    clear = declaration(gates=[at_least("roc_auc", 0.75)], checks=[schema()], rollout=Canary([1, 100]))
+    declare(shop, clear)
+    assert shop.read(lambda tx: clearance.shortfalls(tx, "churn", clear.policy)) == ()
 
 
 def test_evidence_that_grew_too_old_pauses_the_promotion(

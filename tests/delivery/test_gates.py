@@ -290,6 +290,7 @@ def test_every_gate_leaves_evidence_that_can_be_computed_again(judge: Judge, blo
     result = judge(*asked, production=1.0)
     for gate, evidence in zip(asked, result.evidence, strict=True):
         assert evidence.gate == gate.__struct_config__.tag
+        assert evidence.declaration == definition(gate)
         assert evidence.verdict.passes, evidence.summary
         content = None if evidence.scores is None else blobs.read(evidence.scores)
         again = recompute(evidence, content, size_bytes=int(result.evidence[-1].value or 0))

@@ -46,7 +46,8 @@ def recorded(gate: Gate, one: Sample, content: bytes | None) -> Evidence:
         high=found.high, confidence=found.confidence, margin=found.margin, sample_size=found.sample_size,
         smallest_detectable_effect=found.smallest_detectable_effect, summary=found.summary,
         scores=None if content is None else f"sha256:{hashlib.sha256(content).hexdigest()}",
-        details={**found.details, "declaration": definition(gate)},
+        declaration=definition(gate),
+        details=found.details,
     )  # fmt: skip
     return msgspec.json.decode(msgspec.json.encode(evidence), type=Evidence)
 

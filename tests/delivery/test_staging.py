@@ -9,6 +9,8 @@ from headrace.delivery import staging
 from headrace.delivery.evaluation_rows import Floats, Rows
 from headrace.delivery.nouns import StagingRequest
 from headrace.errors import Unavailable
+from headrace.project.declaration import definition
+from headrace.project.staging import replay
 from headrace.registry.nouns import Verdict
 from headrace.serving.nouns import ServedVersion
 
@@ -55,6 +57,7 @@ def check(client: httpx.Client) -> tuple[Verdict, str]:
     given = rows()
     found = staging.compare(REQUEST, offline(given), staging.replay(client, VERSION, given), "g1")
     assert found.sample_size == 250
+    assert found.declaration == definition(replay(REQUEST.rows))
     return found.verdict, found.summary
 
 

@@ -56,9 +56,21 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-def context(bench: Any, receiver: Receiver, *, allow: bool = True) -> Any:
+def context(bench: Any, receiver: Receiver, *, allow: bool = True, **settings: str) -> Any:
     channels = f"ops=json://127.0.0.1:{receiver.server_port}/alerts"
-    return bench.context(alert_channels=channels, alerts_allow_loopback=allow)
+    return bench.context(alert_channels=channels, alerts_allow_loopback=allow, **settings)
+
+
+def test_a_message_about_a_request_names_its_page_where_others_reach_the_platform(
+    bench: Any, receiver: Receiver
+) -> None:
+    message = msgspec.structs.replace(MESSAGE, alert_id="approval/apr_1", subject="approval/apr_1")
+    run_notification(context(bench, receiver), message)
+    run_notification(context(bench, receiver, public_url="https://headrace.example/"), message)
+    assert [each["message"] for each in receiver.received] == [
+        "it moved",
+        "it moved\nhttps://headrace.example/approvals/apr_1",
+    ]
 
 
 @pytest.mark.parametrize(("transition", "kind"), [("opened", "warning"), ("closed", "success")])

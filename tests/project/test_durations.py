@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from headrace.errors import ProjectError
-from headrace.project.durations import parse_duration, parse_window
+from headrace.project.durations import lasting, parse_duration, parse_window
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,17 @@ def test_anything_else_is_refused(text: object) -> None:
         parse_duration(text)
 
 
+def test_what_is_longer_than_any_calendar_is_refused() -> None:
+    with pytest.raises(ProjectError, match="longer than any calendar"):
+        parse_duration("999999999w")
+
+
 def test_a_window_is_not_empty() -> None:
     with pytest.raises(ProjectError, match="is empty") as raised:
         parse_window("0d", where="churn.py:3")
     assert raised.value.where == "churn.py:3"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
+def test_a_duration_is_told_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said

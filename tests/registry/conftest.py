@@ -70,9 +70,9 @@ class Office:
         asked = approval or self.waiting()
         return self.act(name, lambda tx: approvals.decide(tx, asked.id, decision, access.acting(tx)))
 
-    def prove(self, gate: str = "fair", verdict: Verdict = Verdict.PASS) -> None:
+    def prove(self, gate: str = "fair", verdict: Verdict = Verdict.PASS, **fields: Any) -> None:
         """Record evidence on the first version."""
-        found = Evidence(model="churn", number=1, kind="gate", name=gate, gate=gate, verdict=verdict)
+        found = Evidence(model="churn", number=1, kind="gate", name=gate, gate=gate, verdict=verdict, **fields)
         self.act("worker", lambda tx: evidence.record(tx, found))
 
     def stage(self, number: int = 1) -> Stage:

@@ -9,7 +9,7 @@ from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Blocking, Tx
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.registry import approvals, models, register
-from headrace.registry.approval import Approval, Decision, RequestApproval
+from headrace.registry.approval import Approval, Decision, RequestApproval, Revocation
 from headrace.registry.nouns import ApprovalStatus, ModelFile, RegisterVersion
 
 YES = Decision(grant=True, reason="the evidence is good")
@@ -18,12 +18,19 @@ BO = Principal(id="bo", name="bo", roles=(Role.APPROVER,))
 
 
 def ask(
-    database: SqliteDatabase, *, four_eyes: bool = True, release_id: str | None = "rel_1", requester: str = "cy"
+    database: SqliteDatabase,
+    *,
+    four_eyes: bool = True,
+    release_id: str | None = "rel_1",
+    requester: str = "cy",
+    needed: int = 1,
 ) -> Approval:
     def work(tx: Tx) -> Approval:
         return approvals.request(
             tx,
-            RequestApproval(model="churn", number=1, release_id=release_id, expires_s=3600, four_eyes=four_eyes),
+            RequestApproval(
+                model="churn", number=1, release_id=release_id, expires_s=3600, four_eyes=four_eyes, needed=needed
+            ),
         )
 
     return database.write(work, actor=requester)
@@ -118,7 +125,7 @@ def test_a_request_expires_in_wall_time(churn: SqliteDatabase, clock: ManualCloc
 
 def test_one_open_request_for_each_release(churn: SqliteDatabase) -> None:
     first = ask(churn)
-    assert ask(churn, requester="di") == first
+    assert ask(churn, requester="di").id == first.id
     churn.write(lambda tx: approvals.withdraw(tx, "rel_1", "aborted"), actor="cy")
     assert churn.read(lambda tx: approvals.get(tx, first.id)).status is ApprovalStatus.WITHDRAWN
     assert churn.read(lambda tx: approvals.search(tx, status=ApprovalStatus.REQUESTED)) == ()
@@ -135,3 +142,34 @@ def test_requests_that_cannot_be_meant_are_refused(churn: SqliteDatabase) -> Non
         request(role="emperor")
     with pytest.raises(InvalidInput, match="time to live"):
         request(expires_s=0.0)
+
+
+def test_who_asks_again_for_an_open_request_has_asked_for_it(churn: SqliteDatabase) -> None:
+    first = ask(churn)
+    again = ask(churn, requester="bo")
+    assert (again.id, again.excluded) == (first.id, ("ana", "bo", "cy", "worker"))
+    with pytest.raises(PolicyRefused, match="four eyes need somebody else"):
+        decide(churn, again, YES, BO)
+    assert ask(churn, requester="bo") == again
+    told = churn.read(lambda tx: events.of_subject(tx, f"approval/{first.id}"))
+    assert [(event.type, event.actor) for event in told[:2]] == [
+        ("registry.approval_requested", "cy"),
+        ("registry.approval_asked_again", "bo"),
+    ]
+    assert told[1].payload["excluded"] == list(again.excluded)
+    assert sum(event.type == "registry.approval_asked_again" for event in told) == 1
+
+
+def test_who_granted_before_asking_again_has_granted(churn: SqliteDatabase) -> None:
+    granted = decide(churn, ask(churn, needed=2), YES, BO)
+    again = ask(churn, needed=2, requester="bo")
+    assert (again.granted, again.excluded) == (1, granted.excluded)
+    taken_back = churn.write(lambda tx: approvals.revoke(tx, again.id, Revocation(), BO), actor="bo")
+    assert taken_back.granted == 0
+    assert "bo" in ask(churn, needed=2, requester="bo").excluded  # nothing of theirs counts any more
+
+
+def test_without_four_eyes_who_asks_again_may_grant(churn: SqliteDatabase) -> None:
+    ask(churn, four_eyes=False)
+    again = ask(churn, four_eyes=False, requester="bo")
+    assert decide(churn, again, YES, BO).status is ApprovalStatus.GRANTED

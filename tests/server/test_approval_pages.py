@@ -16,6 +16,8 @@ from headrace.kernel.clocks import ManualClock
 from headrace.kernel.settings import Settings
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.kernel.tickets import open_tickets
+from headrace.project.declaration import definition
+from headrace.project.gates import at_least
 from headrace.registry import evidence, links
 from headrace.registry.approval import LinkTicket
 from headrace.registry.nouns import Evidence, Verdict
@@ -310,6 +312,28 @@ def test_evidence_that_the_policy_asks_for_beyond_approvals_is_named(desk: Desk,
     assert "no evidence of fair" in desk.open(desk.link())[1]
 
 
+def test_what_a_gate_was_judged_by_is_shown_beside_what_the_policy_asks(
+    desk: Desk, client: Client, database: SqliteDatabase
+) -> None:
+    found = Evidence(
+        model="churn", number=1, kind="gate", name="auc", gate="at_least", metric="roc_auc", verdict=Verdict.PASS,
+        declaration=definition(at_least("roc_auc", 0.5, alpha=0.1)),
+    )  # fmt: skip
+    database.write(lambda tx: evidence.record(tx, found), actor="worker")
+    asked = {"gate": "at_least", "metric": "roc_auc", "bounds": {"value": 0.75}}
+    desk.call("PUT", "/api/v1/policies", {**POLICY, "evidence": [asked]})
+    shown = client.get(f"/approvals/{desk.request['id']}").text
+    assert "judged by value=0.5, alpha=0.1, threshold=0.5" in shown
+    line = (
+        "the evidence of at_least of roc_auc was judged by value=0.5, and the policy churn: stage/Production asks"
+        " for no laxer than value=0.75"
+    )
+    assert f"The policy asks for more than approvals: {line}." in shown
+    assert desk.approval()["missing"] == [line]
+    unknown = {**asked, "bounds": {"valeu": 0.75}}
+    assert "valeu" in str(desk.call("PUT", "/api/v1/policies", {**POLICY, "evidence": [unknown]}, expect=400))
+
+
 def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk) -> None:
     desk.tokens["eve"] = desk.person("eve", "approver")
     link = desk.link()
@@ -326,13 +350,17 @@ def test_a_request_that_others_have_answered_meanwhile_takes_no_form(desk: Desk)
 def test_a_version_without_evidence_shows_its_metrics_beside_production_and_where_it_comes_from(
     desk: Desk, client: Client
 ) -> None:
-    desk.call("POST", f"/api/v1/approvals/{desk.request['id']}/decision", {"grant": True, "meaning": "yes"}, who="ravi")
+    desk.call(
+        "POST", f"/api/v1/approvals/{desk.request['id']}/decision", {"grant": True, "meaning": "yes"}, who="ravi"
+    )
     desk.call(*desk.move, who="dana")
     metrics = {"auc": {"value": 0.7512, "low": 0.74, "high": 0.76}, "<b>": {"value": 2}, "system/cpu": {"value": 9}}
     commit = {"code_commit": "c0ffee", "code_dirty": True}
     version = {"model": "churn", "run_id": "r2", "files": [FILE], "metrics": metrics, **commit}
     desk.call("POST", "/api/v1/models/churn/versions", version, who="dana")
-    desk.call("POST", "/api/v1/approvals", {"model": "churn", "number": 2, "target": "stage/Production"}, who="dana")
+    desk.call(
+        "POST", "/api/v1/approvals", {"model": "churn", "number": 2, "target": "stage/Production"}, who="dana"
+    )
     (request,) = desk.call("GET", "/api/v1/approvals?status=requested")
     page = client.get(f"/approvals/{request['id']}").text
     for part in (

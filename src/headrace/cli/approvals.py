@@ -65,10 +65,11 @@ def show(request: Request) -> None:
     """One request with everything that is known: evidence, decisions, and whether each counts."""
     from headrace.cli.screen import console, moment, plain, table
     from headrace.errors import NotFound
+    from headrace.registry.bounds import all_words_of
     from headrace.sdk.connect import connect
 
     platform = connect()
-    approval = find(platform, request)
+    approval = platform.approving.get(find(platform, request).id)
     screen = console()
     about, wish = plain(approval.about), plain(approval.wish)
     screen.print(f"[bold]{about}[/] is to [bold]{wish}[/]   {coloured_status(approval)}")
@@ -106,9 +107,12 @@ def show(request: Request) -> None:
             colour = "green" if each.verdict.passes else "red"
             of_metric = f" of {each.metric}" if each.metric else ""
             what = plain(each.summary or each.name)
-            gate = plain(f"{each.gate}{of_metric}")
+            judged_by = all_words_of(each.judged_by)
+            gate = plain(f"{each.gate}{of_metric}" + (f", judged by {judged_by}" if judged_by else ""))
             shown.add_row(f"[{colour}]{each.verdict}[/]", what, gate, moment(each.recorded_at))
         screen.print(shown)
+    for line in approval.missing:
+        screen.print(f"[red]![/] {plain(f'the policy asks for more than approvals: {line}')}", soft_wrap=True)
     if approval.decisions:
         shown = table("by", "said", "meaning", "reason", "time")
         for decision in approval.decisions:
@@ -269,6 +273,8 @@ def answer(
     done = "granted" if grants else "refused"
     what = plain(f"{decided.about} is to {decided.wish}")
     screen.print(f"[green]✓[/] you have {done} that {what}: {needs(decided)}")
+    if decided.release_id and grants and decided.granted >= decided.needed:
+        screen.print(plain(f"  its release goes on by itself: headrace release {decided.model}"), style="dim")
 
 
 def _choose_meaning(approval: "Approval") -> str:

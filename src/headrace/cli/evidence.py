@@ -172,6 +172,11 @@ def _reason(one: "Evidence") -> str:
 
 
 def _details(one: "Evidence") -> "Iterator[RenderableType]":
+    from headrace.cli.screen import plain
+    from headrace.registry.bounds import all_words_of
+
+    if judged_by := all_words_of(one.judged_by):
+        yield f"  {plain(f'{one.name}: judged by {judged_by}')}"
     parts, groups, bins = (one.details.get(name, []) for name in ("parts", "groups", "bins"))
     if len(parts) > 1:
         yield _part_table(one, parts)

@@ -55,8 +55,14 @@ def set_(
     alias: OnAlias = None,
     evidence: Annotated[
         list[str] | None,
-        typer.Option(help="GATE, GATE:METRIC or GATE:METRIC:AGE, such as fair::30d; may be repeated."),
+        typer.Option(
+            help="GATE, GATE:METRIC, GATE:METRIC:AGE or GATE:METRIC:AGE:BOUNDS, such as fair::30d or"
+            " at_least:roc_auc::value=0.75,alpha=0.05,rows=2000; may be repeated."
+        ),
     ] = None,
+    rollout: Annotated[
+        str, typer.Option(help="How careful a release's rollout must be, such as first_share=5,minimum_time=1h.")
+    ] = "",
     approvals: Annotated[int, typer.Option(min=0, help="How many must approve.")] = 0,
     role: Annotated[str, typer.Option(help="Who may approve.")] = "approver",
     four_eyes: Annotated[bool, typer.Option(help="Refuse the author and whoever asks as approvers.")] = True,
@@ -64,6 +70,10 @@ def set_(
     valid_for: Annotated[str, typer.Option(help="How long a grant counts.")] = "30d",
     mover: Annotated[
         list[str] | None, typer.Option(help="A role that may make the change; may be repeated \\[developer].")
+    ] = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(help="A channel of HEADRACE_ALERT_CHANNELS that is told of requests; may be repeated."),
     ] = None,
     note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     file: Annotated[Path | None, typer.Option(help="Policies in YAML or JSON, instead of all this.")] = None,
@@ -92,6 +102,8 @@ def set_(
             "expires": expires,
             "valid_for": valid_for,
             "movers": mover or [],
+            "notify": notify or [],
+            "rollout": bounds_of(rollout, "--rollout") or None,
             "note": note,
         },
     )
@@ -154,11 +166,38 @@ def _same(policies: list["Policy"], made: "Policy") -> "Policy | None":
     return next((each for each in policies if each.named == made.named), None)
 
 
-def evidence_of(text: str) -> dict[str, str | None]:
-    """GATE, GATE:METRIC or GATE:METRIC:AGE; a part may be empty."""
+def evidence_of(text: str) -> dict[str, Any]:
+    """GATE, GATE:METRIC, GATE:METRIC:AGE or GATE:METRIC:AGE:BOUNDS; a part may be empty."""
     gate, _, rest = text.partition(":")
-    metric, _, age = rest.partition(":")
-    return {"gate": gate, "metric": metric or None, "max_age": age}
+    metric, _, rest = rest.partition(":")
+    age, _, bounds = rest.partition(":")
+    found: dict[str, Any] = {"gate": gate, "metric": metric or None, "max_age": age}
+    return {**found, "bounds": bounds_of(bounds, "--evidence")} if bounds else found
+
+
+def bounds_of(text: str, option: str) -> dict[str, Any]:
+    """`name=value` pairs, separated by commas, as a policy file would have them; `by` takes several with `+`.
+
+    Raises:
+        InvalidInput: a part is no such pair.
+    """
+    import msgspec
+
+    from headrace.errors import InvalidInput
+
+    found: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        name, separator, value = (part.strip() for part in pair.partition("="))
+        if not separator or not name or not value:
+            raise InvalidInput(f"{pair!r} is not name=value", where=option, fix="Write value=0.75,alpha=0.05.")
+        if name == "by":
+            found[name] = [column.strip() for column in value.split("+")]
+            continue
+        try:
+            found[name] = msgspec.json.decode(value, type=int | float | bool)
+        except msgspec.MsgspecError:
+            found[name] = value
+    return found
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.delivery import differences, policies, tables
+from headrace.delivery import clearance, differences, policies, tables
 from headrace.delivery.nouns import Action, Change, Plan, Project
 from headrace.errors import Conflict, InvalidInput, NotFound, ProjectError
 from headrace.features import catalog
@@ -164,7 +164,9 @@ def _of_model(tx: Tx, project: str, declaration: ModelDeclaration) -> Change:
         archived = models.get(tx, declaration.name).archived
     except NotFound:
         before, archived = None, False
-    action, details, bound = Action.CREATED, (_delivery(declaration),), tuple[str, ...]()
+    action = Action.CREATED
+    details: tuple[str, ...] = (_delivery(declaration),)
+    bound: tuple[str, ...] = ()
     if before is not None:
         details = differences.of_models(before, declaration)
         action = Action.CHANGED if details or archived else Action.UNCHANGED
@@ -179,6 +181,7 @@ def _of_model(tx: Tx, project: str, declaration: ModelDeclaration) -> Change:
         details=details,
         bound=bound,
         declared_at=declaration.declared_at,
+        warnings=clearance.shortfalls(tx, declaration.name, declaration.policy),
     )
 
 

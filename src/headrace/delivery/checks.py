@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from headrace.delivery.evaluation_rows import matrix
 from headrace.project.checks import Check, CompletenessCheck, SchemaCheck, StableDistributionCheck
+from headrace.project.declaration import definition
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Evidence, Verdict
 from headrace.statistics import drift, profiles
@@ -128,6 +129,7 @@ def _evidence(
         kind="check",
         name=name,
         gate=str(check.__struct_config__.tag),
+        declaration=definition(check),
         verdict=Verdict.PASS if passed else Verdict.WORSE,
         value=value,
         margin=margin,

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.delivery import tables
 from headrace.delivery.machine import (
+    SHADOW,
     ApprovalLost,
     Blocked,
     Happening,
@@ -22,8 +23,11 @@ from headrace.delivery.machine import (
 from headrace.delivery.nouns import Release
 from headrace.errors import PolicyRefused
 from headrace.kernel.database import Tx
+from headrace.project.binding import Judge
+from headrace.project.durations import parse_duration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import governed, versions
+from headrace.registry import bounds, governed, proof, rules, versions
+from headrace.registry import policies as registry_policies
 from headrace.registry.approval import Approval
 from headrace.registry.governed import Change, Grounds, Lack
 from headrace.registry.nouns import Stage, Version
@@ -36,8 +40,9 @@ def asks_of(policy: DeliveryPolicy) -> Demand:
     """What a project's own policy asks for, in the registry's words."""
     approval = policy.approval
     if approval is None:
-        return Demand()
+        return Demand(notify=tuple(policy.alerts))
     return Demand(
+        notify=tuple(policy.alerts),
         governed_by=("the project",),
         approvals=1,
         role=approval.role,
@@ -48,7 +53,8 @@ def asks_of(policy: DeliveryPolicy) -> Demand:
 
 def grounds_of(release: Release) -> Grounds:
     """The grounds on which a release moves its version."""
-    return Grounds(release_id=release.id, opened_by=release.opened_by, asks=asks_of(release.policy))
+    policy = release.policy
+    return Grounds(release_id=release.id, opened_by=release.opened_by, asks=asks_of(policy), rollout=policy.rollout)
 
 
 def going_back(release: Release) -> Grounds:
@@ -56,21 +62,76 @@ def going_back(release: Release) -> Grounds:
     return Grounds(release_id=release.id, opened_by=release.opened_by, back=True)
 
 
-def plan_for(tx: Tx, version: Version, plan: ReleasePlan) -> ReleasePlan:
+def plan_for(tx: Tx, version: Version, plan: ReleasePlan, policy: DeliveryPolicy) -> ReleasePlan:
     """The plan of a release that is to be opened, with the approval that a policy asks for.
 
     Raises:
         PolicyRefused: a policy keeps whoever opens it from making the move, or asks for evidence that no gate of
-            the release will make.
+            the release will make, or for a more careful rollout.
     """
-    grounds = Grounds(release_id="to be opened", opened_by=tx.actor)
+    grounds = Grounds(release_id="to be opened", opened_by=tx.actor, rollout=policy.rollout)
     demand = governed.demand_of_stage(tx, version, Stage.PRODUCTION, grounds)
     change = _change(version.model, version.number)
-    evidence = () if plan.gates or plan.staging else governed.lacking(tx, change, demand).evidence
-    lack = Lack(evidence=evidence, mover=governed.not_the_mover(tx, demand, grounds))
+    lack = governed.lacking(tx, change, msgspec.structs.replace(demand, approvals=0), grounds)
+    hopeless = _hopeless(tx, change, demand, policy) if lack.evidence else ()
+    lack = Lack(evidence=hopeless, rollout=lack.rollout, mover=governed.not_the_mover(tx, demand, grounds))
     if lack.lines:
         raise governed.refusal_of(change, demand, lack, grounds)
     return msgspec.structs.replace(plan, approval=plan.approval or demand.approvals > 0)
+
+
+def _hopeless(tx: Tx, change: Change, demand: Demand, policy: DeliveryPolicy) -> tuple[str, ...]:
+    """The evidence that is not there, and that no gate of the release would make as strictly as it is asked for."""
+    judges = judges_of(policy)
+    told = []
+    for required, line in proof.without_proof(demand.evidence, judges, ", ".join(demand.proven_to)):
+        alone = msgspec.structs.replace(demand, evidence=(required,), approvals=0)
+        missing = governed.lacking(tx, change, alone).evidence
+        checked = any(bounds.kind_of(check) == required.gate for check in policy.checks)
+        why = "training sets are checked before a version is trained on them, not in a release" if checked else line
+        told += [f"{missing[0]}; {why}"] if missing else []
+    return tuple(told)
+
+
+def judges_of(policy: DeliveryPolicy) -> tuple[Judge, ...]:
+    """Whatever a release under a policy is judged by; what a training set was checked for is no longer to come."""
+    return (*policy.gates, *(() if policy.staging is None else (policy.staging,)))
+
+
+def shortfalls(tx: Tx, model: str, policy: DeliveryPolicy, governs: str = "") -> tuple[str, ...]:
+    """What the policies on a model ask for that its project cannot give, told before anything is trained.
+
+    Args:
+        tx: the transaction.
+        model: name of the model, which need not be there yet.
+        policy: what the project declares.
+        governs: of one stage alone, such as `stage/Production`; empty for all that binds the model.
+    """
+    told: list[str] = []
+    for bound in registry_policies.effective(tx, model).policies:
+        if governs in {"", bound.governs}:
+            asked = bound.policy
+            judges = (*judges_of(policy), *policy.checks)
+            told += [line for _, line in proof.without_proof(asked.evidence, judges, asked.named)]
+            demand = rules.demand([asked])
+            told += governed.rollout_lacking(demand, Grounds(release_id="to be", rollout=policy.rollout))
+    return tuple(told)
+
+
+def require_promising(tx: Tx, model: str, policy: DeliveryPolicy) -> None:
+    """Refuse to train what no release could bring into production.
+
+    Raises:
+        PolicyRefused: a policy asks for what the gates cannot show, or for a more careful rollout.
+    """
+    lines = shortfalls(tx, model, policy, f"stage/{Stage.PRODUCTION.value}")
+    if lines:
+        raise PolicyRefused(
+            f"no version of {model} could be released: {'; '.join(lines)}",
+            where=f"model/{model}",
+            fix="Declare it as strictly as the policy asks and `headrace apply`, or train without a release:"
+            f" headrace train {model} --no-release",
+        )
 
 
 def ask(tx: Tx, release: Release) -> Approval:
@@ -104,6 +165,29 @@ def held(tx: Tx, release: Release, state: ReleaseState | None, happened: list[Ha
     return kept
 
 
+def require_patience(tx: Tx, release: Release) -> None:
+    """Refuse a person who would pass over what a policy asks of the rollout: the first share, and the time at it.
+
+    Raises:
+        PolicyRefused: the version has had no share yet, or not for so long.
+    """
+    demand, weight = _demand(tx, release), release.state.weight_percent
+    stayed = tx.now - (release.judged_since or release.step_started_at or tx.now)
+    lines = []
+    for policy, asked in demand.rollouts:
+        asks = f"and the policy {policy} asks for no laxer than"
+        if asked.first_share is not None and weight == SHADOW:
+            lines.append(f"it has answered nobody yet, {asks} first_share={asked.first_share}")
+        if asked.minimum_time is not None and stayed < parse_duration(asked.minimum_time):
+            spent = rules.age_of(stayed)
+            lines.append(f"it has been at {weight} % for {spent}, {asks} minimum_time={asked.minimum_time}")
+    if lines:
+        change, lack = _change(release.model, release.number), Lack(rollout=tuple(lines))
+        refused = governed.refusal_of(change, demand, lack, grounds_of(release))
+        refused.fix = "Wait, or take the traffic back: headrace release " + release.model + " --do roll_back"
+        raise refused
+
+
 def refusal(tx: Tx, release: Release) -> PolicyRefused:
     """Why a release cannot be promoted now."""
     return governed.refusal_of(
@@ -119,7 +203,7 @@ def may_show_staging(tx: Tx, release: Release) -> bool:
 
 def _hold(lack: Lack) -> Happening:
     reason = "; ".join(lack.lines)
-    if lack.approvals and not lack.evidence and not lack.mover:
+    if lack.approvals and not (lack.evidence or lack.rollout or lack.mover):
         return ApprovalLost(reason=reason)
     return Paused(reason=f"{reason}; resume the release to try again")
 
@@ -128,7 +212,7 @@ def _lack(tx: Tx, release: Release, *, with_approvals: bool = True) -> Lack:
     demand = _demand(tx, release)
     if not with_approvals:
         demand = msgspec.structs.replace(demand, approvals=0)
-    lack = governed.lacking(tx, _change(release.model, release.number), demand, release.id)
+    lack = governed.lacking(tx, _change(release.model, release.number), demand, grounds_of(release))
     mover = governed.not_the_mover(tx, demand, grounds_of(release))
     return msgspec.structs.replace(lack, mover=mover)
 

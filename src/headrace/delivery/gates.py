@@ -119,7 +119,6 @@ def _evidence(gate: Gate, request: GatesRequest, scored: Scored) -> Evidence:
     found = judge(gate, scored.sample)
     details: dict[str, Any] = {
         **found.details,
-        "declaration": definition(gate),
         "training_set_id": scored.rows.training_set_id,
         "as_of": scored.rows.as_of,
         "rows_without_label": scored.rows.unlabelled,
@@ -138,6 +137,7 @@ def _evidence(gate: Gate, request: GatesRequest, scored: Scored) -> Evidence:
         kind="gate",
         name=name_of(gate),
         gate=str(gate.__struct_config__.tag),
+        declaration=definition(gate),
         verdict=Verdict(found.verdict.value),
         metric=found.metric,
         value=found.value,

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.delivery import cohorts, policies, releases, tables
+from headrace.delivery import clearance, cohorts, policies, releases, tables
 from headrace.delivery.cohorts import Moments
 from headrace.delivery.kinds import TRAIN
 from headrace.delivery.nouns import (
@@ -42,8 +42,11 @@ def train(tx: Tx, asked: Train) -> Pipeline:
         NotFound: there is no such model.
         Conflict: no project declares it.
         LabelsNotMature: the labels as of the wished moment are not known at the business clock.
+        PolicyRefused: a release is to follow, and no version could pass what a policy asks of it.
     """
     declared = policies.project_of(tx, asked.model)
+    if asked.release:
+        clearance.require_promising(tx, asked.model, policies.binding(tx, asked.model, declared.declaration.policy))
     now = business_time.business_now(tx)
     moments = cohorts.for_training(now, declared.declaration.label.maturity, asked.as_of)
     return begin(tx, declared, moments, trigger=tables.MANUAL, release=asked.release, params=asked.params)

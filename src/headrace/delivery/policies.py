@@ -3,10 +3,10 @@
 import msgspec
 
 from headrace.delivery import tables
-from headrace.delivery.binding import stricter
 from headrace.delivery.nouns import ModelProject
 from headrace.errors import Conflict
 from headrace.kernel.database import Tx
+from headrace.project.binding import stricter
 from headrace.project.model import ModelDeclaration
 from headrace.project.policy import DeliveryPolicy
 from headrace.registry import models, stages

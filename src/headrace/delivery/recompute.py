@@ -74,14 +74,13 @@ def gate_of(evidence: Evidence) -> Gate:
     Raises:
         InvalidInput: the evidence is that of a check, or of the staging.
     """
-    declared = evidence.details.get("declaration")
-    if evidence.kind != "gate" or not isinstance(declared, dict):
+    if evidence.kind != "gate" or not evidence.declaration:
         raise InvalidInput(
             f"evidence of a {evidence.kind} is not computed from scores",
             where=f"evidence/{evidence.id}",
             fix="Name the evidence of a gate.",
         )
-    return msgspec.convert(declared, Gate)
+    return msgspec.convert(evidence.declaration, Gate)
 
 
 def _differences(evidence: Evidence, finding: Finding) -> tuple[str, ...]:

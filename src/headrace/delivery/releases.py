@@ -77,8 +77,8 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     made_by = tables.pipeline_of_version(tx, asked.model, asked.number)
     declared = policies.of_model(tx, asked.model)
     policy = policies.binding(tx, asked.model, declared)
-    opening = Open(plan=clearance.plan_for(tx, version, plan_of(policy, first=champion is None)))
-    happened = decide(None, opening)
+    plan = clearance.plan_for(tx, version, plan_of(policy, first=champion is None), policy)
+    happened = decide(None, Open(plan=plan))
     release = Release(
         id=new_id("rel"),
         model=asked.model,
@@ -129,6 +129,8 @@ def execute(tx: Tx, release_id: str, command: Command) -> Release:
     """
     release = get(tx, release_id, lock=True)
     wanted = decide(release.state, command)
+    if wanted and isinstance(command, Promote):
+        clearance.require_patience(tx, release)
     happened = clearance.held(tx, release, release.state, wanted)
     if happened != wanted and isinstance(command, Promote):
         refusal = clearance.refusal(tx, release)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.delivery import experiments, holdouts, paired, pipelines, releases, retraining
+from headrace.delivery import approvers, experiments, holdouts, paired, pipelines, releases, retraining
 from headrace.delivery.kinds import COMPARE, GATES, MEASURE, STAGING, TRAIN
 from headrace.delivery.machine import ReportGates, ReportStaging
 from headrace.delivery.nouns import GatesRequest, GatesResult, StagingRequest, StagingResult
@@ -73,5 +73,6 @@ HANDLINGS = [
 
 SUBSCRIBERS = [
     Subscriber("delivery.approvals", releases.APPROVAL_EVENTS, releases.on_approval_decided),
+    Subscriber("delivery.approvers", approvers.EVENTS, approvers.on_asked),
     Subscriber("delivery.retraining", ("monitoring.alert_opened",), retraining.on_alert_opened),
 ]

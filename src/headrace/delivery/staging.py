@@ -17,6 +17,8 @@ from headrace.delivery.evaluation_rows import Floats, Rows
 from headrace.delivery.nouns import StagingRequest, StagingResult
 from headrace.errors import InvalidInput, Unavailable
 from headrace.kernel.work import WorkContext
+from headrace.project.declaration import definition
+from headrace.project.staging import Replay
 from headrace.registry.nouns import Evidence, Verdict
 from headrace.serving.loading_nouns import VersionLoading
 from headrace.serving.nouns import Gateway, Purpose, ServedVersion
@@ -200,6 +202,7 @@ def _evidence(
         kind="staging",
         name=f"replay of {request.rows} rows",
         gate="replay",
+        declaration=definition(Replay(request.rows)),
         verdict=verdict,
         value=largest,
         margin=tolerance,

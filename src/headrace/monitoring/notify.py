@@ -48,7 +48,10 @@ def run_notification(ctx: WorkContext, message: Notification) -> Delivered:
         )
     service = open_channel(message.channel, address, allow_loopback=ctx.settings.alerts_allow_loopback)
     kind = apprise.NotifyType.SUCCESS if message.transition == "closed" else apprise.NotifyType.WARNING
-    if not service.notify(title=message.title, body=message.text, notify_type=kind):
+    text, kept_at = message.text, ctx.settings.public_url.rstrip("/")
+    if kept_at and message.subject.startswith("approval/"):
+        text = f"{text}\n{kept_at}/approvals/{message.subject.removeprefix('approval/')}"
+    if not service.notify(title=message.title, body=text, notify_type=kind):
         raise Unavailable("the service did not take the message", where=message.channel, fix="It is tried again.")
     return Delivered(channel=message.channel)
 

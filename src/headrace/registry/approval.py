@@ -69,6 +69,8 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
         excluded: the author, and who asked.
         signed: whether a grant needs a meaning and a refusal a reason.
         governed_by: the policies that asked for it.
+        notify: names of channels that are told of it, and that its time runs out.
+        remind_at: wall time of that; None where nobody is to be told, or was.
         why: why it is asked for, in the words of who asks.
         expires_at: wall time until which it can be decided.
         valid_for_s: seconds for which a grant counts; None without end.
@@ -77,6 +79,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
         reason: why it stands as it does.
         used_at: wall time of the change that it allowed.
         decisions: who decided what, oldest first.
+        missing: what policies ask for beyond approvals and that is not there; told of one request that waits.
     """
 
     id: str
@@ -92,6 +95,8 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     excluded: tuple[str, ...]
     signed: bool = False
     governed_by: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+    remind_at: datetime | None = None
     why: str = ""
     status: ApprovalStatus
     requested_by: str
@@ -104,6 +109,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     used_at: datetime | None = None
     decisions: tuple[ApprovalDecision, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def about(self) -> str:
@@ -136,6 +142,7 @@ class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
     four_eyes: bool = True
     signed: bool = False
     governed_by: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
     why: str = ""
     expires_s: float
     valid_for_s: float | None = None

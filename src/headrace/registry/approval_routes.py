@@ -84,8 +84,8 @@ async def request_approval(data: JSONBody[AskForApproval], transactions: NamedDe
 
 @get("/api/v1/approvals/{approval_id:str}")
 async def get_approval(approval_id: FromPath[str], transactions: NamedDependency[Transactions]) -> Approval:
-    """One request for approval with its decisions, and whether each counts now."""
-    return await transactions.read(lambda tx: approvals.get(tx, approval_id))
+    """One request for approval with its decisions, whether each counts now, and what else is missing."""
+    return await transactions.read(lambda tx: governed.look_at(tx, approval_id))
 
 
 @post("/api/v1/approvals/{approval_id:str}/decision", status_code=200)

@@ -26,7 +26,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.kernel.ids import new_id
 from headrace.kernel.subscriptions import Subscriber
-from headrace.registry import counting, naming, tables, tables_approvals
+from headrace.registry import counting, naming, reminders, tables, tables_approvals
 from headrace.registry.approval import (
     Approval,
     ApprovalDecision,
@@ -44,7 +44,8 @@ TEXT_LIMIT = 4_000
 def request(tx: Tx, asked: RequestApproval) -> Approval:
     """Ask for an approval; while a request for the same waits, that one is the answer.
 
-    A request that needs fewer grants than are asked for now is raised.
+    A request that needs fewer grants than are asked for now is raised. Who asks again has asked: under four eyes
+    they cannot grant it afterwards, while what they granted before stands.
 
     Raises:
         NotFound: there is no such version or model.
@@ -54,7 +55,7 @@ def request(tx: Tx, asked: RequestApproval) -> Approval:
     digest, makers = _subject_of(tx, asked)
     present = _waiting(tx, asked, digest)
     if present is not None:
-        return _raised(tx, present, asked.needed)
+        return _raised(tx, _asked_again(tx, present), asked.needed)
     approval = Approval(
         id=new_id("apr"),
         model=asked.model,
@@ -69,6 +70,8 @@ def request(tx: Tx, asked: RequestApproval) -> Approval:
         excluded=tuple(sorted({*makers, tx.actor, *asked.excluded})),
         signed=asked.signed,
         governed_by=asked.governed_by,
+        notify=asked.notify,
+        remind_at=reminders.moment(tx.now, asked) if asked.notify else None,
         why=asked.why,
         status=ApprovalStatus.REQUESTED,
         requested_by=tx.actor,
@@ -347,6 +350,20 @@ def _outdated(tx: Tx, present: Approval, asked: RequestApproval) -> str:
 def _is_short(tx: Tx, present: Approval, needed: int) -> bool:
     """Whether too few grants count, by what is asked for now."""
     return counting.counted(tx, [present])[0].granted < needed
+
+
+def _asked_again(tx: Tx, present: Approval) -> Approval:
+    """A request that waits, with whoever asks for it now among those who asked."""
+    if not present.four_eyes or tx.actor in present.excluded:
+        return present
+    own = _own(counting.counted(tx, [present])[0], tx.actor)
+    if own is not None and own.counts:
+        return present
+    joined = msgspec.structs.replace(present, excluded=tuple(sorted({*present.excluded, tx.actor})))
+    _put(tx, joined, present.status)
+    facts = {**_facts(joined), "asked_by": tx.actor, "excluded": joined.excluded}
+    events.append(tx, "registry.approval_asked_again", _subject(joined), facts)
+    return joined
 
 
 def _raised(tx: Tx, present: Approval, needed: int) -> Approval:

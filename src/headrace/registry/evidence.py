@@ -32,6 +32,7 @@ def record(tx: Tx, found: Evidence) -> Evidence:
             "release_id": kept.release_id,
             "kind": kept.kind,
             "name": kept.name,
+            "declaration": kept.declaration,
             "verdict": kept.verdict,
             "summary": kept.summary,
             "scores": kept.scores,

@@ -22,7 +22,8 @@ from headrace.errors import (
 from headrace.kernel import access, events
 from headrace.kernel.access import Principal, Role, permits
 from headrace.kernel.database import Tx
-from headrace.registry import approvals, counting, naming, rules, tables, tables_approvals
+from headrace.project.experiments import Rollout
+from headrace.registry import approvals, bounds, counting, naming, proof, rules, tables, tables_approvals
 from headrace.registry.approval import Approval, AskForApproval, RequestApproval, wish_of
 from headrace.registry.nouns import ApprovalStatus, Stage, Version
 from headrace.registry.rules import Demand, Policy
@@ -38,12 +39,14 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
         release_id: the release that makes the move.
         opened_by: who opened it, and so makes it.
         asks: what the release's own plan asks for, beyond the policies.
+        rollout: how it moves the traffic.
         back: whether it goes back to what was there before, which must be quick and asks for nothing.
     """
 
     release_id: str | None = None
     opened_by: str = ""
     asks: Demand = Demand()
+    rollout: Rollout | None = None
     back: bool = False
 
     @property
@@ -86,12 +89,14 @@ class Lack(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         evidence: a line for each piece that is missing, failing or too old.
+        rollout: a line for each policy that asks for a more careful rollout.
         approvals: how many grants are missing, in a sentence.
         mover: that whoever makes it has not got the role for that.
         approval: the request that waits, or that was refused.
     """
 
     evidence: tuple[str, ...] = ()
+    rollout: tuple[str, ...] = ()
     approvals: str = ""
     mover: str = ""
     approval: Approval | None = None
@@ -99,7 +104,7 @@ class Lack(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lines(self) -> tuple[str, ...]:
         """All of it."""
-        return tuple(line for line in (self.approvals, *self.evidence, self.mover) if line)
+        return tuple(line for line in (self.approvals, *self.evidence, *self.rollout, self.mover) if line)
 
 
 # -- the changes --------------------------------------------------------------------------------------------
@@ -293,15 +298,28 @@ def _demand_of_words(tx: Tx, model: str, number: int) -> Demand:
     return rules.demand((), _governing(tx, model, number, past=False))
 
 
+def look_at(tx: Tx, approval_id: str) -> Approval:
+    """One request, with what policies ask for beyond approvals and that is not there for what it is about.
+
+    Raises:
+        NotFound: there is none.
+    """
+    approval = approvals.get(tx, approval_id)
+    if not approval.status.waits:
+        return approval
+    return msgspec.structs.replace(approval, missing=missing_evidence(tx, approval))
+
+
 def missing_evidence(tx: Tx, approval: Approval) -> tuple[str, ...]:
     """What evidence the policies ask for, beyond approvals, that is not there for what a request is about."""
     kind, _, name = approval.target.partition("/")
-    version = tables.find_version(tx, approval.model, approval.number)
-    if version is None:
+    version = tables.find_version(tx, approval.model, approval.number) if approval.number else None
+    if version is None or not _names_target(kind, name):
         return ()
-    demand = _demand_of_target(tx, version, kind, name) if _names_target(kind, name) else Demand()
+    demand = msgspec.structs.replace(_demand_of_target(tx, version, kind, name), approvals=0)
     change = Change(model=approval.model, number=approval.number, target=approval.target)
-    return lacking(tx, change, demand).evidence
+    lack = lacking(tx, change, demand)
+    return lack.evidence if approval.release_id else (*lack.evidence, *lack.rollout)
 
 
 def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release: Any) -> Approval:
@@ -318,6 +336,7 @@ def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release:
             four_eyes=demand.four_eyes,
             signed=demand.signed,
             governed_by=demand.governed_by,
+            notify=demand.notify,
             why=why,
             expires_s=demand.expires.total_seconds(),
             valid_for_s=None if demand.valid_for is None else demand.valid_for.total_seconds(),
@@ -326,16 +345,18 @@ def request(tx: Tx, change: Change, demand: Demand, why: str = "", **of_release:
     )
 
 
-def lacking(tx: Tx, change: Change, demand: Demand, release_id: str | None = None) -> Lack:
+def lacking(tx: Tx, change: Change, demand: Demand, grounds: Grounds = CALLER) -> Lack:
     """What is missing for a change now: evidence that passes and is young enough, and grants that count."""
+    rollout = rollout_lacking(demand, grounds)
     missing: list[str] = []
     if demand.evidence:
         found = tables.list_evidence(tx, change.model, change.number)
         production = _other_in_production(tx, change)
-        missing = rules.lacking_evidence(demand.evidence, found, tx.now, production)
+        asked_by = ", ".join(demand.proven_to)
+        missing = proof.lacking_evidence(demand.evidence, found, tx.now, production, asked_by)
     if not demand.approvals:
-        return Lack(evidence=tuple(missing))
-    approval = _approval(tx, change, demand, release_id)
+        return Lack(evidence=tuple(missing), rollout=rollout)
+    approval = _approval(tx, change, demand, grounds.release_id)
     granted = 0
     if approval is not None and approval.status.waits and not counting.is_due(approval, tx.now):
         granted = approval.granted
@@ -344,7 +365,21 @@ def lacking(tx: Tx, change: Change, demand: Demand, release_id: str | None = Non
         short = f"it needs {rules.count_of(demand.approvals, demand.role)} and has {granted}"
         fallen = [each.why_not for each in approval.decisions if each.why_not] if approval else []
         short += f" ({'; '.join(fallen)})" if fallen else ""
-    return Lack(evidence=tuple(missing), approvals=short, approval=approval)
+    return Lack(evidence=tuple(missing), rollout=rollout, approvals=short, approval=approval)
+
+
+def rollout_lacking(demand: Demand, grounds: Grounds) -> tuple[str, ...]:
+    """Why the traffic does not move as carefully as policies ask; nothing but a release moves it carefully."""
+    told = []
+    for policy, asked in demand.rollouts:
+        if grounds.rollout is None:
+            told.append(f"the policy {policy} asks for {asked.says}")
+        elif short := bounds.laxer_rollout(grounds.rollout, asked):
+            was, wanted = bounds.words_of_rollout(grounds.rollout, short), bounds.words(asked.asked, short)
+            told.append(
+                f"the rollout is declared with {was}, and the policy {policy} asks for no laxer than {wanted}"
+            )
+    return tuple(told)
 
 
 # -- allowing and refusing ----------------------------------------------------------------------------------
@@ -355,7 +390,7 @@ def _require(tx: Tx, change: Change, demand: Demand, grounds: Grounds = CALLER) 
         if grounds.release_id is None:
             _require_developer(access.acting(tx), change)
         return ""
-    lack = lacking(tx, change, demand, grounds.release_id)
+    lack = lacking(tx, change, demand, grounds)
     lack = msgspec.structs.replace(lack, mover=not_the_mover(tx, demand, grounds))
     if lack.lines:
         raise refusal_of(change, demand, lack, grounds)
@@ -413,15 +448,28 @@ def refusal_of(change: Change, demand: Demand, lack: Lack, grounds: Grounds = CA
     if demand.governed_by:
         message += f" So asks the policy {', '.join(demand.governed_by)}."
     kind = ApprovalNeeded if lack.approvals else PolicyRefused
-    refusal = kind(message, where=change.subject, fix=f"See: headrace policy show {change.model}")
-    if grounds.release_id is None:
-        refusal.aftermath = partial(_file, change, demand, refusal)
+    refusal = kind(message, where=change.subject, fix=_repair(change, demand, lack, grounds))
+    if grounds.release_id is None and not lack.rollout:  # no approval makes a move by hand a careful one
+        refusal.aftermath = partial(_file, change, demand, lack, refusal)
     else:
         refusal.aftermath = partial(_record, change, refusal)
     return refusal
 
 
-def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, address: str) -> HeadraceError:
+def _repair(change: Change, demand: Demand, lack: Lack, grounds: Grounds) -> str:
+    """What to do about a refusal."""
+    see = f"See: headrace policy show {change.model}"
+    if lack.rollout and grounds.rollout is None:
+        return f"Open a release, which moves it there: headrace release {change.about}. {see}"
+    if lack.rollout or (lack.evidence and any(each.bounds for each in demand.evidence)):
+        again = f"headrace release {change.about}"
+        return f"Declare it as strictly as the policy asks, `headrace apply`, and release it again: {again}. {see}"
+    return see
+
+
+def _file(
+    change: Change, demand: Demand, lack: Lack, refusal: PolicyRefused, tx: Tx, address: str
+) -> HeadraceError:
     """Keep a refused attempt, and file the request that it takes; again is the same request."""
     gone = approvals.digest_of(tx, change.model, change.number) is None
     if not demand.approvals or gone or not _may_ask(tx, demand):
@@ -438,7 +486,9 @@ def _file(change: Change, demand: Demand, refusal: PolicyRefused, tx: Tx, addres
     approval = request(tx, change, demand, "filed for a call that was refused")
     _record(change, refusal, tx, address, approval_id=approval.id)
     short = lacking(tx, change, demand).approvals
-    return type(refusal)(refusal.message, where=refusal.where, fix=how_to_grant(address, approval, short))
+    granting = how_to_grant(address, approval, short)
+    fix = f"{refusal.fix} . {granting}" if lack.evidence else granting
+    return type(refusal)(refusal.message, where=refusal.where, fix=fix)
 
 
 def _may_ask(tx: Tx, demand: Demand) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.errors import ProjectError
+from headrace.project.binding import Judge
+
 
 class Stage(StrEnum):
     """Where a version stands on its way to production; the words are MLflow's."""
@@ -268,6 +271,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The declaration in short, for people, like `roc_auc at least 0.7`."""
     gate: str = ""
     """The kind of the declaration, like `not_worse_than_production`; with the metric, what policies ask for."""
+    declaration: dict[str, Any] = {}
+    """What it was judged by, as the project declared it; the bounds of policies are asked of this."""
     verdict: Verdict
     metric: str | None = None
     value: float | None = None
@@ -288,6 +293,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
     details: dict[str, Any] = {}
     recorded_at: datetime | None = None
+
+    @property
+    def judged_by(self) -> Judge | None:
+        """The declaration; None when there is none that can be read."""
+        try:
+            return msgspec.convert(self.declaration, Judge)
+        except (msgspec.ValidationError, ProjectError):
+            return None
 
 
 def directory_digest(files: tuple[ModelFile, ...]) -> str:

@@ -13,9 +13,12 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InvalidInput, ProjectError
+from headrace.project.declaration import NAME as CHANNEL
 from headrace.project.durations import UNITS_S, parse_duration, parse_window
 from headrace.project.policy import EVIDENCE_KINDS
-from headrace.registry.nouns import Evidence, Stage
+from headrace.registry import bounds
+from headrace.registry.bounds import Bounds, RolloutBounds
+from headrace.registry.nouns import Stage
 
 ANY_MODEL = "*"
 DEFAULT = "default"
@@ -30,8 +33,6 @@ _LOOSEST = timedelta.max
 
 CLOCK_STEP = timedelta(minutes=5)
 """How far a clock may be set back without putting a grant or evidence into the future."""
-COMPARES = "not_worse_than_production"
-"""The gate whose verdict is worth nothing when another version is in production than the one compared with."""
 
 
 class RequiredEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +42,24 @@ class RequiredEvidence(msgspec.Struct, frozen=True, kw_only=True):
         gate: kind of the gate, check or staging as projects declare it, such as `not_worse_than_production`.
         metric: of this metric; None takes every metric of which there is such evidence.
         max_age: how old it may be, such as 30d; empty for any age.
+        bounds: how strictly it must have been declared, and on how many rows; None takes any declaration.
     """
 
     gate: str
     metric: str | None = None
     max_age: str = ""
+    bounds: Bounds | None = None
+
+    @property
+    def what(self) -> str:
+        """What it is of, for people."""
+        return f"{self.gate} of {self.metric}" if self.metric else self.gate
 
     @property
     def says(self) -> str:
         """In short, for people."""
-        metric = f" of {self.metric}" if self.metric else ""
-        return f"{self.gate}{metric}" + (f", at most {self.max_age} old" if self.max_age else "")
+        strictly = [] if self.bounds is None else [self.bounds.says]
+        return ", ".join([self.what, *strictly, *([f"at most {self.max_age} old"] if self.max_age else [])])
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +76,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         expires: how long a request stands, in wall time.
         valid_for: how long a grant counts, in wall time.
         movers: the roles that may make the change; empty means whoever may register versions.
+        rollout: how carefully the traffic must move into Production, so that only a release makes the change.
+        notify: names of channels in the platform's settings that are told of a request for approval.
         note: why, for people.
         set_by: who set it.
         set_at: when it was set, in wall time.
@@ -83,6 +93,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     expires: str = "7d"
     valid_for: str = "30d"
     movers: tuple[str, ...] = ()
+    rollout: RolloutBounds | None = None
+    notify: tuple[str, ...] = ()
     note: str = ""
     set_by: str = ""
     set_at: datetime | None = None
@@ -110,7 +122,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def asks_nothing(self) -> bool:
         """Whether it leaves everything open."""
-        return not (self.evidence or self.approvals or self.movers)
+        return not (self.evidence or self.approvals or self.movers or self.rollout)
 
     @property
     def says(self) -> str:
@@ -120,6 +132,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         parts = []
         if self.evidence:
             parts.append("evidence: " + "; ".join(required.says for required in self.evidence))
+        if self.rollout is not None:
+            parts.append(self.rollout.says)
         if self.approvals:
             whom = ", not of the author or whoever asks" if self.four_eyes else ""
             parts.append(f"{count_of(self.approvals, self.role)}{whom}")
@@ -181,6 +195,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         movers: for each policy that names some, the roles of which whoever makes the change has one.
+        proven_to: the policies that ask for the evidence.
+        notify: the channels that are told when it has to be approved.
+        rollouts: for each policy that bounds the rollout, its name and the bounds.
         valid_for: how long a grant counts; None without end.
     """
 
@@ -193,11 +210,14 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     expires: timedelta = _LOOSEST
     valid_for: timedelta | None = None
     movers: tuple[tuple[str, ...], ...] = ()
+    proven_to: tuple[str, ...] = ()
+    rollouts: tuple[tuple[str, RolloutBounds], ...] = ()
+    notify: tuple[str, ...] = ()
 
     @property
     def asks_nothing(self) -> bool:
         """Whether whoever may register versions may make the change."""
-        return not (self.evidence or self.approvals or self.movers)
+        return not (self.evidence or self.approvals or self.movers or self.rollouts)
 
 
 # -- which policy binds -------------------------------------------------------------------------------------
@@ -264,7 +284,7 @@ def demand(entering: Iterable[Policy | None], leaving: Iterable[Policy | None] =
             found = together(found, demand_of(policy))
     for policy in leaving:
         if policy is not None:
-            found = together(found, msgspec.structs.replace(demand_of(policy), evidence=()))
+            found = together(found, _without_proof(demand_of(policy)))
     return found
 
 
@@ -280,6 +300,9 @@ def demand_of(policy: Policy) -> Demand:
         expires=parse_duration(policy.expires),
         valid_for=parse_duration(policy.valid_for),
         movers=(policy.movers,) if policy.movers else (),
+        proven_to=(policy.named,) if policy.evidence else (),
+        rollouts=() if policy.rollout is None else ((policy.named, policy.rollout),),
+        notify=policy.notify,
     )
 
 
@@ -297,13 +320,21 @@ def together(first: Demand, second: Demand) -> Demand:
         expires=min((each.expires for each in approving), default=_LOOSEST),
         valid_for=min((each.valid_for for each in approving if each.valid_for is not None), default=None),
         movers=tuple(dict.fromkeys((*first.movers, *second.movers))),
+        proven_to=tuple(dict.fromkeys((*first.proven_to, *second.proven_to))),
+        rollouts=tuple(dict.fromkeys((*first.rollouts, *second.rollouts))),
+        notify=tuple(dict.fromkeys((*first.notify, *second.notify))),
     )
+
+
+def _without_proof(found: Demand) -> Demand:
+    """The same for what leaves, which has nothing to prove."""
+    return msgspec.structs.replace(found, evidence=(), proven_to=(), rollouts=())
 
 
 def without_approvals(found: Demand) -> Demand:
     """The same for a change that needs nobody's agreement; who may make it stays."""
     governed_by = found.governed_by if found.movers else ()
-    return msgspec.structs.replace(found, governed_by=governed_by, evidence=(), approvals=0)
+    return msgspec.structs.replace(_without_proof(found), governed_by=governed_by, approvals=0)
 
 
 def approved_instead(found: Demand) -> Demand:
@@ -312,50 +343,6 @@ def approved_instead(found: Demand) -> Demand:
         return msgspec.structs.replace(found, movers=())
     usual = demand_of(Policy(approvals=1))
     return msgspec.structs.replace(usual, governed_by=found.governed_by)
-
-
-def lacking_evidence(
-    required: Iterable[RequiredEvidence], found: Sequence[Evidence], now: datetime, production: int | None = None
-) -> list[str]:
-    """What required evidence a version has not got, a line each.
-
-    Args:
-        required: what is asked for.
-        found: what is known of the version, in the order of the record.
-        now: the time by which it is judged.
-        production: the version that is in production; None for none, and for the version itself.
-    """
-    lines = (_lacking(each, found, now, production) for each in required)
-    return [line for line in lines if line]
-
-
-def _lacking(required: RequiredEvidence, found: Sequence[Evidence], now: datetime, production: int | None) -> str:
-    newest: dict[str | None, Evidence] = {}
-    for each in found:
-        if each.gate == required.gate and required.metric in {None, each.metric}:
-            newest[each.metric] = each
-    what = f"{required.gate} of {required.metric}" if required.metric else required.gate
-    if not newest:
-        return f"there is no evidence of {what}"
-    oldest = now - parse_duration(required.max_age) if required.max_age else None
-    latest = now + CLOCK_STEP
-    fresh = [each for each in newest.values() if oldest is None or oldest <= _recorded(each, now) <= latest]
-    if not fresh:
-        recorded = max(_recorded(each, now) for each in newest.values())
-        if recorded > latest:
-            return f"the evidence of {what} is dated later than now: a clock was set back"
-        return f"the evidence of {what} is {age_of(now - recorded)} old, and may be {required.max_age} old"
-    for each in fresh:
-        if not each.verdict.passes:
-            return f"the newest evidence of {what} is {each.verdict.value}: {each.summary or each.name}"
-        if required.gate == COMPARES and production not in {None, each.production_number}:
-            other = "no version" if each.production_number is None else f"version {each.production_number}"
-            return f"the evidence of {what} compares with {other}, and version {production} is in production"
-    return ""
-
-
-def _recorded(found: Evidence, now: datetime) -> datetime:
-    return found.recorded_at or now
 
 
 # -- what a policy may say ----------------------------------------------------------------------------------
@@ -389,17 +376,43 @@ def check(policy: Policy, roles: Sequence[str]) -> None:
     for role in policy.movers:
         if role not in roles:
             raise InvalidInput(f"{role[:50]!r} is not a role", where="movers", fix=known)
-    for required in policy.evidence:
-        if required.gate not in EVIDENCE_KINDS:  # nothing would ever pass it
-            raise InvalidInput(
-                f"{required.gate[:50]!r} is nothing that there is evidence of",
-                where="evidence",
-                fix=f"Name it as projects do: {', '.join(EVIDENCE_KINDS)}.",
-            )
-        if required.max_age:
-            window(required.max_age, "max_age")
+    _check_asked(policy)
     window(policy.expires, "expires")
     window(policy.valid_for, "valid_for")
+
+
+def _check_asked(policy: Policy) -> None:
+    """Refuse channels, evidence and a rollout that cannot be meant."""
+    for channel in policy.notify:
+        if not CHANNEL.fullmatch(channel):  # an address is a secret, and would stand in the audit trail
+            raise InvalidInput(
+                "a policy names channels, not their addresses",
+                where="notify",
+                fix="Put the address into HEADRACE_ALERT_CHANNELS under a name, and give the name.",
+            )
+    for required in policy.evidence:
+        _check_required(required)
+    if policy.rollout is not None:
+        if policy.stage is not Stage.PRODUCTION:
+            raise InvalidInput(
+                "traffic moves into Production only",
+                where="rollout",
+                fix="Set the policy on the stage Production, or leave rollout out.",
+            )
+        bounds.check_rollout(policy.rollout)
+
+
+def _check_required(required: RequiredEvidence) -> None:
+    if required.gate not in EVIDENCE_KINDS:  # nothing would ever pass it
+        raise InvalidInput(
+            f"{required.gate[:50]!r} is nothing that there is evidence of",
+            where="evidence",
+            fix=f"Name it as projects do: {', '.join(EVIDENCE_KINDS)}.",
+        )
+    if required.max_age:
+        window(required.max_age, "max_age")
+    if required.bounds is not None:
+        bounds.check(required.gate, required.metric, required.bounds)
 
 
 def window(text: str, field: str) -> timedelta:
@@ -412,8 +425,6 @@ def window(text: str, field: str) -> timedelta:
         found = parse_window(text, field=field)
     except ProjectError as error:
         raise InvalidInput(error.message, where=field, fix=error.fix) from error
-    except OverflowError:
-        found = timedelta.max
     if found > LONGEST:
         raise InvalidInput(f"{field} {text!r} is longer than ten years", where=field)
     return found
@@ -432,7 +443,13 @@ def loosened(before: Policy | None, after: Policy | None) -> list[str]:
     if after is None:
         return [] if before.asks_nothing else [f"removed: {before.says}"]
     lines = [f"{name}: {read(before)} -> {read(after)}" for name, read in _COMPARED if read(after) < read(before)]
-    lines += [f"evidence: no longer {each.says}" for each in before.evidence if each not in after.evidence]
+    lines += [
+        f"evidence: no longer {each.says}"
+        for each in before.evidence
+        if not any(_covers(other, each) for other in after.evidence)
+    ]
+    if before.rollout is not None and not bounds.covers_rollout(after.rollout, before.rollout):
+        lines.append(f"rollout: no longer {before.rollout.says}")
     if before.movers and not set(after.movers or ("anybody",)) <= set(before.movers):
         lines.append(f"movers: {', '.join(before.movers)} -> {', '.join(after.movers) or 'whoever may register'}")
     if before.role == _ADMIN != after.role:
@@ -442,6 +459,17 @@ def loosened(before: Policy | None, after: Policy | None) -> list[str]:
         if before.approvals and parse_duration(now) > parse_duration(was):
             lines.append(f"{name}: {was} -> {now}")
     return lines
+
+
+def _covers(after: RequiredEvidence, before: RequiredEvidence) -> bool:
+    """Whether what is required now lets nothing through that what was required before kept back."""
+    if (after.gate, after.metric) != (before.gate, before.metric):
+        return False
+    if before.max_age and (not after.max_age or parse_duration(after.max_age) > parse_duration(before.max_age)):
+        return False
+    if before.bounds is None:
+        return True
+    return after.bounds is not None and bounds.covers(after.bounds, before.bounds, after.gate, after.metric)
 
 
 # -- words --------------------------------------------------------------------------------------------------

@@ -112,8 +112,10 @@ approvals = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("requested_at", Instant, nullable=False),
     sa.Column("due_at", Instant, nullable=True),  # wall time at which it ends by itself, in the status that it has
+    sa.Column("remind_at", Instant, nullable=True),  # wall time at which who may decide is told that time runs out
     sa.Column("document", Document, nullable=False),  # the fields of Approval that nobody searches by
     sa.Index("ix_registry_approvals_status", "status", "due_at"),
+    sa.Index("ix_registry_approvals_remind", "status", "remind_at"),
     sa.Index("ix_registry_approvals_model", "workspace", "model", "number"),
     sa.Index("ix_registry_approvals_release", "workspace", "release_id"),
     sa.Index(

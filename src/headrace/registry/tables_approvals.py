@@ -15,9 +15,11 @@ from headrace.registry.tables import approval_decisions, approval_links, approva
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_APPROVAL_COLUMNS = frozenset({"id", "model", "number", "digest", "target", "release_id", "status", "requested_at"})
+_APPROVAL_COLUMNS = frozenset(
+    {"id", "model", "number", "digest", "target", "release_id", "status", "requested_at", "remind_at"}
+)
 _DECISION_COLUMNS = frozenset({"id", "approval_id", "principal", "revoked_at"})
-_COMPUTED = frozenset({"decisions", "counts", "why_not"})
+_COMPUTED = frozenset({"decisions", "missing", "counts", "why_not"})
 _WAITING = (ApprovalStatus.REQUESTED.value, ApprovalStatus.GRANTED.value)
 
 
@@ -182,6 +184,22 @@ def workspaces_with_due(tx: Tx) -> tuple[str, ...]:
     return tuple(tx.execute(query).scalars())
 
 
+def approvals_to_remind(tx: Tx) -> tuple[Approval, ...]:
+    """The requests whose time runs out, and of which nobody was reminded yet."""
+    query = sa.select(approvals).where(approvals.c.workspace == tx.workspace, *_running_out(tx))
+    return tuple(_approval(row) for row in tx.execute(query.order_by(approvals.c.id)).mappings())
+
+
+def workspaces_to_remind(tx: Tx) -> tuple[str, ...]:
+    """The workspaces that hold such a request."""
+    query = sa.select(approvals.c.workspace).distinct().where(*_running_out(tx))
+    return tuple(tx.execute(query).scalars())
+
+
+def _running_out(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    return approvals.c.status == ApprovalStatus.REQUESTED.value, approvals.c.remind_at <= tx.now
+
+
 def put_approval(tx: Tx, approval: Approval, *, before: ApprovalStatus) -> bool:
     """Write a request back; False when it has not got the status any more that it had."""
     values = _columns(approval, _APPROVAL_COLUMNS)
@@ -192,7 +210,12 @@ def put_approval(tx: Tx, approval: Approval, *, before: ApprovalStatus) -> bool:
             approvals.c.id == approval.id,
             approvals.c.status == before.value,
         )
-        .values(status=values["status"], due_at=_due(approval), document=values["document"])
+        .values(
+            status=values["status"],
+            due_at=_due(approval),
+            remind_at=values["remind_at"],
+            document=values["document"],
+        )
     )
     return changed.rowcount == 1
 

@@ -3,7 +3,7 @@
 Control-side only: nothing here may reach the engines that workers and gateways use.
 """
 
-from headrace.delivery import canary, deadlines, experiments, paired, settling
+from headrace.delivery import approvers, canary, deadlines, experiments, paired, settling
 from headrace.delivery import routes as delivery_routes
 from headrace.features import routes as features_routes
 from headrace.features import settling as features_settling
@@ -99,6 +99,7 @@ LOOKS: tuple[Look, ...] = (
     Look("rewards of releases", 1.0, experiments.is_due, experiments.ask),
     Look("outcomes of shadows", 5.0, paired.is_due, paired.ask),
     Look("approval deadlines", 0.25, deadlines.are_due, deadlines.lapse),
+    Look("approval reminders", 5.0, approvers.are_due, approvers.remind),
     Look("prediction logs", 60.0, serving_jobs.compaction_is_due, serving_jobs.ask_for_compactions),
     Look("feedback", 1.0, feedback.join_is_due, feedback.ask_for_join),
     Look("units of releases", 600.0, reports.units_are_stale, reports.forget_units),

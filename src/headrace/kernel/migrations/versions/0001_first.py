@@ -442,6 +442,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("requested_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("remind_at", sa.BigInteger(), nullable=True),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "id", name=op.f("pk_registry_approvals")),
     )
@@ -451,6 +452,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_registry_approvals_release", "registry_approvals", ["workspace", "release_id"], unique=False
     )
+    op.create_index("ix_registry_approvals_remind", "registry_approvals", ["status", "remind_at"], unique=False)
     op.create_index("ix_registry_approvals_status", "registry_approvals", ["status", "due_at"], unique=False)
     op.create_index(
         "uq_registry_approvals_release",
@@ -1213,6 +1215,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("status IN ('requested', 'granted') AND release_id IS NOT NULL"),
     )
     op.drop_index("ix_registry_approvals_status", table_name="registry_approvals")
+    op.drop_index("ix_registry_approvals_remind", table_name="registry_approvals")
     op.drop_index("ix_registry_approvals_release", table_name="registry_approvals")
     op.drop_index("ix_registry_approvals_model", table_name="registry_approvals")
     op.drop_table("registry_approvals")

@@ -1,8 +1,11 @@
-"""Which policy binds a release: loosening one must itself pass the one that it loosens.
+"""Which of two declarations is stricter: the one comparison that loosening, and the bounds of policies, rest on.
 
 Who may apply a project may also take the approval out of it. So a release is held to what its model's version in
 production was to be delivered by, wherever the present declaration asks for less; only the release after it is
 free of that. Tightening binds at once.
+
+A declaration is made as strict as another one about the same. Where that changes nothing it was no laxer, which is
+how the registry's policies tell a gate that asks for too little.
 """
 
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from headrace.project.approval import Approval
+from headrace.project.checks import CompletenessCheck, SchemaCheck, StableDistributionCheck
 from headrace.project.experiments import ABTest, Bandit, Experiment, Rollout
 from headrace.project.gates import (
     AtLeast,
@@ -28,6 +32,10 @@ from headrace.project.paired import PairedLoss
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.project.shadow import Shadow
+from headrace.project.staging import Replay
+
+Judge = Gate | SchemaCheck | CompletenessCheck | StableDistributionCheck | Replay
+"""Whatever there is evidence of, as projects declare it."""
 
 
 def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> DeliveryPolicy:
@@ -42,10 +50,10 @@ def stricter(declared: DeliveryPolicy, agreed: DeliveryPolicy | None) -> Deliver
     return structs.replace(
         declared,
         gates=_gates(declared.gates, agreed.gates),
-        staging=declared.staging or agreed.staging,
+        staging=_staging(declared.staging, agreed.staging),
         approval=_approval(declared.approval, agreed.approval),
         shadow=_shadow(declared.shadow, agreed.shadow),
-        rollout=_rollout(declared.rollout, agreed.rollout),
+        rollout=stricter_rollout(declared.rollout, agreed.rollout),
         holdout_uses=min(declared.holdout_uses, agreed.holdout_uses),
     )
 
@@ -60,11 +68,17 @@ def _approval(declared: Approval | None, agreed: Approval | None) -> Approval | 
     )
 
 
+def _staging(declared: Replay | None, agreed: Replay | None) -> Replay | None:
+    if declared is None or agreed is None:
+        return declared or agreed
+    return structs.replace(declared, rows=max(declared.rows, agreed.rows))
+
+
 def _gates(declared: Sequence[Gate], agreed: Sequence[Gate]) -> tuple[Gate, ...]:
     bound: dict[tuple[object, ...], Gate] = {}
     for gate in (*declared, *agreed):
         key = _subject(gate)
-        bound[key] = _gate(bound[key], gate) if key in bound else gate
+        bound[key] = stricter_gate(bound[key], gate) if key in bound else gate
     return tuple(bound.values())
 
 
@@ -87,7 +101,25 @@ def _grouping(gate: Fair | Slices) -> tuple[str, ...]:
     return tuple(sorted(column.title for column in gate.columns))
 
 
-def _gate(declared: Gate, agreed: Gate) -> Gate:
+def stricter_judge(declared: Judge, agreed: Judge) -> Judge:
+    """The declared gate, check or staging, nowhere weaker than the agreed one of its kind about the same."""
+    match declared, agreed:
+        case CompletenessCheck(), CompletenessCheck():
+            return structs.replace(declared, minimum=max(declared.minimum, agreed.minimum))
+        case StableDistributionCheck(), StableDistributionCheck():
+            # a difference is found the sooner the greater the error rate is
+            return structs.replace(declared, alpha=max(declared.alpha, agreed.alpha))
+        case Replay(), Replay():
+            return structs.replace(declared, rows=max(declared.rows, agreed.rows))
+        case ((SchemaCheck() | CompletenessCheck() | StableDistributionCheck() | Replay()), _):
+            return declared
+        case _, (SchemaCheck() | CompletenessCheck() | StableDistributionCheck() | Replay()):
+            return declared
+        case _:
+            return stricter_gate(declared, agreed)
+
+
+def stricter_gate(declared: Gate, agreed: Gate) -> Gate:
     """The declared gate, nowhere weaker than the agreed one about the same."""
     match declared, agreed:
         case AtLeast(), AtLeast():
@@ -196,10 +228,10 @@ def _paired_loss(declared: PairedLoss | None, agreed: PairedLoss | None) -> Pair
     )
 
 
-def _rollout(declared: Rollout, agreed: Rollout) -> Rollout:
+def stricter_rollout(declared: Rollout, agreed: Rollout) -> Rollout:
     """What decides by rewards is not replaced by what only looks for harm; the rest is bound field by field."""
     if isinstance(agreed, Experiment) and not isinstance(declared, Experiment):
-        return _rollout(agreed, declared)
+        return stricter_rollout(agreed, declared)
     longer = max(declared, agreed, key=lambda rollout: rollout.minimum_time_duration)
     cooler = max(declared, agreed, key=lambda rollout: rollout.cooling_duration)
     guarded = structs.replace(

@@ -1,0 +1,51 @@
+"""Telling who may approve: a message to the channels of a request when it is filed, and when its time runs out.
+
+The message goes through monitoring's jobs: asked for in the transaction that hears of the request, and sent by a
+worker at least once. It holds no ticket: who reads it decides with a login of their own, or asks for a link.
+"""
+
+from headrace.kernel.database import Tx
+from headrace.kernel.events import Event
+from headrace.monitoring import alerts
+from headrace.registry import approvals, reminders, rules
+from headrace.registry.approval import Approval
+from headrace.registry.nouns import ApprovalStatus
+
+WHY_LIMIT = 500
+
+EVENTS = ("registry.approval_requested", "registry.approval_reopened")
+
+
+def on_asked(tx: Tx, event: Event) -> None:
+    """Tell the channels of a request that was filed, or that needs more grants than it had."""
+    approval = approvals.get(tx, str(event.payload["approval_id"]))
+    if approval.status is ApprovalStatus.REQUESTED:
+        _tell(tx, approval, f"asked/{event.seq}", f"{approval.about} is to {approval.wish}: who approves it?")
+
+
+def are_due(tx: Tx) -> bool:
+    """Whether `remind` would tell anybody; only reads."""
+    return bool(reminders.workspaces(tx))
+
+
+def remind(tx: Tx) -> None:
+    """Tell the channels of every request whose time runs out, once."""
+    for workspace in reminders.workspaces(tx):
+        there = tx.within(workspace)
+        for found in reminders.due(there):
+            approval = approvals.get(there, found.id)
+            left = rules.age_of(approval.expires_at - there.now)
+            title = f"{approval.about} is to {approval.wish}: still too few have decided, and {left} are left"
+            _tell(there, approval, "expiring", title)
+            reminders.done(there, found)
+
+
+def _tell(tx: Tx, approval: Approval, transition: str, title: str) -> None:
+    why = f": {approval.why[:WHY_LIMIT]}" if approval.why else ""
+    policies = f" So asks the policy {', '.join(approval.governed_by)}." if approval.governed_by else ""
+    text = (
+        f"{approval.requested_by} asks{why}. It has {approval.granted} of"
+        f" {rules.count_of(approval.needed, approval.role)}, and is open until"
+        f" {approval.expires_at:%Y-%m-%d %H:%M} UTC.{policies} Look: headrace approvals show {approval.id}"
+    )
+    alerts.tell(tx, f"approval/{approval.id}", transition, title, text, approval.notify)
