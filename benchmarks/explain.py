@@ -3,9 +3,10 @@
     pip install shap        # nothing here needs it but the comparison, which is left out without it
     python benchmarks/explain.py [--rows 30] [--seconds 6]
 
-First each method explains single rows in this process: median milliseconds a row, and shap's on the same model,
-rows and background as a ratio. Then `headrace serve` answers predictions alone, and again while other connections
-ask for explanations as fast as they get them: latency of the predictions, and explanations a second.
+First each method explains single rows, and 100 at once, in this process: median milliseconds of the processor, and
+shap's on the same model, rows and background as a ratio. Ours predict too, and compare the sum with the prediction;
+shap is told not to. Then `headrace serve` answers predictions alone, and again while other connections ask for
+explanations as fast as they get them, by turns: latency of the predictions, and what the explanations make of it.
 """
 
 import argparse
@@ -48,17 +49,17 @@ LABELS = (DATA[:, 0] * DATA[:, 1] + DATA[:, 2] + np.random.default_rng(1).normal
 BACKGROUND = DATA[:100]
 
 
-def median_ms(explain: Callable[[Any], object], rows: int) -> float:
+def median_ms(explain: Callable[[Any], object], rows: int, *, at_once: int = 1) -> float:
     explain(DATA[-1:])  # what is compiled or set up once is no part of it
     took_s = []
     for place in range(rows):
-        began_s = time.perf_counter()
-        explain(DATA[1_000 + place : 1_001 + place])
-        took_s.append(time.perf_counter() - began_s)
+        began_s = time.process_time()
+        explain(DATA[1_000 + place : 1_000 + place + at_once])
+        took_s.append(time.process_time() - began_s)
     return 1e3 * statistics.median(took_s)
 
 
-def ours(estimator: Any, folder: Path) -> tuple[Callable[[Any], object], str]:
+def ours(estimator: Any, folder: Path, *, background: bool = True) -> tuple[Callable[[Any], object], str]:
     export_model(
         estimator,
         names=NAMES,
@@ -71,7 +72,8 @@ def ours(estimator: Any, folder: Path) -> tuple[Callable[[Any], object], str]:
         ModelFiles(folder), signature=None, loading=Loading(), environments=Environments(folder / "none")
     ).order
     explainer = Explainer(subject_of(order.files, order.recipe), order.recipe)
-    explainer.compare_with(BACKGROUND)
+    if background:
+        explainer.compare_with(BACKGROUND)
     method = explainer.explain(DATA[:1], None, output=None, within_s=60.0)[0]["method"]["name"]
     return lambda rows: explainer.explain(rows, None, output=None, within_s=60.0), method
 
@@ -84,6 +86,9 @@ def theirs(name: str, estimator: Any) -> Callable[[Any], object] | None:
 
     if name == "tree_shap":
         return shap.TreeExplainer(estimator).shap_values
+    if name == "tree_shap_path_dependent":
+        of_training = shap.TreeExplainer(estimator)
+        return lambda rows: of_training.shap_values(rows, check_additivity=False)
     if name == "tree_shap_interventional":
         output = "probability" if hasattr(estimator, "estimators_") else "raw"
         explainer = shap.TreeExplainer(
@@ -100,7 +105,9 @@ def theirs(name: str, estimator: Any) -> Callable[[Any], object] | None:
 
 
 def methods(rows: int, screen: Console) -> None:
-    table = Table("model", "method", "ms a row", "shap ms a row", "shap / ours")
+    table = Table(
+        "model", "method", "1 row: ms", "shap ms", "shap / ours", "100 rows: ms", "shap ms", "shap / ours"
+    )
     models: dict[str, Any] = {
         "scaler, logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
         "XGBoost, 200 trees of depth 6": xgboost.XGBClassifier(n_estimators=200, max_depth=6, n_jobs=1),
@@ -111,15 +118,21 @@ def methods(rows: int, screen: Console) -> None:
     }
     for title, estimator in models.items():
         estimator.fit(DATA, LABELS)
-        with tempfile.TemporaryDirectory() as folder:
-            explain, method = ours(estimator, Path(folder) / "m")
-            own_ms = median_ms(explain, rows)
-        other = theirs(method, estimator)
-        cells = ["", ""]
-        if other is not None:
-            other_ms = median_ms(other, rows)
-            cells = [f"{other_ms:.2f}", f"{other_ms / own_ms:.1f}"]
-        table.add_row(title, method, f"{own_ms:.2f}", *cells)
+        trees = hasattr(estimator, "estimators_") or isinstance(estimator, HistGradientBoostingClassifier)
+        for background in (True, False) if trees else (True,):
+            with tempfile.TemporaryDirectory() as folder:
+                explain, method = ours(estimator, Path(folder) / "m", background=background)
+                other = theirs(method, estimator)
+                cells = []
+                for at_once, times in ((1, rows), (100, 3)):
+                    own_ms = median_ms(explain, times, at_once=at_once)
+                    cells.append(f"{own_ms:.2f}" if at_once == 1 else f"{own_ms:.0f}")
+                    if other is None:
+                        cells += ["", ""]
+                        continue
+                    other_ms = median_ms(other, times, at_once=at_once)
+                    cells += [f"{other_ms:.2f}" if at_once == 1 else f"{other_ms:.0f}", f"{other_ms / own_ms:.1f}"]
+            table.add_row(title, method.removeprefix("tree_shap_"), *cells)
     screen.print(table)
 
 
@@ -169,29 +182,47 @@ def measured(loader: "subprocess.Popen[str]") -> dict[str, Any]:
     return found
 
 
+TURNS = 4
+ASKING = 32
+
+
 def beside(seconds: float, screen: Console) -> None:
-    table = Table("explanations", "predictions/s", "p50 ms", "p99 ms", "explained/s", "turned away/s")
-    with tempfile.TemporaryDirectory() as root:
-        folder = Path(root) / "naive"
-        ours(GaussianNB().fit(DATA, LABELS), folder)
-        with served(folder, allow_code=False, log=Path(root) / "log") as (port, _):
-            asyncio.run(explanations(port, time.perf_counter() + 3, 1))  # starts the process
-            for place in range(3):
-                for connections in (0, 32):
-                    loader = predictions(port, seconds)
-                    end_s = time.perf_counter() + seconds
-                    given, refused = asyncio.run(explanations(port, end_s, connections)) if connections else (0, 0)
-                    found = measured(loader)
-                    table.add_row(
-                        f"{connections} connections" if connections else "none",
-                        f"{found['requests_per_s']:,.0f}",
-                        f"{found['p50_ms']:.2f}",
-                        f"{found['p99_ms']:.2f}",
-                        f"{given / seconds:.1f}",
-                        f"{refused / seconds:.1f}",
-                        end_section=place < 2 and bool(connections),
-                    )
+    table = Table("explained", "explanations", "predictions/s", "p50 ms", "p99 ms", "explained/s", "turned away/s")
+    models = {
+        "naive Bayes, asked from outside": GaussianNB(),
+        "HistGradientBoosting, 100 trees": HistGradientBoostingClassifier(max_iter=100),
+    }
+    for title, estimator in models.items():
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root) / "model"
+            ours(estimator.fit(DATA, LABELS), folder)
+            with served(folder, allow_code=False, log=Path(root) / "log") as (port, _):
+                asyncio.run(explanations(port, time.perf_counter() + 3, 1))  # starts the process
+                found = [turn(port, seconds, connections) for _ in range(TURNS) for connections in (0, ASKING)]
+        alone, both = found[::2], found[1::2]
+        for name, turns in (("none", alone), (f"{ASKING} connections", both)):
+            medians = [statistics.median(each[key] for each in turns) for key in KEYS]
+            table.add_row(
+                title, name, *(f"{value:,.{places}f}" for value, places in zip(medians, PLACES, strict=True))
+            )
+        ratios = [
+            statistics.median(mine[key] / none[key] for mine, none in zip(both, alone, strict=True))
+            for key in KEYS[:3]
+        ]
+        table.add_row(title, "with / without", *(f"{ratio:.2f}" for ratio in ratios), end_section=True)
     screen.print(table)
+
+
+KEYS = ("requests_per_s", "p50_ms", "p99_ms", "given_per_s", "refused_per_s")
+PLACES = (0, 2, 2, 1, 1)
+
+
+def turn(port: int, seconds: float, connections: int) -> dict[str, float]:
+    """What predictions and explanations came to in some seconds, by `KEYS`."""
+    loader = predictions(port, seconds)
+    end_s = time.perf_counter() + seconds
+    given, refused = asyncio.run(explanations(port, end_s, connections)) if connections else (0, 0)
+    return {**measured(loader), "given_per_s": given / seconds, "refused_per_s": refused / seconds}
 
 
 def main() -> None:
@@ -199,7 +230,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=6.0)
     given = parser.parse_args()
-    screen = Console(width=110)
+    screen = Console(width=130)
     methods(given.rows, screen)
     beside(given.seconds, screen)
 

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack
 from unittest.mock import patch
 from urllib.parse import quote
 
@@ -29,10 +28,15 @@ class Terminal:
     def run(self, *arguments: str, who: str = "adm", fails: bool = False) -> str:
         """What a command shows, or the error that it ends with."""
         person = self.people[who]
-        connected = (patch(f"headrace.sdk.{door}.connect", lambda **_: person) for door in ("connect", "scoring"))
-        with ExitStack() as patched:
-            for each in (*connected, patch.object(Platform, "close", lambda _: None)):  # it is used again
-                patched.enter_context(each)
+
+        def connect(**_: object) -> Platform:
+            return person
+
+        with (
+            patch("headrace.sdk.connect.connect", connect),
+            patch("headrace.sdk.scoring.connect", connect),
+            patch.object(Platform, "close", lambda _: None),  # it is used again
+        ):
             done = CliRunner().invoke(app, arguments, env={"COLUMNS": "300", "NO_COLOR": "1"})
         if fails:
             assert isinstance(done.exception, HeadraceError), done.output

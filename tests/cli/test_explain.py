@@ -39,7 +39,20 @@ def test_all_figures_are_shown() -> None:
     screen = Console(file=io.StringIO(), width=80, color_system=None)
     explain.show(FOUND, screen)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("0.8123", "-1.25", "+2.5", "-0.5", "+0.7149", "1.465", "0.812", "0.02", "0.9", "purchases[red]", "412.5", "null"):
+    for part in (
+        "0.8123",
+        "-1.25",
+        "+2.5",
+        "-0.5",
+        "+0.7149",
+        "1.465",
+        "0.812",
+        "0.02",
+        "0.9",
+        "purchases[red]",
+        "412.5",
+        "null",
+    ):
         assert part in text, part
     assert "200 orders of features" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80

@@ -62,7 +62,12 @@ def test_so_does_the_api_where_it_lists(terminal: Terminal, known: str, path: st
 
 @pytest.mark.parametrize(
     "command",
-    ["policy show {}", "policy history {}", "policy set {} --stage Production", "retention set feedback 9d --model {}"],
+    [
+        "policy show {}",
+        "policy history {}",
+        "policy set {} --stage Production",
+        "retention set feedback 9d --model {}",
+    ],
 )
 def test_what_may_be_said_ahead_of_the_model_is_said_with_a_warning(
     terminal: Terminal, known: str, command: str

@@ -26,11 +26,11 @@ def test_what_does_not_hold_yet_is_said_even_where_nothing_changes() -> None:
     model = Change(kind="model", name="churn", action=Action.UNCHANGED, details=("not shown",), bound=bound)
     first, second, third = shown(model)
     assert first.startswith("unchanged model")
-    assert second == "! the next release is held to more than is declared: what production was released by binds it, too"
+    assert second.startswith("! the next release is held to more than is declared")
     assert third == bound[0]
 
 
 def test_what_policies_ask_for_and_is_not_declared_is_said_even_where_nothing_changes() -> None:
-    warnings = ("at_least of roc_auc is declared with value=0.5, and no laxer than value=0.75 is asked for [churn]",)
+    warnings = ("at_least of roc_auc is declared with value=0.5, and no laxer than value=0.75 is asked for",)
     model = Change(kind="model", name="churn", action=Action.UNCHANGED, warnings=warnings)
     assert shown(model)[1:] == [f"! {warnings[0]}"]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from headrace.cli.overview import _standing
-from headrace.cli.releases import lasting, show_release
+from headrace.cli.releases import show_release
 from headrace.delivery.machine import Phase, ReleasePlan, ReleaseState
 from headrace.delivery.nouns import (
     Comparison,
@@ -20,6 +20,7 @@ from headrace.delivery.nouns import (
     Waits,
 )
 from headrace.delivery.paired_nouns import QualityEvidence
+from headrace.project.experiments import ABTest
 from headrace.project.policy import DeliveryPolicy
 from headrace.project.rollout import Canary
 from headrace.serving.nouns import Counts, Signal
@@ -110,14 +111,29 @@ def test_what_it_waits_for_is_said_in_units_and_time() -> None:
     assert "waits for 1 more unit without a fault; none came in the last minute" in said
 
 
+def test_where_rewards_decide_it_waits_for_them() -> None:
+    waits = Waits(units=None, units_per_s=2.5, rest_s=0.0, seconds=None)
+    policy = DeliveryPolicy(rollout=ABTest(reward="purchase"))
+    said = shown(msgspec.structs.replace(RELEASE, waits=waits, policy=policy))
+    assert "waits for feedback named purchase that tells which version is better" in said
+
+
 @pytest.mark.parametrize(
     ("phase", "waits", "said"),
     [
         (Phase.GATING, None, "a worker computes its gates"),
         (Phase.STAGING, None, "through a gateway"),
         (Phase.AWAITING_APPROVAL, None, "waits for somebody with the role approver: headrace approve churn@3"),
-        (Phase.ROLLING_OUT, Waits(units=0, units_per_s=9.0, rest_s=40.0, seconds=40.0), "the shortest stay, over in 40 s"),
-        (Phase.COOLING, Waits(units=0, units_per_s=9.0, rest_s=3_599.0, seconds=3_599.0), "the end of cooling, in 60 min"),
+        (
+            Phase.ROLLING_OUT,
+            Waits(units=0, units_per_s=9.0, rest_s=40.0, seconds=40.0),
+            "the shortest stay, over in 40 s",
+        ),
+        (
+            Phase.COOLING,
+            Waits(units=0, units_per_s=9.0, rest_s=3_599.0, seconds=3_599.0),
+            "the end of cooling, in 60 min",
+        ),
     ],
 )
 def test_each_phase_says_who_or_what_brings_it_on(phase: Phase, waits: Waits | None, said: str) -> None:
@@ -151,11 +167,6 @@ def test_a_release_that_is_over_asks_nothing() -> None:
     said = shown(msgspec.structs.replace(RELEASE, state=over, foresight=(), canary=()))
     assert "aborted" in said
     assert "--do promote" not in said
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
-def test_durations(seconds: float, said: str) -> None:
-    assert lasting(seconds) == said
 
 
 def test_a_shadow_shows_how_its_answers_differ() -> None:

@@ -25,7 +25,9 @@ def test_what_is_logged_comes_with_a_query_that_finds_it() -> None:
         with duckdb.connect() as connection:
             connection.execute("CREATE SCHEMA predictions")
             quoted = name.replace('"', '""')
-            connection.execute(f'CREATE TABLE predictions."{quoted}" AS SELECT unnest([\'prd_1.0\', \'prd_2.0\']) prediction_id')
+            connection.execute(
+                f"CREATE TABLE predictions.\"{quoted}\" AS SELECT unnest(['prd_1.0', 'prd_2.0']) prediction_id"
+            )
             assert connection.execute(query).fetchall() == [("prd_1.0",)]
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from headrace.cli.screen import console, fitted, plain, show_rows, table
+from headrace.cli.screen import console, fitted, plain, table
 
 COLUMNS = {"run": ["0" * 32], "name": ["first"], ">auc": ["0.5"], ">loss": ["0.25"]}
 
@@ -48,19 +48,38 @@ def test_a_pipe_gets_every_value_whole_a_line_a_row_and_nothing_else() -> None:
     assert head.split() == ["run", "loss", "note"]
     assert first.split() == ["0" * 3_000, "0.25", "x" * 2_000]
     assert second.split() == ["1", "10.5"]
-    assert len({line.index(value) + len(value) for line, value in ((head, "loss"), (first, "0.25"), (second, "10.5"))}) == 1
+    assert (
+        len({line.index(value) + len(value) for line, value in ((head, "loss"), (first, "0.25"), (second, "10.5"))})
+        == 1
+    )
 
 
-def test_rows_that_are_too_wide_for_a_terminal_stand_below_one_another() -> None:
-    names, rows = ["prediction_id", "note"], [["prd_1", "a" * 50], ["prd_2", "[b]"]]
-    for width, beside in ((80, True), (50, False)):
-        screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-        with screen.capture() as captured:
-            show_rows(screen, names, rows)
-        text = captured.get()
-        assert ("row 1" not in text) == beside
-        assert all(value in text for row in rows for value in row)
-        assert any(line.split() == ["prediction_id", "prd_2"] for line in text.splitlines()) != beside
+def laid_out(width: int) -> str:
+    shown = table("id", "why", ">size", "note", piped=False, title="what was found")
+    shown.add_row("prd_0123456789", "it was [red]asked[/] for by somebody who is gone", "12,345", "")
+    shown.add_row("prd_1", "", "1", "")
+    screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with screen.capture() as captured:
+        screen.print(shown)
+    return captured.get()
+
+
+def test_prose_gives_way_before_a_word_or_a_number_is_cut() -> None:
+    wide, narrow = laid_out(100), laid_out(50)
+    assert "it was asked for by somebody who is gone" in wide
+    assert "it was asked for by somebody who is gone" not in narrow
+    for word in ("prd_0123456789", "somebody", "12,345", "what was found"):
+        assert word in narrow
+    assert max(map(len, narrow.splitlines())) <= 50
+    assert ("note" in wide, "note" in narrow) == (True, False), "what is empty goes first"
+
+
+def test_where_words_have_no_room_beside_one_another_rows_stand_below_one_another() -> None:
+    lines = [line.split() for line in laid_out(34).splitlines()]
+    assert ["id", "prd_0123456789"] in lines
+    assert ["size", "12,345"] in lines
+    assert not any(line == ["why"] for line in lines), "what is empty is left out"
+    assert max(map(len, laid_out(12).splitlines())) <= 12, "what does not fit goes on in the next line"
 
 
 def test_what_somebody_typed_is_neither_markup_nor_an_order_to_the_terminal() -> None:

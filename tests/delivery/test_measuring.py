@@ -152,10 +152,12 @@ def test_what_failed_counts_where_it_was_given_with_what_its_caller_got(lake: La
         predicted("prd_1", Arm.FALLBACK, None, release_id=None, step=None),
         predicted("prd_2.0~1", Arm.CHALLENGER, None, output=None, fault="ModelFault"),
         predicted("prd_2.1~1", Arm.CHALLENGER, None, output=None, fault="ModelFault"),
+        predicted("prd_3~1", Arm.CHALLENGER, 3, output=None, purpose=Purpose.REPLACED),
+        predicted("prd_3", Arm.FALLBACK, None, release_id=None, step=None),
     )
-    say(lake, ("prd_1", 1.0, DAY), ("prd_2.0", 1.0, DAY))
+    say(lake, ("prd_1", 1.0, DAY), ("prd_2.0", 1.0, DAY), ("prd_3", 0.5, DAY))
     arm = counted(lake, tmp_path)[0, True]
-    assert (arm.units, arm.arrived, arm.total) == (2, 2, 2.0)
+    assert (arm.units, arm.arrived, arm.total) == (3, 3, 2.5)
 
 
 def test_only_what_is_mature_counts_and_only_what_came_in_time(lake: Lake, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ STARTS_THREADS_OR_PROCESSES = {
     "testing/": "starts a temporary platform",
     "kernel/writer.py": "the one way in for changes of the database",
     "training/executor.py": "the executor seam",
-    "serving/": "a gateway's own followers and log; model hosts, which are subprocesses",
+    "serving/": "a gateway's own followers and log; model hosts and readers of bodies, which are subprocesses",
     "sdk/": "a run's delivery and its system metrics in the background; asks git",
     "cli/": "starts `up` in a process of its own for the demo",
 }

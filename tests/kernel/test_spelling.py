@@ -7,7 +7,13 @@ from headrace.kernel.spelling import did_you_mean, near
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("chrun", "churn"), ("Churn", "churn"), ("churns", "churn"), ("fraud_score", "fraud-score"), ("chur n", "churn")],
+    [
+        ("chrun", "churn"),
+        ("Churn", "churn"),
+        ("churns", "churn"),
+        ("fraud_score", "fraud-score"),
+        ("chur n", "churn"),
+    ],
 )
 def test_a_slip_is_understood(typed: str, meant: str) -> None:
     assert near(typed, ["demand", "fraud-score", "churn", "prices"]) == [meant]

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from headrace.errors import ProjectError
-from headrace.project.durations import parse_duration, parse_window
+from headrace.project.durations import lasting, parse_duration, parse_window
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,8 @@ def test_a_window_is_not_empty() -> None:
     with pytest.raises(ProjectError, match="is empty") as raised:
         parse_window("0d", where="churn.py:3")
     assert raised.value.where == "churn.py:3"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(9, "9 s"), (119, "119 s"), (7_100, "118 min"), (9e6, "104 d")])
+def test_a_duration_is_told_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said

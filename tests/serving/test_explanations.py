@@ -15,9 +15,11 @@ from tests.serving import models
 from tests.serving.conftest import VIEW, Bench, route
 from tests.serving.runtimes.test_explaining import frame_model
 
-from headrace.errors import InvalidInput
-from headrace.serving import explanations
+from headrace.errors import InvalidInput, ModelFault
+from headrace.serving import explaining, explanations
+from headrace.serving.counters import Counted
 from headrace.serving.explanations import wanted_of
+from headrace.serving.host import HostOrder, HostProcess
 from headrace.serving.nouns import ServedVersion
 from headrace.serving.signature import Signature, Tensor
 from headrace.training.answers import BACKGROUND_FILE
@@ -204,7 +206,7 @@ def test_a_column_of_text_is_explained_through_the_door(bench: Bench, run: Run) 
 
 def test_without_rows_to_compare_with_it_says_how_to_add_them(bench: Bench, run: Run) -> None:
     async def main() -> None:
-        await bench.settle(route(version(bench, 1, models.forest(), background=False), champion=1))
+        await bench.settle(route(version(bench, 1, models.binary_model(), background=False), champion=1))
         answer = await bench.post("/models/churn/explain", RECORDS)
         assert (answer.status, answer.body["error"]["code"]) == (501, "NOT_SERVED")
         assert "input_example" in answer.body["error"]["fix"]
@@ -212,12 +214,45 @@ def test_without_rows_to_compare_with_it_says_how_to_add_them(bench: Bench, run:
     run(main())
 
 
-def test_a_version_that_fails_is_an_error_that_counts_for_nobody(bench: Bench, run: Run) -> None:
+def test_without_rows_to_compare_with_trees_tell_what_they_know_of_their_training(bench: Bench, run: Run) -> None:
     async def main() -> None:
-        await bench.settle(route(version(bench, 1, models.raising_model()), champion=1))
+        forest = models.forest()
+        await bench.settle(route(version(bench, 1, forest, background=False), champion=1))
         answer = await bench.post("/models/churn/explain", RECORDS)
-        assert (answer.status, answer.body["error"]["code"]) == (500, "MODEL_FAULT")
+        assert answer.status == 200, answer.body
+        method = answer.body["methods"]["1"]
+        assert (method["name"], method["by"]) == ("tree_shap_path_dependent", "Headrace")
+        assert "background_rows" not in method
+        sums = [each["sum"] for each in answer.body["explanations"]]
+        assert sums == pytest.approx(forest.predict_proba(ROWS)[:, 1].tolist())
+
+    run(main())
+
+
+def died(order: HostOrder, *, start_timeout_s: float) -> HostProcess:
+    raise ModelFault("the model host died")
+
+
+@pytest.mark.parametrize("fails", ["predicting", "explaining"])
+def test_what_fails_while_it_is_explained_counts_against_nobody(
+    bench: Bench, run: Run, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the counters that a rollout is judged by, nor the breaker, nor the log know of it."""
+
+    async def main() -> None:
+        model = models.raising_model() if fails == "predicting" else models.binary_model(flip=True)
+        versions = version(bench, 1, models.binary_model()), version(bench, 2, model)
+        await bench.settle(route(*versions, champion=1, challenger=2, weight_percent=50))
+        if fails == "explaining":
+            monkeypatch.setattr(explaining, "HostProcess", died)
+        for _ in range(12):  # more than a breaker would stand
+            answer = await bench.post("/models/churn/versions/2/explain", RECORDS)
+            assert (answer.status, answer.body["error"]["code"]) == (500, "MODEL_FAULT")
+            assert "counts against this version" not in (answer.body["error"]["fix"] or "")
         assert not bench.counters.totals()
+        assert not bench.breaker.is_open(Counted("churn", 2, "rel_1", 0))
+        assert not bench.measures.durations()
+        assert not bench.logged()
 
     run(main())
 

@@ -14,7 +14,7 @@ from headrace.errors import Overloaded
 from headrace.serving import predictor
 from headrace.serving.asking import Asking, Part
 from headrace.serving.circuits import FAULTS_TO_OPEN
-from headrace.serving.nouns import Arm, Signal
+from headrace.serving.nouns import Arm, Purpose, Signal
 from headrace.serving.predictor import Predictor
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -102,9 +102,28 @@ def test_only_rows_of_the_version_that_failed_are_answered_by_another(bench: Ben
         assert set(answer.body["fallbacks"]) == {None, "champion"}
         replaced = answer.body["fallbacks"].count("champion")
         assert bench.measures.fallbacks == {("churn", 2, "champion"): replaced}
-        answered = [record for record in bench.logged() if record.fault is None]
+        live = [record for record in bench.logged() if record.purpose is Purpose.LIVE]
+        answered = [record for record in live if record.fault is None]
         assert len(answered) == len({record.prediction_id for record in answered}) == 20
         assert sum(record.arm is Arm.FALLBACK for record in answered) == replaced
+
+    run(scenario())
+
+
+def test_rows_beside_one_that_a_challenger_fails_on_stay_on_its_arm(bench: Bench, run: Run) -> None:
+    async def scenario() -> None:
+        one, two = bench.version(1, models.binary_model()), bench.version(2, models.raising_model())
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=100))
+        keys = [30, 0, 40]  # the challenger answers only the second
+        answer = await bench.post(PATH, {"entities": {"customer_id": keys}})
+        assert answer.body["fallbacks"] == ["champion"] * 3
+        mine = {each.prediction_id: each for each in bench.logged() if each.arm is Arm.CHALLENGER}
+        told = [mine[f"{each}~1"] for each in answer.body["prediction_ids"]]
+        assert len(mine) == len({each.unit for each in told}) == 3
+        assert [each.purpose for each in told] == [Purpose.LIVE, Purpose.REPLACED, Purpose.LIVE]
+        assert [each.fault is None for each in told] == [False, True, False]
+        assert [each.entity for each in told] == [{"customer_id": key} for key in keys]
+        assert [each.output for each in told] == [None] * 3
 
     run(scenario())
 
@@ -275,5 +294,35 @@ def test_who_has_no_room_is_told_alike_of_both_arms_and_not_by_who_is_in_a_hurry
         assert signalled == {1: {Signal.FALLBACKS}, 2: {Signal.FALLBACKS}}
         assert sum(len(counts.signalled) for counts in counted.values()) == 20
         assert [counts.requests for counts in counted.values()] == [0, 0]  # none was even asked
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_a_unit_is_logged_on_the_arm_that_had_no_room_for_it(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, *, hurried: bool
+) -> None:
+    """Else a test of two arms would lose the units that a slow one keeps waiting, and only those."""
+    ask = Asking.ask
+
+    def asked(self: Asking, part: Part, deadline_s: float) -> Coroutine[Any, Any, None]:
+        return turned_away(part, deadline_s) if part.assignment.number == 2 else ask(self, part, deadline_s)
+
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        two = bench.version(2, models.binary_model(), lookup=False)
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=50))
+        monkeypatch.setattr(Asking, "ask", asked)
+        many = {"dataframe_records": GOOD["dataframe_records"] * 65}
+        given = {"x_request_timeout": "5"} if hurried else {}
+        for unit in range(20):
+            assert (await bench.post(PATH, many, x_unit=f"u{unit}", **given)).status == 200
+        records = bench.logged()
+        mine = [each for each in records if each.arm is Arm.CHALLENGER]
+        assert {(each.purpose, each.fault, each.output) for each in mine} == {(Purpose.REPLACED, None, None)}
+        assert all(each.prediction_id.endswith("~1") for each in mine)
+        units = {arm: {each.unit for each in records if each.arm is arm} for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
+        assert len(units[Arm.CHALLENGER]) + len(units[Arm.CHAMPION]) == 20
+        assert units[Arm.CHALLENGER]
 
     run(scenario())

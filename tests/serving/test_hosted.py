@@ -1,5 +1,6 @@
 """A model that answers from its own process: it comes back when that dies, and ends with whoever held it."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -14,8 +15,10 @@ import psutil
 import pytest
 from tests.serving import models
 
-from headrace.errors import HeadraceError, InternalError, ModelFault
+from headrace.errors import HeadraceError, InternalError, ModelFault, Overloaded
 from headrace.serving import asking
+from headrace.serving import hosted as module
+from headrace.serving.asking import Asking, Part
 from headrace.serving.assignment import Assignment
 from headrace.serving.host import HostOrder
 from headrace.serving.hosted import HostedModel
@@ -76,7 +79,7 @@ def eventually(condition: Callable[[], Any]) -> None:
 def answers(model: HostedModel) -> bool:
     try:
         model.predict(WELL)
-    except ModelFault:
+    except (ModelFault, Overloaded):
         return False
     return True
 
@@ -104,22 +107,102 @@ def test_a_process_that_died_is_started_again(hosted: HostedModel) -> None:
     eventually(lambda: answers(hosted))
     second = pid_of(hosted)
     assert second != first
-    os.kill(second, signal.SIGKILL)
+
+
+def test_where_the_system_has_killed_a_process_no_spare_one_takes_more_memory(hosted: HostedModel) -> None:
+    os.kill(pid_of(hosted), signal.SIGKILL)
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
     eventually(lambda: answers(hosted))
+    assert (hosted.spare_pid, hosted._seat._starting) == (None, 0)
 
 
-def test_a_row_that_ends_the_process_is_no_fault_of_those_asked_with_it(hosted: HostedModel) -> None:
+def parts_of(hosted: HostedModel, *rows: Any) -> list[Part]:
     signature = read_signature({"inputs": '[{"name": "kind", "type": "double"}]'})
     version = ServedVersion(model="m", number=1, digest="", files=())
     loaded = LoadedModel(signature, hosted.predict, hosted=True, await_ready=hosted.await_process)
     predictor = Predictor(version, loaded)
-    assignment = Assignment(1, Arm.CHAMPION, 1.0)
-    parts = [asking.part_of(predictor, assignment, rows) for rows in (WELL, DIE, WELL, WELL)]
+    return [asking.part_of(predictor, Assignment(1, Arm.CHAMPION, 1.0), each) for each in rows]
+
+
+def test_a_row_that_ends_the_process_is_no_fault_of_those_asked_with_it(hosted: HostedModel) -> None:
+    parts = parts_of(hosted, WELL, DIE, WELL, WELL)
     asking.answer_together(parts)
     assert [part.outputs is not None for part in parts] == [True, False, True, True]
     assert [bool(part.faults) for part in parts] == [False, True, False, False]
+
+
+def test_who_asks_after_such_a_row_waits_for_the_next_process(hosted: HostedModel) -> None:
+    async def scenario() -> None:
+        asked = Asking()
+        parts = parts_of(hosted, DIE, WELL, WELL)
+        for part in parts:  # one after another: each alone in its call
+            await asked.ask(part)
+        assert [part.outputs is not None for part in parts] == [False, True, True]
+        assert [bool(part.faults) for part in parts] == [True, False, False]
+
+    asyncio.run(scenario())
+
+
+def test_who_has_waited_long_enough_was_not_asked_and_is_no_fault(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RESTART_PATIENCE_S", 0.05)
+    hosted = HostedModel(order, first_pause_s=60.0)
+
+    async def scenario() -> None:
+        asked = Asking()
+        dies, well = parts_of(hosted, DIE, WELL)
+        await asked.ask(dies)
+        with pytest.raises(Overloaded, match="started again"):
+            await asked.ask(well)
+        assert (well.outputs, well.faults, well.begun) == (None, {}, False)
+
+    asyncio.run(scenario())
+    hosted.close()
+
+
+def test_the_next_death_is_bridged_by_a_spare_process(hosted: HostedModel) -> None:
+    assert answers(hosted)
+    for _ in range(3):
+        with pytest.raises(ModelFault):
+            hosted.predict(DIE)
+        eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+        spare = hosted.spare_pid
+        with pytest.raises(ModelFault):
+            hosted.predict(DIE)
+        assert pid_of(hosted) == spare
+
+
+def test_a_process_that_had_answered_is_started_again_without_a_longer_pause(hosted: HostedModel) -> None:
+    for _ in range(4):
+        eventually(lambda: answers(hosted))
+        with pytest.raises(ModelFault):
+            hosted.predict(DIE)
+    assert hosted._seat._pause_s <= 4 * 0.02  # twice at once: the next process, and the spare one
+
+
+def test_a_spare_process_goes_when_none_has_died_for_a_while(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPARE_S", 5.0)
+    hosted = HostedModel(order, first_pause_s=0.02)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+    spare = psutil.Process(hosted.spare_pid)
+    eventually(lambda: not spare.is_running())
+    assert answers(hosted)
+    hosted.close()
+
+
+def test_spare_processes_end_with_the_model(hosted: HostedModel) -> None:
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: hosted.spare_pid is not None)
+    both = [psutil.Process(pid) for pid in (hosted.pid, hosted.spare_pid)]
+    hosted.close()
+    assert not any(process.is_running() for process in both)
 
 
 def test_who_asks_while_it_is_started_again_is_told_at_once(order: HostOrder) -> None:
@@ -127,7 +210,7 @@ def test_who_asks_while_it_is_started_again_is_told_at_once(order: HostOrder) ->
     try:
         with pytest.raises(ModelFault, match="died"):
             hosted.predict(DIE)
-        with pytest.raises(ModelFault, match="started again"):
+        with pytest.raises(Overloaded, match="started again"):
             hosted.predict(WELL)
         assert hosted.pid is None
     finally:

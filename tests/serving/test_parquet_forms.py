@@ -14,6 +14,7 @@ import pytest
 
 from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
 from headrace.serving import parquet_forms
+from headrace.serving.filled import FILLED, filled_fields
 from headrace.serving.forms import Forms
 from headrace.serving.nouns import FieldPolicy
 from headrace.serving.parquet_forms import from_parquet
@@ -40,6 +41,12 @@ def parquet(**columns: Any) -> bytes:
 def test_parquet_columns_are_taken_by_name() -> None:
     body = parquet(visits=[3, 4], member=[True, None], spend=[1.5, float("nan")])
     np.testing.assert_array_equal(from_parquet(FORMS, body).rows, EXPECTED)
+
+
+def test_no_file_says_that_a_field_was_filled_in() -> None:
+    rows: Any = from_parquet(FORMS, parquet(visits=[3], member=[True], spend=[FILLED])).rows
+    assert np.isnan(rows[0, 0])
+    assert filled_fields(rows, FORMS.signature.names) == [[]]
 
 
 @pytest.mark.parametrize(

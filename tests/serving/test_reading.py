@@ -27,7 +27,11 @@ from headrace.errors import (
 from headrace.serving import body_reader
 from headrace.serving import reading as module
 from headrace.serving.body_forms import PARQUET, read_aside
+from headrace.serving.filled import filled_fields
+from headrace.serving.forms import Forms
+from headrace.serving.nouns import FieldPolicy
 from headrace.serving.reading import Reading
+from headrace.serving.signature import Column, Signature
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 PATH = "/models/churn/invocations"
@@ -195,6 +199,14 @@ def test_what_was_read_is_what_would_be_read_here(own: Reading) -> None:
     assert isinstance(asked.rows, dict)
     assert asked.rows["city"].tolist() == ["a", "é", "", "a", "b", "a"]
     assert asked.rows["note"].tolist() == note
+
+
+def test_what_was_filled_in_is_known_from_afar(own: Reading) -> None:
+    columns = [Column(name=name, type="double") for name in ("age", "spend")]
+    forms = Forms(Signature(columns), FieldPolicy(missing="null"))
+    body = b'{"dataframe_records": [{"age": 1.0}, {"age": null, "spend": 2.0}]}'
+    rows: Any = read_aside(own, "application/json", body, forms).rows
+    assert filled_fields(rows, forms.signature.names) == [["spend"], []]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/csv", PARQUET, "openinference", "entities"])

@@ -85,7 +85,7 @@ def test_the_same_rows_from_another_lake_version_are_another_training_set(databa
     second = database.write(lambda tx: register.register_training_set(tx, newer), actor="ana")
     listed = database.read(lambda tx: register.list_training_sets(tx, model="churn"))
     assert {manifest.id for manifest in listed} == {first.id, second.id}
-    with pytest.raises(NotFound, match="no model named .other"):
+    with pytest.raises(NotFound, match="no model named"):
         database.read(lambda tx: register.list_training_sets(tx, model="other"))
 
 

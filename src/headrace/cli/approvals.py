@@ -273,6 +273,8 @@ def answer(
     done = "granted" if grants else "refused"
     what = plain(f"{decided.about} is to {decided.wish}")
     screen.print(f"[green]✓[/] you have {done} that {what}: {needs(decided)}")
+    if decided.release_id and grants and decided.granted >= decided.needed:
+        screen.print(plain(f"  its release goes on by itself: headrace release {decided.model}"), style="dim")
 
 
 def _choose_meaning(approval: "Approval") -> str:

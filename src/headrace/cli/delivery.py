@@ -98,7 +98,7 @@ def _tell(platform: "Platform", model: str) -> None:
             f"{step.at:%Y-%m-%d %H:%M:%S}",
             plain(step.actor),
             what,
-            step.state.phase,
+            step.state.phase.replace("_", " "),
             weight,
             plain(step.happened.reason),
         )

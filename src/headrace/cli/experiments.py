@@ -127,7 +127,7 @@ def _state(value: float, needed: float, words: str) -> str:
 
 
 def _show_outlook(screen: "Console", outlook: "RewardOutlook") -> None:
-    from headrace.cli.releases import lasting
+    from headrace.project.durations import lasting
 
     screen.print(f"  what it finds, {BASES[outlook.basis]}, in nine of ten cases:", style="dim")
     for found in outlook.differences:

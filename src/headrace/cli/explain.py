@@ -84,7 +84,9 @@ def show(found: "Explanations", screen: Any, *, labels: "Sequence[str]" = ()) ->
             screen.print(f"[yellow]its registered form, which is explained, answers {said}[/]")
         errors = [">± error"] if each.standard_errors else []
         shown = table("feature", ">value", f">{each.scale.replace('_', ' ')}{of}", "", *errors)
-        shown.add_row("[dim]base[/]", "", f"{each.base:.4g}", "[dim]the mean answer[/]" if _is_mean(found, each) else "")
+        shown.add_row(
+            "[dim]base[/]", "", f"{each.base:.4g}", "[dim]the mean answer[/]" if _is_mean(found, each) else ""
+        )
         largest = max([abs(value) for value in each.contributions.values()] + [abs(each.others)]) or 1.0
         for name, value in each.contributions.items():
             error = [f"{each.standard_errors[name]:.2g}"] if each.standard_errors else []

@@ -66,5 +66,6 @@ def show(model: Annotated[str, typer.Argument(help="The model's name.")]) -> Non
     else:
         screen.print(plain(f"no number was said of a prediction of {model} yet; texts are kept, and not added up"))
     if state.waiting:
-        waits = "1 item waits for its prediction" if state.waiting == 1 else f"{state.waiting:,} items wait for theirs"
+        one = state.waiting == 1
+        waits = "1 item waits for its prediction" if one else f"{state.waiting:,} items wait for their predictions"
         screen.print(f"{waits}, of whatever model: the log is brought in within seconds", style="dim")

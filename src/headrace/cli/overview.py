@@ -62,29 +62,24 @@ def _show_open(screen: "Console", platform: "Platform") -> None:
 def _standing(release: "Release") -> str:
     """Where a release stands, and on what evidence while it has traffic."""
     from headrace.cli.experiments import in_a_line
-    from headrace.cli.releases import held, waits_in_short
+    from headrace.cli.releases import held
 
-    phase = f"{release.phase.replace('_', ' ')}{', paused' if release.state.paused else ''}"
-    short = waits_in_short(release)
-    more = f"; waits for {short}" if short else ""
+    phase, paused = release.phase.replace("_", " "), ", paused" if release.state.paused else ""
+    more = f"; waits for {release.waits_in_words}" if release.waits_in_words else ""
     if held(release):
         more += f"; held to more than is declared: headrace release {release.model}"
     if release.phase != "rolling_out" or not release.canary:
-        return f"{phase}: {release.reason}{more}" if release.reason else f"{phase}{more}"
+        return f"{phase}{paused}: {release.reason}{more}" if release.reason else f"{phase}{paused}{more}"
     seen = release.canary[-1]
     where = "as a shadow" if release.in_shadow else f"at {release.state.weight_percent} %"
+    where += paused
     waits = f"; you may promote, abort or wait: headrace release {release.model}" if release.state.asked else ""
     outcomes = "" if release.quality is None else f"{_outcomes(release.quality)}, "
+    said = f"{outcomes}{seen.verdict.replace('_', ' ').lower()}{waits}{more}"
     if release.experiment is not None and not release.state.final:
-        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {outcomes}{_said(seen.verdict)}{waits}{more}"
-    return (
-        f"{phase} {where}: {seen.challenger.units:,} units, "
-        f"{seen.challenger.failed_units} with faults, {outcomes}{_said(seen.verdict)}{waits}{more}"
-    )
-
-
-def _said(verdict: str) -> str:
-    return verdict.replace("_", " ").lower()
+        return f"{phase} {where}: {in_a_line(release, release.experiment)}, {said}"
+    failed = seen.challenger.failed_units
+    return f"{phase} {where}: {seen.challenger.units:,} units, {failed} with faults, {said}"
 
 
 def _outcomes(seen: "QualityEvidence") -> str:
@@ -129,7 +124,9 @@ def show_models(screen: "Console", platform: "Platform") -> bool:
             entered = platform.history(model.name, limit=1).since
             since = moment(entered.at) if entered is not None else ""
         newest = found.versions[0] if found.versions else None
-        latest = (f"{plain(model.name)}@{newest.number}", moment(newest.created_at)) if newest else ("[dim]none[/]", "")
+        latest = (
+            (f"{plain(model.name)}@{newest.number}", moment(newest.created_at)) if newest else ("[dim]none[/]", "")
+        )
         shown.add_row(plain(model.name), live, since, *latest)
     if shown.row_count:
         screen.print(shown)

@@ -36,7 +36,7 @@ def query(
     import pyarrow.csv
     import pyarrow.parquet
 
-    from headrace.cli.screen import console, plain, show_rows
+    from headrace.cli.screen import console, plain, table
     from headrace.errors import InvalidInput
     from headrace.sdk.connect import connect
 
@@ -60,7 +60,10 @@ def query(
     if output is None:
         most = SHOWN_ROWS if screen.is_terminal else rows.num_rows  # whoever reads a pipe wants them all
         found = rows.slice(0, most).to_pylist()
-        show_rows(screen, rows.column_names, [[_cell(value) for value in row.values()] for row in found])
+        shown = table(*map(plain, rows.column_names))
+        for row in found:
+            shown.add_row(*(plain(_cell(value)) for value in row.values()))
+        screen.print(shown)
         part = f"{most} of {told}; --output writes them all" if rows.num_rows > most else told
         aside.print(f"{part}{cut} ({time.monotonic() - began_s:.1f} s)", style="dim")
         return

@@ -34,11 +34,14 @@ def apply(
     show_plan(screen, plan)
     if plan_only:
         return
+    if all(change.action == "unchanged" for change in plan.changes):
+        screen.print("nothing changes")
+        return
     if not yes and not typer.confirm("Apply?", default=True):
         raise typer.Exit(1)
     applied = platform.apply(packed, plan)
     changed = sum(change.action != "unchanged" for change in applied.changes)
-    told = {0: "nothing has changed", 1: "1 change"}.get(changed, f"{changed} changes")
+    told = "1 change" if changed == 1 else f"{changed} changes"
     screen.print(f"[green]✓[/] {applied.project} is applied: {told}")
 
 
@@ -65,7 +68,7 @@ def show_bound(screen: "Console", bound: "Sequence[str]", which: str, *, indent:
     from headrace.cli.screen import plain
 
     room = " " * indent
-    head = f"{which} is held to more than is declared: what production was released by binds it, too"
+    head = f"{which} is held to more than is declared, by what production was released by (declared → what holds):"
     screen.print(f"{room}[yellow]![/] {head}", soft_wrap=True)
     for line in bound:
         screen.print(f"{room}  [dim]{plain(line)}[/]", soft_wrap=True)
@@ -97,7 +100,9 @@ def train(
     screen.print(f"[green]✓[/] {model}@{ended.number} is registered   {platform.url}")
     if ended.release_id:
         screen.print(
-            f"  release {ended.release_id} is open; look with: headrace status", style="dim", soft_wrap=True
+            f"  release {ended.release_id} is open; what it waits for: headrace release {model}",
+            style="dim",
+            soft_wrap=True,
         )
 
 
@@ -127,10 +132,10 @@ def follow(screen: "Console", platform: "Platform", pipeline: "Pipeline") -> "Pi
     from rich.table import Column
 
     with Progress(
-        TextColumn("  {task.description}", table_column=Column(min_width=24, no_wrap=True)),
-        BarColumn(24),
+        TextColumn("  {task.description}", table_column=Column(min_width=29, no_wrap=True)),
+        BarColumn(12),
         TextColumn("[dim]{task.fields[note]}[/]"),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
         console=screen,
     ) as progress:
         tasks: dict[str, TaskID] = {}

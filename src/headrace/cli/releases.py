@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from headrace.project.durations import lasting
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,6 +53,7 @@ def show_release(screen: "Console", release: "Release") -> None:
 def waits_for(release: "Release") -> list[str]:
     """What has to happen before it goes on, who or what does it, and about when."""
     from headrace.cli.screen import plain
+    from headrace.project.experiments import Experiment
 
     model = plain(release.model)
     if release.state.paused:
@@ -66,29 +69,16 @@ def waits_for(release: "Release") -> list[str]:
                 f"waits for somebody with the role {role}: headrace approve {model}@{release.number}",
                 f"what it rests on, and who may decide: headrace approvals show {model}@{release.number}",
             ]
-    line = waits_in_short(release)
+    rollout = release.policy.rollout
+    if release.waits is not None and release.waits.units is None and isinstance(rollout, Experiment):
+        return [f"waits for feedback named {plain(rollout.reward)} that tells which version is better"]
+    line = release.waits_in_words
     if not line or release.waits is None or release.phase == "cooling" or not release.waits.units:
         return [f"waits for {line}"] if line else []
     return [
         f"waits for {line}; traffic brings it on, {plain(_bound(release))}",
         f"to go on without that evidence: headrace release {model} --do promote",
     ]
-
-
-def waits_in_short(release: "Release") -> str:
-    """How many more units, or how long, in a few words; nothing where that is not what it waits for."""
-    waits = release.waits
-    if waits is None or release.state.paused or waits.units is None:
-        return ""
-    if release.phase == "cooling":
-        return f"the end of cooling, in {lasting(waits.rest_s)}"
-    if not waits.units:
-        return f"the shortest stay, over in {lasting(waits.rest_s)}" if waits.rest_s else ""
-    units = "1 more unit" if waits.units == 1 else f"{waits.units:,} more units"
-    if waits.seconds is None:
-        return f"{units} without a fault; none came in the last minute"
-    rate = f"at the {waits.units_per_s:,.2g} units/s" if waits.units_per_s < 100 else f"at the {waits.units_per_s:,.0f} units/s"
-    return f"{units} without a fault, about {lasting(waits.seconds)} {rate} of the last minute"
 
 
 def _bound(release: "Release") -> str:
@@ -177,7 +167,7 @@ def _loss(mean: float | None) -> str:
 def _show_foresight(screen: "Console", release: "Release") -> None:
     from headrace.cli.screen import table
 
-    if not release.foresight:
+    if not release.foresight or release.state.final:
         return
     rate = release.foresight[-1].units_per_s
     traffic = f"at {rate:,.1f} units/s" if rate else "no traffic was measured yet"
@@ -192,7 +182,8 @@ def _show_foresight(screen: "Console", release: "Release") -> None:
             "" if step.to_go_on_s is None else lasting(step.to_go_on_s),
         )
         for place, (signal, found) in enumerate(step.signals.items()):
-            shown.add_row(*(first if place == 0 else ("", "", "")), NAMES[signal], *_found(found))
+            repeated = first if place == 0 or not screen.is_terminal else ("", "", "")
+            shown.add_row(*repeated, NAMES[signal], *_found(found))
     screen.print(shown)
 
 
@@ -245,14 +236,6 @@ def _comparison(found: "Comparison") -> str:
     high = "" if found.difference_high is None else f" (at most {found.difference_high:.4g})"
     related = "" if found.correlation is None else f", correlation {found.correlation:.4f}"
     return f"{said}; {found.difference:.4g} apart on average{high}{related}"
-
-
-def lasting(seconds: float) -> str:
-    """A duration in the unit that fits."""
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {name}"
-    return f"{seconds:,.0f} s"
 
 
 def _percent(rate: float | None) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headrace.sdk.platform import Platform
 
 WIDE = 100_000
-"""Columns of an output that is no terminal."""
+"""Columns of an output that is no terminal; as many as `whole_table` takes for enough."""
 
 UNSEEN = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 """What moves the cursor or colours the screen, and is no part of a name."""
@@ -40,9 +40,12 @@ def table(*columns: str, title: str | None = None, piped: bool | None = None) ->
         piped: whether it goes into a pipe; None looks where the output goes.
     """
     from rich import box
-    from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim")
+    from headrace.cli.whole_table import WholeTable
+
+    made = WholeTable(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim"
+    )
     if not console().is_terminal if piped is None else piped:
         made.box, made.pad_edge, made.padding = None, False, (0, 2, 0, 0)
     for column in columns:
@@ -62,21 +65,6 @@ def fitted(screen: "Console", columns: Mapping[str, Sequence[str]], dispensable:
         if not spare or screen.measure(made, options=screen.options.update(width=WIDE)).maximum <= screen.width:
             return made
         del left[spare.pop(0)]
-
-
-def show_rows(screen: "Console", names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a table; where a terminal has no room for their columns, one below the other."""
-    shown = table(*names, piped=not screen.is_terminal)
-    for row in rows:
-        shown.add_row(*map(plain, row))
-    if screen.measure(shown, options=screen.options.update(width=WIDE)).maximum <= screen.width:
-        screen.print(shown)
-        return
-    most = max(len(name) for name in names)
-    for place, row in enumerate(rows, 1):
-        screen.print(f"[dim]{'─' * 2} row {place} {'─' * 2}[/]")
-        for name, value in zip(names, row, strict=True):
-            screen.print(f"[dim]{plain(name.ljust(most))}[/]  {plain(value)}", soft_wrap=True)
 
 
 def show_problem(problem: HeadraceError) -> None:

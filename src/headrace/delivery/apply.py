@@ -164,7 +164,9 @@ def _of_model(tx: Tx, project: str, declaration: ModelDeclaration) -> Change:
         archived = models.get(tx, declaration.name).archived
     except NotFound:
         before, archived = None, False
-    action, details, bound = Action.CREATED, (_delivery(declaration),), tuple[str, ...]()
+    action = Action.CREATED
+    details: tuple[str, ...] = (_delivery(declaration),)
+    bound: tuple[str, ...] = ()
     if before is not None:
         details = differences.of_models(before, declaration)
         action = Action.CHANGED if details or archived else Action.UNCHANGED

@@ -1,6 +1,6 @@
 """What differs between two declarations of a model, in lines that a person reads: old → new, and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.project.declaration import definition
@@ -58,7 +58,7 @@ def _of_fields(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
     return found
 
 
-def _of_lists(path: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[str]:
+def _of_lists(path: str, before: Any, after: Any) -> list[str]:
     """What went, what came, and what of the same name is another now."""
     gone = [item for item in before if item not in after]
     new = [item for item in after if item not in before]
@@ -80,9 +80,7 @@ def _references(name: str, before: Any, after: Any) -> list[str]:
     names = [[item["name"] for item in items] for items in (old, new)]
     if names[0] != names[1]:
         return [f"{name}: {', '.join(names[0])} → {', '.join(names[1])}"]
-    return [
-        f"{name}: {one['name']} is another one" for one, other in zip(old, new, strict=True) if one != other
-    ]
+    return [f"{name}: {one['name']} is another one" for one, other in zip(old, new, strict=True) if one != other]
 
 
 def _are_declarations(value: Any) -> bool:

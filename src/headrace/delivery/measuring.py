@@ -3,7 +3,8 @@
 Work-side. One pass over the release's predictions and its feedback. A unit counts once, by its first prediction in
 the release: on that arm, in that step, with what that prediction brought. Later ones may be on another arm, when a
 bandit has lowered a share, and are no independent evidence. A prediction that failed on the version that it was
-given to counts there, though another version answered: its reward is told under the id that the caller got.
+given to counts there, though another version answered: its reward is told under the id that the caller got. So does
+one for which that version had no room or time, or a slow version would lose the units that it keeps waiting.
 """
 
 import time
@@ -46,7 +47,7 @@ WITH asked AS (
             unit::UBIGINT, hash(split_part(split_part(prediction_id, '~', 1), '.', 1)) | (1::UBIGINT << 63)
         ) AS unit
     FROM predictions
-    WHERE release_id = $release_id AND purpose = $live AND step IS NOT NULL
+    WHERE release_id = $release_id AND purpose IN ($live, $replaced) AND step IS NOT NULL
         AND arm IN ($challenger, $champion) AND propensity < 1
 ), first AS (
     SELECT unnest(arg_min(struct_pack(prediction_id, step, challenger, business_at), prediction_id))
@@ -107,6 +108,7 @@ def count(lake: Lake, request: MeasureRequest, until: datetime, scratch: Path) -
         "champion": Arm.CHAMPION.value,
         "release_id": request.release_id,
         "live": Purpose.LIVE.value,
+        "replaced": Purpose.REPLACED.value,
         "reward": request.reward,
         "matures_after_us": round(request.matures_after_s * 1e6),
         "until": until,

@@ -8,6 +8,7 @@ import msgspec
 from headrace.delivery.experiment_nouns import ExperimentEvidence, RewardOutlook
 from headrace.delivery.machine import SHADOW, Happened, Phase, ReleaseState
 from headrace.delivery.paired_nouns import QualityEvidence
+from headrace.project.durations import lasting
 from headrace.project.gates import Gate
 from headrace.project.model import ModelDeclaration
 from headrace.project.paired import PairedLoss
@@ -180,6 +181,22 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def reason(self) -> str:
         """Why it stands there."""
         return self.state.reason
+
+    @property
+    def waits_in_words(self) -> str:
+        """How many more units it waits for, or how long, in a few words; nothing where it is something else."""
+        waits = self.waits
+        if waits is None or self.state.paused or waits.units is None:
+            return ""
+        if self.phase is Phase.COOLING:
+            return f"the end of cooling, in {lasting(waits.rest_s)}"
+        if not waits.units:
+            return f"the shortest stay, over in {lasting(waits.rest_s)}" if waits.rest_s >= 1 else ""
+        units = "1 more unit" if waits.units == 1 else f"{waits.units:,} more units"
+        if waits.seconds is None:
+            return f"{units} without a fault; none came in the last minute"
+        rate = f"{waits.units_per_s:,.{0 if waits.units_per_s >= 10 else 1}f} units/s"
+        return f"{units} without a fault, about {lasting(waits.seconds)} at the {rate} of the last minute"
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True):

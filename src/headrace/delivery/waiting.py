@@ -64,7 +64,7 @@ def _asked_per_s(release: Release, units_per_s: float) -> float:
 
 
 def _units_more(release: Release) -> int | None:
-    """How many more units of both arms there have to be, none of which gives a signal; None where rewards decide."""
+    """How many more units of both arms it takes, none of which gives a signal; None where rewards decide."""
     if release.phase is not Phase.ROLLING_OUT:
         return 0
     if experiments.under_way(release) is not None:

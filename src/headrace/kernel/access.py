@@ -285,7 +285,9 @@ def issue_token(tx: Tx, name: str, *, expires_at: datetime | None = None) -> Iss
     owner = principal(tx, name)
     if owner.disabled:
         raise Conflict(
-            "the principal is disabled", where=f"principal/{name}", fix=f"Let it in again: headrace access enable {name}"
+            "the principal is disabled",
+            where=f"principal/{name}",
+            fix=f"Let it in again: headrace access enable {name}",
         )
     if expires_at is not None and expires_at <= tx.now:
         raise InvalidInput("the token would have expired already", where="expires_at", fix="Choose a later time.")

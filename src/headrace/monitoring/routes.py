@@ -35,9 +35,7 @@ async def list_alerts(
     limit: PageSize = 100,
 ) -> tuple[Alert, ...]:
     """Alerts, newest first."""
-    return await transactions.read(
-        lambda tx: alerts.listing(tx, model=model, state=in_state, limit=limit)
-    )
+    return await transactions.read(lambda tx: alerts.listing(tx, model=model, state=in_state, limit=limit))
 
 
 @get("/api/v1/alerts/{alert_id:str}")

@@ -1,4 +1,4 @@
-"""Durations as people write them ("90d", "1h", "30s"), read strictly.
+"""Durations as people write them ("90d", "1h", "30s"), read strictly, and as they are told to them.
 
 A window that silently means something else is the worst error a feature can have, so nothing is guessed: one
 whole number, one unit, no spaces.
@@ -55,3 +55,11 @@ def parse_window(text: object, *, where: str | None = None, field: str = "window
             f"{field} {text!r} is empty", where=where or None, fix='Use a window longer than zero, such as "90d".'
         )
     return window
+
+
+def lasting(seconds: float) -> str:
+    """A duration for people, in the unit that fits."""
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {name}"
+    return f"{seconds:,.0f} s"

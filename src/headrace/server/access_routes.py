@@ -82,8 +82,8 @@ async def revoke_token(token_id: FromPath[str], transactions: NamedDependency[Tr
 
 
 HANDLERS = [
-    whoami, list_principals, create_principal, grant_role, revoke_role, disable_principal, enable_principal, list_tokens,
-    issue_token, revoke_token,
+    whoami, list_principals, create_principal, grant_role, revoke_role, disable_principal, enable_principal,
+    list_tokens, issue_token, revoke_token,
 ]  # fmt: skip
 
 AUTHORIZATION = {

@@ -4,6 +4,7 @@ Opening a link decides nothing; only sending its form does, with the ticket that
 what is trusted, so a browser needs no login, and no other site can send a form that has one.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Response
 
-from headrace.errors import HeadraceError, PermissionRefused
+from headrace.errors import HeadraceError, NotFound, PermissionRefused
+from headrace.governance import lineage
+from headrace.governance.nouns import Node
 from headrace.kernel.access import Role
 from headrace.kernel.clocks import Clock
 from headrace.kernel.database import Transactions, Tx
@@ -26,6 +29,7 @@ FORM = "/approvals/{approval_id:str}/decide"
 
 FIELD_LIMIT = 20_000
 METRICS_SHOWN = 30
+UPSTREAM = lineage.View(down=False, depth=6, neighbours=10, nodes=30)
 
 Caller = Request[Any, Any, Any]
 Issued = NamedDependency[SkipValidation[Tickets]]
@@ -38,6 +42,7 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: None when it is gone, or for a model as a whole.
         production: the version in production, which its metrics stand beside; None without one, or for itself.
+        lineage: what the version was made from, nearest first.
         judged_by: what each piece of evidence was judged by, by its id.
         missing: what the policies ask for beyond approvals and that is not there.
     """
@@ -45,6 +50,7 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
     approval: Approval
     version: Version | None
     production: Version | None
+    lineage: tuple[Node, ...]
     evidence: tuple[Evidence, ...]
     judged_by: dict[str, str]
     missing: tuple[str, ...]
@@ -60,7 +66,7 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def made_from(self) -> list[tuple[str, str]]:
-        """What the version was made from, by name; the run has a page and is told apart."""
+        """What the version itself says of its making; the rest is in its lineage."""
         version = self.version
         if version is None:
             return []
@@ -68,11 +74,7 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
         changed = " with changes that were not committed" if code and version.code_dirty else ""
         size = sum(file.size_bytes for file in version.files)
         told = {
-            "training set": version.training_set_id or "",
-            "data": ", ".join(sorted({use.subject for use in version.data})),
-            "features": ", ".join(f"{use.view}@{use.version}" for use in version.feature_views),
             "code": f"{code}{changed}",
-            "packages": version.environment_digest or "",
             "copied from": version.source or "",
             "files": f"{len(version.files)}, {size:,} bytes",
         }
@@ -171,6 +173,7 @@ def read_view(tx: Tx, approval: Approval) -> ApprovalView:
         approval=approval,
         version=versions.get(tx, approval.model, approval.number) if about else None,
         production=_production(tx, approval),
+        lineage=_made_from(tx, approval) if about else (),
         evidence=found,
         judged_by={each.id: bounds.all_words_of(each.judged_by) for each in found},
         missing=governed.missing_evidence(tx, approval) if about and approval.status.waits else (),
@@ -180,6 +183,12 @@ def read_view(tx: Tx, approval: Approval) -> ApprovalView:
 def _production(tx: Tx, approval: Approval) -> Version | None:
     found = stages.production(tx, approval.model)
     return None if found is None or found.number == approval.number else found
+
+
+def _made_from(tx: Tx, approval: Approval) -> tuple[Node, ...]:
+    with suppress(NotFound):  # a version may have no place in the graph
+        return lineage.around(tx, f"{approval.model}@{approval.number}", UPSTREAM).nodes[1:]
+    return ()
 
 
 def _told(metric: Estimate | None) -> str:

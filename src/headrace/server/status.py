@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.delivery import releases
+from headrace.delivery import waiting
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release
 from headrace.kernel import business_time, events, jobs
@@ -13,7 +13,7 @@ from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.monitoring import alerts
 from headrace.monitoring.nouns import Alert
-from headrace.registry import approvals, models, stages
+from headrace.registry import approvals, history, models
 from headrace.registry.approval import Approval
 from headrace.registry.nouns import ApprovalStatus
 from headrace.serving import reports
@@ -33,9 +33,10 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     description: str
-    latest_number: int
     production: int | None
-    updated_at: datetime
+    since: datetime | None
+    newest: int | None
+    registered_at: datetime | None
 
 
 class ReleaseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class ReleaseLine(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     phase: str
     reason: str
+    waits_for: str
     weight_percent: int
     updated_at: datetime
 
@@ -76,10 +78,11 @@ def read_status(tx: Tx) -> Status:
                 number=release.number,
                 phase=release.phase,
                 reason=_reason(release),
+                waits_for=release.waits_in_words,
                 weight_percent=release.state.weight_percent,
                 updated_at=release.updated_at,
             )
-            for release in releases.search(tx, open_only=True)
+            for release in waiting.search(tx, open_only=True)
         ),
         approvals=approvals.search(tx, status=ApprovalStatus.REQUESTED, limit=APPROVALS_SHOWN),
         alerts=alerts.still_open(tx),
@@ -95,12 +98,14 @@ def _reason(release: Release) -> str:
 
 
 def _model(tx: Tx, name: str) -> ModelLine:
-    model = models.get(tx, name)
-    production = stages.production(tx, name)
+    found = models.details(tx, name, limit=1)
+    newest = found.versions[0] if found.versions else None
+    entered = history.read(tx, name, limit=1).since if found.production is not None else None
     return ModelLine(
         name=name,
-        description=model.description,
-        latest_number=model.latest_number,
-        production=production.number if production else None,
-        updated_at=model.updated_at,
+        description=found.model.description,
+        production=found.production,
+        since=entered.at if entered is not None else None,
+        newest=newest.number if newest is not None else None,
+        registered_at=newest.created_at if newest is not None else None,
     )

@@ -246,7 +246,7 @@ class Answering:
         for part in answered.parts:
             await self._asking.ask(part, deadline_s)
         if any(part.faults for part in answered.parts):
-            raise _fault(answered.parts)
+            raise _fault(answered.parts, fix=_UNCOUNTED)
         _require_fit(answered.parts)
         return answered
 
@@ -402,7 +402,7 @@ class Answering:
             else:
                 asked = question.read(predictor)
             if isinstance(asked.rows, Entities):
-                raise _no_lookup()
+                raise SchemaMismatch("the version takes other inputs", where="entities")
             other = part_of(predictor, given, asked.rows)
             other.params = asked.params
             return other
@@ -439,12 +439,15 @@ class Answering:
                 self._measures.fell_back(
                     question.model, part.assignment.number, _instead_of(part, answered), part.size
                 )
-            if not part.begun or not part.faults:
+            attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
+            if part.fallback is None and release_id is not None:  # its units were on this arm all the same
+                replaced = msgspec.structs.replace(question, purpose=Purpose.REPLACED)
+                self._log.append(_logged(replaced, part, own, attempts, moment, silent=True))
+            if not part.faults:
                 continue
             if part.fallback is not None:
                 count_part(self._counters, part, _outside(own), question.unit)
             self._observe(part, own, moment)
-            attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
             self._log.append(_logged(question, part, own, attempts, moment, silent=True))
         for part in answered.parts:
             counted = Counted(question.model, part.assignment.number, release_id, step)
@@ -535,22 +538,22 @@ def _instead_of(part: Part, answered: Answered) -> str:
     return next((each.fallback for each in answered.parts if each.fallback and each.places == part.places), "")
 
 
-def _no_lookup() -> SchemaMismatch:
-    return SchemaMismatch("the version takes other inputs", where="entities")
-
-
 def _ids(request: str, rows: int) -> list[str]:
     return [request] if rows == 1 else [f"{request}.{row}" for row in range(rows)]
 
 
-def _fault(parts: Sequence[Part]) -> ModelFault:
+_COUNTED = "The fault counts against this version; a rollout takes it back by itself."
+_UNCOUNTED = "As no prediction this counts against no version; try the row as one, or explain another version."
+
+
+def _fault(parts: Sequence[Part], *, fix: str = _COUNTED) -> ModelFault:
     part = next(part for part in parts if part.faults)
     version, index = part.predictor.version, min(part.faults)
     row = index if part.places is None else part.places[index]
     return ModelFault(
         f"version {version.number} of model {version.model!r} failed on row {row}",
         where=f"version/{version.model}/{version.number}",
-        fix="The fault counts against this version; a rollout takes it back by itself.",
+        fix=fix,
     )
 
 

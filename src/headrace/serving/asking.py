@@ -42,7 +42,7 @@ ALL_ROWS = 200_000
 DEFAULT = "default"
 """What answers when no version does."""
 RESTART_PATIENCE_S = 10.0
-"""So long those asked together with what ended the process wait for the next one; callers keep their time."""
+"""So long whoever asks while a process is being started again waits for it; callers keep their time."""
 LONGEST_RETRY_S = 60
 """Nobody is told to stay away for longer."""
 
@@ -67,6 +67,8 @@ class Part(msgspec.Struct):
     unfit: list[int] = []
     """Indexes of the rows that the version could not answer, and need not by its signature."""
     latency_us: int = 0
+    away: Overloaded | None = None
+    """Why the version was not asked: its process was being started again for longer than anybody waits."""
     begun: bool = False
     """Whether the version was asked, and not only waited for."""
     fallback: str | None = None
@@ -130,6 +132,9 @@ class Asking:
             await line.ask(part, deadline_s)
         finally:
             part.latency_us = (time.perf_counter_ns() - started) // 1000
+        if part.away is not None:
+            part.begun = False
+            raise part.away
 
     def _gather(self, part: Part) -> "asyncio.Future[None]":
         """Have a quick version answer in the next turn of the event loop, with all that ask it in this one."""
@@ -256,17 +261,18 @@ class _Line:
         self._began_s = loop.time()
         self._expected_s = self._effort.expected_s(rows)
 
+        order = _Order([waiting.part for waiting in taken])
+
         def done(defect: Exception | None) -> None:
-            self._done(taken, rows, defect, loop)
+            self._busy = False
+            if not order.waited:
+                self._effort.learn(rows, loop.time() - self._began_s)
+            self._done(taken, defect, loop)
 
-        parts = [waiting.part for waiting in taken]
-        self._orders.put(_Order(parts, lambda defect: loop.call_soon_threadsafe(done, defect)))
+        order.tell = lambda defect: loop.call_soon_threadsafe(done, defect)
+        self._orders.put(order)
 
-    def _done(
-        self, taken: list[_Waiting], rows: int, defect: Exception | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._busy = False
-        self._effort.learn(rows, loop.time() - self._began_s)
+    def _done(self, taken: list[_Waiting], defect: Exception | None, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting:
             self._next(loop)
         _tell(taken, defect)
@@ -288,7 +294,9 @@ class _Order:
     """What the thread is to ask, and whom it tells."""
 
     parts: list[Part]
-    tell: Callable[[Exception | None], object]
+    tell: Callable[[Exception | None], object] = lambda _: None
+    waited: bool = False
+    """Whether the version's process had to be started again first, so that the time says nothing of the rows."""
 
 
 def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None]) -> None:
@@ -297,6 +305,7 @@ def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None
     while (order := orders.get()) is not None:
         defect: Exception | None = None
         try:
+            order.waited = _await_process(order.parts[0].predictor)
             answer_together(order.parts)
         except Exception as error:  # noqa: BLE001 - a defect of ours; whoever waits is told
             defect = error
@@ -305,6 +314,14 @@ def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None
         except RuntimeError:  # the event loop has ended meanwhile, and everybody with it
             return
         del order, defect  # an idle thread keeps no version alive
+
+
+def _await_process(predictor: Predictor) -> bool:
+    """Whether its process was being started again: who has asked need not come again, and it was no fault."""
+    if predictor.await_ready(0.0):
+        return False
+    predictor.await_ready(RESTART_PATIENCE_S)
+    return True
 
 
 def _turned_away(part: Part, wait_s: float) -> Overloaded:
@@ -348,7 +365,7 @@ def _answer_alike(parts: Sequence[Part]) -> None:
     if len(parts) > 1:
         try:
             outputs = parts[0].predictor.predict(join([part.inputs for part in parts]))
-        except Fault:
+        except (Fault, Overloaded):
             pass
         else:
             for part, piece in zip(parts, split(outputs, [part.size for part in parts]), strict=True):
@@ -364,6 +381,8 @@ def answer(part: Part) -> None:
     """Answer a part; when the version fails on it, find the rows that it fails on and whose fault they are."""
     try:
         part.outputs = part.predictor.predict(part.inputs, part.params)
+    except Overloaded as away:
+        part.away = away
     except Fault as fault:
         part.unfit = part.predictor.unfit(part.inputs)
         fit = np.setdiff1d(np.arange(part.size), part.unfit)
@@ -378,6 +397,8 @@ def _faults(part: Part, fit: npt.NDArray[np.intp], kind: str) -> dict[int, str]:
                 part.predictor.predict(take(part.inputs, fit), part.params)
         except Fault as fault:
             kind = fault.kind
+        except Overloaded:  # the first call has ended the process
+            pass
         else:
             return {}
     kinds = {}
@@ -387,6 +408,8 @@ def _faults(part: Part, fit: npt.NDArray[np.intp], kind: str) -> dict[int, str]:
                 part.predictor.predict(take(part.inputs, [index]), part.params)
             except Fault as alone:
                 kinds[index] = alone.kind
+            except Overloaded:  # the process has ended, and no row is to end one after another
+                return dict.fromkeys(fit.tolist(), kind)
     return kinds or dict.fromkeys(fit.tolist(), kind)
 
 

@@ -294,15 +294,23 @@ class _Lane:
         left_s = until_s - began_s
         if left_s <= 0 or caller.gone:
             raise _late_version(self._version)
-        header = {"ask": "explain", "params": params, "output": output, "within_s": SHARE * left_s}
+        header = {
+            "ask": "explain",
+            "params": params,
+            "output": output,
+            "within_s": SHARE * left_s,
+            "told": self._converted,
+        }
         try:
             known, arrays = process.ask(header, inputs, timeout_s=left_s)
-            native = self._native(process, inputs, outputs, params, until_s) if self._converted else {}
+            told: Outputs | None = arrays.pop("told", None) if isinstance(arrays, dict) else None
+            if self._converted and told is None:
+                told = self._asked_again(process, inputs, params, until_s)
         except ModelFault:
             if process.ended and time.monotonic() >= until_s:
                 raise _late_version(self._version) from None
             raise
-        found = self._checked(known, arrays, rows_of(inputs), native)
+        found = self._checked(known, arrays, rows_of(inputs), _differing(told, outputs))
         self.effort.learn(rows_of(inputs), time.monotonic() - began_s)
         return found
 
@@ -318,26 +326,12 @@ class _Lane:
             raise
         return process
 
-    def _native(
-        self,
-        process: HostProcess,
-        inputs: Inputs,
-        outputs: Outputs,
-        params: dict[str, Any] | None,
-        until_s: float,
-    ) -> dict[int, Any]:
-        """What the registered form answers, by row, where the faster one that is served answered otherwise."""
-        _, native = process.ask(
-            {"ask": "predict", "params": params}, inputs, timeout_s=max(0.01, until_s - time.monotonic())
-        )
-        if native is None or isinstance(native, dict) or isinstance(outputs, dict):
-            return {}
-        differing = {}
-        for row in range(rows_of(inputs)):
-            found = compare(native[row : row + 1], outputs[row : row + 1], classes=False)
-            if found.beyond or found.flips:
-                differing[row] = native[row].tolist()
-        return differing
+    def _asked_again(
+        self, process: HostProcess, inputs: Inputs, params: dict[str, Any] | None, until_s: float
+    ) -> Outputs | None:
+        """What the registered form answers to callers."""
+        header = {"ask": "predict", "params": params}
+        return process.ask(header, inputs, timeout_s=max(0.01, until_s - time.monotonic()))[1]
 
     def _checked(
         self, known: dict[str, Any], arrays: Outputs | None, rows: int, native: dict[int, Any]
@@ -384,6 +378,20 @@ class _Lane:
                 fix="Log the model with an input example that it can answer.",
             )
         return found
+
+
+def _differing(native: Outputs | None, outputs: Outputs) -> dict[int, Any]:
+    """What the registered form answers, by row, where the faster one that is served answered otherwise."""
+    if native is None or isinstance(native, dict) or isinstance(outputs, dict):
+        return {}
+    if np.shape(native)[:1] != np.shape(outputs)[:1]:
+        return {}
+    differing = {}
+    for row in range(len(native)):
+        found = compare(native[row : row + 1], outputs[row : row + 1], classes=False)
+        if found.beyond or found.flips:
+            differing[row] = native[row].tolist()
+    return differing
 
 
 def _end(host: _Host, thread: ThreadPoolExecutor) -> None:

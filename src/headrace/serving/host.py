@@ -5,6 +5,7 @@ format, or whose libraries are not those of the gateway.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -109,6 +110,11 @@ class HostProcess:
     def ended(self) -> bool:
         """Whether it can be asked no more."""
         return self._piped.ended
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody else has ended it, as the system does where memory is short."""
+        return self._piped.death is not None and self._piped.death.number == signal.SIGKILL
 
     def ask(
         self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float

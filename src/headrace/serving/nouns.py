@@ -44,6 +44,8 @@ class Purpose(_Word):
     """Rows of a file or table; monitoring leaves them out."""
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
+    REPLACED = "replaced"
+    """No prediction: what another version has answered instead of this one, which did not fail on it."""
 
 
 class Signal(_Word):

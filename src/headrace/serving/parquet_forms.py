@@ -7,6 +7,7 @@ refused here, with its reason.
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -53,6 +54,7 @@ def from_parquet(forms: Forms, body: bytes) -> Asked:
         raise InvalidInput(f"the body is not a Parquet file ({type(error).__name__})", where="body") from None
     matrix = matrix_of(forms.signature, table) if len(names) == table.num_columns else None
     if matrix is not None:
+        matrix[np.isnan(matrix)] = np.nan  # a file may hold NaN of any bits, and those of `filled` are ours
         return Asked(matrix)
     # What the model does not know is not read: by its name alone it is refused, or left out.
     values: dict[str, list[Any]] = {name: [] for name in names}

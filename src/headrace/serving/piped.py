@@ -74,6 +74,8 @@ class PipedProcess:
         )
         self.ended = False
         """Whether it can be asked no more."""
+        self.death: Died | None = None
+        """How it ended, where it did so by itself."""
         self._read_ahead = bytearray()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -170,7 +172,8 @@ class PipedProcess:
         return found
 
     def _died(self) -> Died:
-        return Died(self._process.wait(), _last_line(self._complaints))
+        self.death = Died(self._process.wait(), _last_line(self._complaints))
+        return self.death
 
 
 def _wait(pipe: int, event: int, give_up_s: float) -> None:

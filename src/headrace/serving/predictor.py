@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headrace.errors import Overloaded
 from headrace.serving.forms import Forms
 from headrace.serving.inputs import Inputs, Outputs, infinite, nulls, rows_of
 from headrace.serving.loading import LoadedModel, Loader
@@ -79,13 +80,14 @@ class Predictor:
 
         Raises:
             Fault: the model raised, or did not answer with one value (or one list of them) a row, all finite.
+            Overloaded: its process is being started again; nothing was asked.
         """
         try:
             answers = self._predict(inputs) if params is None else self._predict(inputs, params)
             if isinstance(answers, dict):
                 return {name: _checked(np.asarray(column), rows_of(inputs)) for name, column in answers.items()}
             return _checked(np.asarray(answers), rows_of(inputs))
-        except Fault:
+        except (Fault, Overloaded):
             raise
         except Exception as error:  # whatever a model raises is its fault
             raise Fault(type(error).__name__) from error
@@ -112,7 +114,7 @@ class Predictor:
         durations_s = []
         for _ in range(WARM_UP_CALLS):
             started = time.perf_counter()
-            with suppress(Fault):
+            with suppress(Fault, Overloaded):
                 self.sample = self.predict(sample)
             durations_s.append(time.perf_counter() - started)
         return statistics.median(durations_s)

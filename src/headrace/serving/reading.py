@@ -121,7 +121,10 @@ class Reading:
                 seat.end()
         except (Died, Late, Overlong, ModelFault) as problem:
             seat.end()
-            log.warning("a body ended the process that read it", problem=repr(problem))
+            how = (
+                problem.how if isinstance(problem, Died) else ""
+            )  # and not its last words, which may quote the body
+            log.warning("a body ended the process that read it", problem=type(problem).__name__, how=how)
             raise _refused(problem, self._timeout_s) from None
         finally:
             self._room.give_back(seat)

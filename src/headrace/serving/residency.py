@@ -26,7 +26,7 @@ FINAL = (NotServed, PermissionRefused)
 """Errors that loading again would only repeat."""
 
 NAMES_COMPARED = 200
-"""Models that are looked at when one is asked for that is not served: it costs the loop, and asking costs nothing."""
+"""Models that are looked at when one is asked for that is not served: it takes time of the loop."""
 
 Key = tuple[str, int, str]
 

@@ -48,7 +48,7 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     names: tuple[str, ...]
     inputs: Inputs
     outputs: Outputs | None
-    """None tells that nobody got an answer."""
+    """None tells that nobody got an answer of this version."""
     faults: dict[int, str] = {}
     unit: str | None = None
     """What the caller sticks to a version by; rows of entities have units of their own."""
@@ -141,7 +141,7 @@ def _alike(answers: Sequence[Logged]) -> Iterator[list[Logged]]:
     """Answers that may share a line: of the same version, with the same names, for the same reason."""
     found: dict[Any, list[Logged]] = {}
     for logged in answers:
-        told = logged if logged.outputs is not None else _failed(logged)
+        told = logged if logged.outputs is not None else _silent(logged)
         if told.ids:
             reason = (told.counted, told.assignment, told.purpose, told.entities is None, id(told.names))
             alike = found.get(reason)
@@ -163,14 +163,18 @@ def _cut(alike: list[Logged]) -> Iterator[list[Logged]]:
     yield alike[begin:]
 
 
-def _failed(logged: Logged) -> Logged:
-    """The rows that the version failed on, of which alone there is something to tell where nobody got an answer."""
-    places = sorted(logged.faults)
+def _silent(logged: Logged) -> Logged:
+    """The rows of which there is something to tell where nobody got an answer: those that the version failed on.
+
+    Of what another version has answered the others are told as well, by themselves, so that their units stay known.
+    """
+    failed = logged.purpose is not Purpose.REPLACED
+    places = [place for place in range(len(logged.ids)) if (place in logged.faults) is failed]
     return msgspec.structs.replace(
         logged,
         ids=[logged.ids[place] for place in places],
         inputs=take(logged.inputs, places),
-        faults={index: logged.faults[place] for index, place in enumerate(places)},
+        faults={index: logged.faults[place] for index, place in enumerate(places) if failed},
         entities=None if logged.entities is None else [logged.entities[place] for place in places],
     )
 

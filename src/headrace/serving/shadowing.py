@@ -116,6 +116,9 @@ class Shadowing:
         started = time.perf_counter_ns()
         await asyncio.get_running_loop().run_in_executor(self._pool, answer, part)
         part.latency_us = (time.perf_counter_ns() - started) // 1000
+        if part.away is not None:
+            self.dropped += 1
+            return
         note.keep(part)
         mine = None if part.outputs is None else row_answers(part.outputs)
         for unit, places in _units(note, part):

@@ -1,7 +1,9 @@
 """Every kind of model is explained by the method that is meant for it, and base and contributions add up."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightgbm
@@ -30,6 +32,7 @@ from headrace.serving.runtimes import explaining, own_contributions
 from headrace.serving.runtimes.explained import Subject, View, subject_of, view_of
 from headrace.serving.runtimes.explaining import Explainer
 from headrace.serving.runtimes.recipe import Recipe
+from headrace.training.answers import POSITIVE_PROBABILITY
 
 FRAME = pd.DataFrame(ROWS, columns=list(NAMES))
 VALUES = ROWS[:, 0] * 2 + np.abs(ROWS[:, 1])
@@ -113,6 +116,7 @@ def test_lightgbm_says_it_itself(tmp_path: Path, params: dict[str, Any], target:
     booster = lightgbm.train({**params, "verbose": -1}, lightgbm.Dataset(ROWS, target), num_boost_round=8)
     found = explain(explainer(directories.lightgbm_model(tmp_path / "m", booster), None))
     assert (found[0]["scale"], found[0]["method"]["by"]) == (scale, "LightGBM")
+    assert found[0]["labels"] == {"log_odds": [1], "value": [0], "log": [0], "raw": [0, 1, 2]}[scale]
     raw = np.asarray(booster.predict(ASKED, raw_score=True))
     expected = raw.max(axis=1) if raw.ndim == 2 else params.get("sigmoid", 1.0) * raw
     np.testing.assert_allclose(sums(found), expected, atol=1e-9)
@@ -124,6 +128,22 @@ def test_what_does_not_come_to_the_answer_is_not_believed(tmp_path: Path, monkey
     found = explain(explainer(directories.xgboost_model(tmp_path / "m", model)))
     assert (found[0]["scale"], found[0]["method"]["name"]) == ("probability", "exact_shapley")
     np.testing.assert_allclose(sums(found), model.predict_proba(FRAME)[100:106, 1], atol=1e-6)
+
+
+def test_one_number_for_two_classes_is_of_the_second(tmp_path: Path) -> None:
+    model = xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(FRAME, LABELS), 5)
+    made = explainer(directories.xgboost_model(tmp_path / "m", model))
+    for output in (None, "1"):
+        found = explain(made, output=output)
+        assert (found[0]["labels"], found[0]["scale"]) == ([1], "log_odds")
+        np.testing.assert_allclose(expit(sums(found)), model.predict(xgboost.DMatrix(FRAME))[100:106], atol=1e-5)
+    assert explain(made, output="0")[0] == {"refused": "output", "labels": [1]}
+
+
+def test_a_class_is_named_as_its_label_is_written_here_or_in_json(tmp_path: Path) -> None:
+    made = explainer(estimator(tmp_path, LogisticRegression().fit(ROWS, LABELS > 0)))
+    for output, place in (("False", 0), ("false", 0), ("true", 1), (None, 1)):
+        assert explain(made, output=output)[1]["chosen"].tolist() == [place] * len(ASKED)
 
 
 SKLEARN: list[tuple[Any, Any, str, str, str]] = [
@@ -272,6 +292,24 @@ def test_without_a_background_only_trees_that_know_their_own_are_explained(tmp_p
     assert explain(explainer(estimator(tmp_path, Ridge().fit(ROWS, VALUES)), None))[0] == {"refused": "background"}
 
 
+@pytest.mark.parametrize("answer", ["predict", "predict_proba", POSITIVE_PROBABILITY])
+@pytest.mark.parametrize("target", [LABELS, THREE], ids=["two", "three"])
+def test_what_callers_get_is_told_where_it_follows_from_likelihoods(
+    tmp_path: Path, answer: str, target: Any
+) -> None:
+    for model in (LogisticRegression(), GaussianNB()):
+        order = models.arranged(estimator(tmp_path / type(model).__name__, model.fit(ROWS, target))).order
+        recipe = replace(order.recipe, answer=answer)
+        made = Explainer(subject_of(order.files, recipe), recipe)
+        made.compare_with(BACKGROUND)
+        _, arrays = made.explain(ASKED, None, output=None, within_s=60.0, told=True)
+        if answer == "predict":
+            assert "told" not in arrays, "the likeliest class is not always what a model answers"
+        else:
+            np.testing.assert_array_equal(arrays["told"], made.predict(ASKED, None))
+        assert "told" not in explain(made)[1]
+
+
 def test_too_little_time_is_told(tmp_path: Path) -> None:
     made = explainer(estimator(tmp_path, GaussianNB().fit(ROWS, THREE)))
     found, arrays = made.explain(ASKED, None, output=None, within_s=0.0)
@@ -315,13 +353,34 @@ class Wide:
 def test_what_a_model_says_itself_is_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(2).normal(size=(50, 4))
     whole = explain(Wide(4, 10).explainer, rows, "7")
-    monkeypatch.setattr(explaining, "NUMBERS_AT_ONCE", 4 * 10 * 20)
+    monkeypatch.setattr(explaining, "NUMBERS_AT_ONCE", 4 * 10 * 18)
     pieces = Wide(4, 10)
     found = explain(pieces.explainer, rows, "7")
-    assert pieces.rows == [20, 20, 10]
+    assert pieces.rows == [1, 10, 18, 18, 3]
     assert found[1]["contributions"].shape == (50, 4)
     for name in ("base", "contributions", "chosen"):
         np.testing.assert_array_equal(found[1][name], whole[1][name])
+
+
+def test_rows_for_which_there_will_be_no_time_are_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first few took tells how long all would take; not the very first, which prepares for them."""
+    wide, now_s = Wide(4, 10), 0.0
+    monkeypatch.setattr(explaining, "time", SimpleNamespace(perf_counter=lambda: now_s))
+    name, source, own = wide.explainer._subject.own or ("", "", None)
+
+    def slow(rows: Any, background: Any) -> Any:
+        nonlocal now_s
+        now_s += 0.1 * len(rows) + (0.0 if wide.rows else 0.5)
+        assert own is not None
+        return own(rows, background)
+
+    wide.explainer._subject = wide.explainer._subject._replace(own=(name, source, slow))
+    rows = np.zeros((50, 4))
+    assert wide.explainer.explain(rows, None, output=None, within_s=4.0) == ({"refused": "time"}, {})
+    assert wide.rows == [1, 10]
+    wide.rows.clear()
+    assert "method" in wide.explainer.explain(rows, None, output=None, within_s=5.9)[0]
+    assert sum(wide.rows) == 50
 
 
 def test_what_a_model_says_itself_has_limits_too() -> None:

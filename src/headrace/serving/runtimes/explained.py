@@ -24,7 +24,10 @@ from headrace.serving.runtimes import (
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.own_contributions import PROBABILITY, RAW, VALUE, Way
 from headrace.serving.runtimes.recipe import PREDICT, Predict, Recipe
+from headrace.serving.runtimes.tree_paths import Columns
+from headrace.training.answers import POSITIVE_PROBABILITY
 
+PREDICT_PROBA = "predict_proba"
 Floats = npt.NDArray[np.float64]
 
 
@@ -52,6 +55,7 @@ class Subject(NamedTuple):
         own: name, source and way of its own contributions, if it has them.
         prepared: rows as the part that has them takes them.
         sources: for each column of that part, the feature that it is made of.
+        told: what it was asked to what callers get, where that follows from it.
     """
 
     predict: Predict
@@ -60,6 +64,7 @@ class Subject(NamedTuple):
     own: tuple[str, str, Way] | None = None
     prepared: Callable[[Inputs], Any] = lambda inputs: inputs
     sources: tuple[int, ...] = ()
+    told: Callable[[Outputs], Outputs] | None = None
 
 
 def subject_of(files: ModelFiles, recipe: Recipe) -> Subject:
@@ -75,12 +80,16 @@ def subject_of(files: ModelFiles, recipe: Recipe) -> Subject:
         way = own_contributions.of_xgboost(booster, xgboost_models.rounds(booster, recipe))
         predict = ask = xgboost_models.prediction(booster, recipe)
         if recipe.options["model_class"] in xgboost_models.CLASSIFIERS:
-            ask = xgboost_models.prediction(booster, replace(recipe, answer="predict_proba"))
-        return Subject(predict, ask, None, way, matrix, every)
+            ask = xgboost_models.prediction(booster, replace(recipe, answer=PREDICT_PROBA))
+            return Subject(predict, ask, None, way, matrix, every)
+        likely = own_contributions.objective_of_xgboost(booster) == "binary:logistic"
+        return Subject(predict, ask, _OF_ONE if likely else None, way, matrix, every)
     if recipe.runtime == "lightgbm":
         booster = lightgbm_models.read_booster(files, recipe)
         predict = lightgbm_models.prediction(booster, recipe)
-        return Subject(predict, predict, None, own_contributions.of_lightgbm(booster), matrix, every)
+        likely = own_contributions.objective_of_lightgbm(booster)[:1] == ["binary"]
+        way = own_contributions.of_lightgbm(booster)
+        return Subject(predict, predict, _OF_ONE if likely else None, way, matrix, every)
     if recipe.runtime == "skops":
         content = files.read(recipe.file)
         skops_models.require_modest(content, recipe.file)
@@ -95,12 +104,13 @@ def _of_estimator(estimator: Any, recipe: Recipe) -> Subject:
     predict = estimators.prediction(estimator, recipe)
     given = estimators.feeding(estimator, recipe)
     classes: Any = getattr(estimator, "classes_", None)
-    ask, view = predict, None
+    ask, view, told = predict, None, None
     if isinstance(classes, list):
         raise NotServed("explanations are of models that answer one question, and this one answers several")
     if classes is not None and callable(getattr(estimator, "predict_proba", None)):
-        ask = estimators.prediction(estimator, replace(recipe, answer="predict_proba"))
+        ask = estimators.prediction(estimator, replace(recipe, answer=PREDICT_PROBA))
         view = View(np.asarray(classes).tolist(), PROBABILITY, _plain)
+        told = _TOLD.get((recipe.answer, len(classes) == 2))
     elif classes is not None and callable(getattr(estimator, "decision_function", None)):
         decide = estimator.decision_function
         ask = lambda inputs, _params: np.asarray(decide(given(inputs, recipe)))  # noqa: E731
@@ -109,9 +119,9 @@ def _of_estimator(estimator: Any, recipe: Recipe) -> Subject:
         ask = estimators.prediction(estimator, replace(recipe, answer=PREDICT))
     steps = [step for _, step in estimator.steps] if type(estimator).__name__ == "Pipeline" else [estimator]
     sources = separable.of_steps(steps[:-1], list(range(len(recipe.names))), recipe.names)
-    own = None if sources is None else own_contributions.way_of(steps[-1])
+    own = None if sources is None else own_contributions.way_of(steps[-1], _made_of(sources, recipe))
     if own is None or sources is None:
-        return Subject(predict, ask, view)
+        return Subject(predict, ask, view, told=told)
 
     def prepared(inputs: Inputs) -> Any:
         rows = given(inputs, recipe)
@@ -120,7 +130,13 @@ def _of_estimator(estimator: Any, recipe: Recipe) -> Subject:
                 rows = step.transform(rows)
         return rows
 
-    return Subject(predict, ask, view, own, prepared, tuple(sources))
+    return Subject(predict, ask, view, own, prepared, tuple(sources), told)
+
+
+def _made_of(sources: list[int], recipe: Recipe) -> Columns | None:
+    """What the columns before the last step were made of, where that is not each of its own."""
+    features = len(recipe.names)
+    return None if sources == list(range(features)) else Columns(sources, features)
 
 
 def view_of(answers: Outputs, background: Outputs | None) -> View:
@@ -179,6 +195,18 @@ def _decided(outputs: Any, classes: int) -> Floats:
     """One number stands for two classes."""
     found = _plain(outputs)
     return np.concatenate([-found, found], axis=1) if classes == 2 and found.shape[1] == 1 else found
+
+
+_TOLD: dict[tuple[str, bool], Callable[[Any], Any]] = {
+    (PREDICT_PROBA, True): lambda likelihoods: likelihoods,
+    (PREDICT_PROBA, False): lambda likelihoods: likelihoods,
+    (POSITIVE_PROBABILITY, True): lambda likelihoods: likelihoods[:, 1],
+    (POSITIVE_PROBABILITY, False): lambda likelihoods: likelihoods,
+}
+"""From the likelihoods of classes to what callers get, by how the model answers and whether classes are two."""
+
+_OF_ONE = View([1], PROBABILITY, _plain)
+"""One number, which is the probability of the second of two classes."""
 
 
 def _stacked(outputs: Any, names: list[str]) -> Floats:

@@ -3,6 +3,7 @@
 What a model says itself is believed only where base and contributions come to its own answer.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ OUTPUTS_LIMIT = 1_000
 FEATURES_LIMIT = 2_000
 NUMBERS_AT_ONCE = 4_000_000
 """Rows times outputs times features, as a model's own way gives them."""
+FIRST_ROWS, PIECE_S = 10, 0.5
+"""Of a model's own way so many rows are taken after the first, which tell how many take that long."""
 EXACT_SOURCE = "Shapley 1953, over all coalitions"
 SAMPLED_SOURCE = "Castro et al. 2009, in antithetic pairs (Mitchell et al. 2022)"
 
@@ -43,10 +46,11 @@ class Explainer:
         self._recipe = recipe
         self._background: Inputs | None = None
         self._prepared: Any = None
+        self._known: Outputs | None = None
 
     def compare_with(self, background: Inputs) -> None:
         """Take the rows that stand for a feature that is not known."""
-        self._background = background
+        self._background, self._known = background, None
         if self._subject.own is not None:
             self._prepared = self._subject.prepared(background)
 
@@ -55,7 +59,7 @@ class Explainer:
         return self._subject.predict(inputs, params)
 
     def explain(
-        self, inputs: Inputs, params: Params, *, output: str | None, within_s: float
+        self, inputs: Inputs, params: Params, *, output: str | None, within_s: float, told: bool = False
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the answers are made of.
 
@@ -65,17 +69,19 @@ class Explainer:
             output: label of the class or output that is asked for; None for the second of two classes, the
                 likeliest of several, the first of other outputs.
             within_s: seconds that it may take.
+            told: whether to say what callers get, too, where that is known without asking the model again.
 
         Returns:
-            What holds for all rows, and arrays by name. `refused` in the first says why there are none:
-            `background`, `time` or `output`, whose `labels` say which there are.
+            What holds for all rows, and arrays by name, `told` among them if it was asked for and is known.
+            `refused` in the first says why there are none: `background`, `time` or `output`, whose `labels` say which there
+            are.
         """
         until_s = time.perf_counter() + within_s
         ask = self._subject.ask
         answers = ask(inputs, params)
         view = self._subject.view
         if view is None:
-            view = view_of(answers, None if self._background is None else ask(self._background, params))
+            view = view_of(answers, self._answers_known(params))
         numbers = view.read(answers)
         if numbers.shape[1] > OUTPUTS_LIMIT:
             raise NotServed(f"explanations are of models with at most {OUTPUTS_LIMIT} outputs")
@@ -83,6 +89,7 @@ class Explainer:
         if chosen is None:
             return {"refused": "output", "labels": view.labels}, {}
         known = {"labels": view.labels}
+        also = {"told": self._subject.told(answers)} if told and self._subject.told is not None else {}
         try:
             own = None if params else self._own(inputs, numbers, chosen, view, until_s)
         except shapley.TooSlow:
@@ -92,14 +99,24 @@ class Explainer:
             name, source = self._subject.own[:2] if own.way is None else own.way
             method = {"name": name, "source": source, "by": own.by, "background_rows": own.background_rows}
             arrays = {"base": own.base, "contributions": own.contributions}
-            return {**known, "scale": own.scale, "method": method}, {**arrays, "chosen": chosen}
+            return {**known, "scale": own.scale, "method": method}, {**arrays, **also, "chosen": chosen}
         if self._background is None:
             return {"refused": "background"}, {}
         try:
             method, arrays = self._from_outside(inputs, params, chosen, view, until_s)
         except shapley.TooSlow:
             return {"refused": "time"}, {}
-        return {**known, "scale": view.scale, "method": method}, {**arrays, "chosen": chosen}
+        return {**known, "scale": view.scale, "method": method}, {**arrays, **also, "chosen": chosen}
+
+    def _answers_known(self, params: Params) -> Outputs | None:
+        """To the background, which is the same for every request that has no params of its own."""
+        if self._background is None:
+            return None
+        if params:
+            return self._subject.ask(self._background, params)
+        if self._known is None:
+            self._known = self._subject.ask(self._background, None)
+        return self._known
 
     def _own(
         self, inputs: Inputs, numbers: Floats, chosen: npt.NDArray[np.intp], view: View, until_s: float
@@ -115,17 +132,25 @@ class Explainer:
             return None
         if names > FEATURES_LIMIT:
             raise _too_wide()
-        at_once = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
-        found = []
-        for start in range(0, len(numbers), at_once):
-            if time.perf_counter() >= until_s:
+        most = max(1, NUMBERS_AT_ONCE // max(1, numbers.shape[1] * max(sources, names)))
+        found: list[Own] = []
+        done, began_s, row_s, at_once = 0, 0.0, 0.0, 1  # the first may have to prepare what all others use
+        while done < len(numbers):
+            left_s = until_s - time.perf_counter()
+            if left_s <= 0 or row_s * (len(numbers) - done) > left_s:
                 raise shapley.TooSlow
-            places = np.arange(start, min(start + at_once, len(numbers)))
+            places = np.arange(done, min(done + min(at_once, most), len(numbers)))
             own = self._own_of_some(take(inputs, places), numbers[places], view)
             if own is None:
                 return None
             at = np.arange(len(places)), chosen[places]
             found.append(own._replace(base=own.base[at], contributions=own.contributions[at]))
+            done += len(places)
+            if done == 1:
+                began_s, at_once = time.perf_counter(), FIRST_ROWS
+                continue
+            row_s = (time.perf_counter() - began_s) / (done - 1)
+            at_once = 1 + int(PIECE_S / max(row_s, 1e-9))
         if not found:
             return None
         return found[0]._replace(
@@ -141,11 +166,14 @@ class Explainer:
             found = subject.own[2](subject.prepared(inputs), self._prepared)
         except Exception:  # noqa: BLE001 - it answers all the same, and can be asked from outside
             return None
-        if found is None or found.contributions.shape[2] != len(subject.sources):
+        width = len(self._recipe.names) if found is not None and found.by_feature else len(subject.sources)
+        if found is None or found.contributions.shape[2] != width:
             return None
-        mapped = np.zeros((*found.contributions.shape[:2], len(self._recipe.names)))
-        for place, source in enumerate(subject.sources):
-            mapped[:, :, source] += found.contributions[:, :, place]
+        mapped = found.contributions
+        if not found.by_feature:
+            mapped = np.zeros((*found.contributions.shape[:2], len(self._recipe.names)))
+            for place, source in enumerate(subject.sources):
+                mapped[:, :, source] += found.contributions[:, :, place]
         base = found.base
         if base.shape[1] == 1 and numbers.shape[1] == 2:  # one sum stands for two classes
             base, mapped = np.concatenate([-base, base], axis=1), np.concatenate([-mapped, mapped], axis=1)
@@ -202,7 +230,8 @@ def _too_wide() -> NotServed:
 def _chosen(numbers: Floats, view: View, output: str | None) -> npt.NDArray[np.intp] | None:
     """Which output of each row is explained."""
     if output is not None:
-        place = next((at for at, label in enumerate(view.labels) if str(label) == output), None)
+        names = [(str(label), json.dumps(label, default=str)) for label in view.labels]  # True is `true` in JSON
+        place = next((at for at, known in enumerate(names) if output in known), None)
         return None if place is None else np.full(len(numbers), place, dtype=np.intp)
     if view.scale == VALUE or len(view.labels) == 1:
         return np.zeros(len(numbers), dtype=np.intp)

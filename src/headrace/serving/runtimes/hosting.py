@@ -118,7 +118,11 @@ class _Host:
 
     def _explained(self, header: dict[str, Any], values: Any) -> list[bytes | memoryview]:
         known, arrays = self._explaining().explain(
-            values, header.get("params"), output=header["output"], within_s=float(header["within_s"])
+            values,
+            header.get("params"),
+            output=header["output"],
+            within_s=float(header["within_s"]),
+            told=bool(header.get("told")),
         )
         return wire.encode(known, arrays or None)
 

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headrace.serving.runtimes import histogram_trees
+from headrace.serving.runtimes.histogram_trees import only
 from headrace.serving.runtimes.recipe import library
 from headrace.serving.runtimes.tree_cover import CoverExplainer
-from headrace.serving.runtimes.tree_paths import Nodes, Paths, paths_of
+from headrace.serving.runtimes.tree_paths import Columns, Nodes, Paths, paths_of
 from headrace.serving.runtimes.tree_shapley import TreeExplainer
 
 Floats = npt.NDArray[np.float64]
@@ -62,10 +64,11 @@ class Own(NamedTuple):
 
     Attributes:
         base: shape (rows, outputs).
-        contributions: shape (rows, outputs, columns of the predictor).
+        contributions: shape (rows, outputs, columns of the predictor), or features where `by_feature`.
         scale: on which they add up.
         by: who computed them.
         background_rows: how many rows they are measured against; 0 where it is the trees' own cover.
+        by_feature: whether columns that were made of one feature have been counted as that.
         way: name and source, where the predictor was explained in another way than it usually is.
     """
 
@@ -74,6 +77,7 @@ class Own(NamedTuple):
     scale: str
     by: str
     background_rows: int = 0
+    by_feature: bool = False
     way: tuple[str, str] | None = None
 
 
@@ -81,8 +85,13 @@ Way = Callable[[Any, Any], Own | None]
 """Matrices of the rows and of the background, None where there is none, to contributions; None: this needs one."""
 
 
-def way_of(predictor: Any) -> tuple[str, str, Way] | None:
-    """How a predictor explains itself, by name and source; None where it does not."""
+def way_of(predictor: Any, columns: Columns | None = None) -> tuple[str, str, Way] | None:
+    """How a predictor explains itself, by name and source; None where it does not.
+
+    Args:
+        predictor: the last step of a pipeline, or the whole model.
+        columns: what the columns that it sees were made of, where that is not each of its own.
+    """
     kind, module = type(predictor).__name__, type(predictor).__module__
     if module.startswith("xgboost.") and hasattr(predictor, "get_booster"):
         best = predictor.get_booster().attr("best_iteration")
@@ -97,13 +106,13 @@ def way_of(predictor: Any) -> tuple[str, str, Way] | None:
             "coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)",
             lambda rows, background: _linear(predictor, rows, background),
         )
-    found = _paths_of(predictor, kind)
+    found = _paths_of(predictor, kind, columns)
     if found is None:
         return None
     return (
         "tree_shap_interventional",
         "Lundberg et al. 2020, algorithm 3 (interventional TreeSHAP)",
-        _Trees(*found),
+        _Trees(predictor.n_features_in_, *found),
     )
 
 
@@ -116,7 +125,7 @@ def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
     """
     xgboost = library("xgboost")
     learner = json.loads(booster.save_config())["learner"]
-    objective, kind = str(learner["objective"]["name"]), str(learner["gradient_booster"]["name"])
+    objective, kind = objective_of_xgboost(booster), str(learner["gradient_booster"]["name"])
     scale = (
         LOG_ODDS
         if objective in {"binary:logistic", "reg:logistic"}
@@ -136,9 +145,19 @@ def of_xgboost(booster: Any, until: int) -> tuple[str, str, Way]:
     return "tree_shap" if kind != "gblinear" else "linear", PATHS, contributions
 
 
+def objective_of_xgboost(booster: Any) -> str:
+    """What it was trained for, by XGBoost's name."""
+    return str(json.loads(booster.save_config())["learner"]["objective"]["name"])
+
+
+def objective_of_lightgbm(booster: Any) -> list[str]:
+    """What it was trained for, by LightGBM's name, and options of that."""
+    return str(booster.dump_model(num_iteration=1).get("objective", "")).split()
+
+
 def of_lightgbm(booster: Any) -> tuple[str, str, Way]:
     """LightGBM's own."""
-    words = str(booster.dump_model(num_iteration=1).get("objective", "")).split()
+    words = objective_of_lightgbm(booster)
     options = dict(word.split(":", 1) for word in words[1:] if ":" in word)
     name = words[0] if words else ""
     factor = float(options.get("sigmoid", 1.0)) if name == "binary" else 1.0
@@ -184,12 +203,15 @@ def _linear(predictor: Any, rows: Any, background: Any) -> Own | None:
 
 
 class _Trees:
-    """scikit-learn's trees, against a background that stays the same from one request to the next, or their cover."""
+    """scikit-learn's trees, against a background that stays the same for all requests, or their own cover."""
 
-    def __init__(self, paths: Paths, scale: str, cast: Any, margins: Any) -> None:
+    def __init__(
+        self, features: int, paths: Paths, scale: str, seen: Callable[[Any], Floats], margins: Any
+    ) -> None:
+        self._features = features
         self._paths = paths
         self._scale = scale
-        self._cast = cast
+        self._seen = seen
         self._margins = margins
         self._explainer: TreeExplainer | None = None
         self._without: CoverExplainer | None = None
@@ -197,10 +219,6 @@ class _Trees:
 
     def __call__(self, rows: Any, background: Any) -> Own:
         given = self._seen(_dense(rows))
-        if self._constant is None:
-            nothing = np.zeros((1, given.shape[1]))
-            sums = self._paths.sums(self._paths.missed(nothing))
-            self._constant = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1) - sums[0]
         if background is None:
             if self._without is None:
                 self._without = CoverExplainer(self._paths)
@@ -211,55 +229,58 @@ class _Trees:
 
     def _own(self, explainer: TreeExplainer | CoverExplainer, rows: Floats) -> Own:
         contributions = explainer.contributions(rows)
+        if self._constant is None:
+            self._constant = self._beside_trees()
         base = np.broadcast_to(explainer.base + self._constant, contributions.shape[:2])
-        return Own(base, contributions, self._scale, "Headrace")
+        return Own(base, contributions, self._scale, "Headrace", by_feature=self._paths.by_feature)
 
-    def _seen(self, rows: Any) -> Floats:
-        return np.asarray(rows).astype(self._cast).astype(np.float64)
+    def _beside_trees(self) -> Floats:
+        """What the predictor adds to the sums of its trees, seen on a row that is none of those explained."""
+        nothing = np.zeros((1, self._features))
+        found = np.asarray(self._margins(nothing), dtype=np.float64).reshape(-1)
+        return np.asarray(found - self._paths.sums(self._paths.missed(self._seen(nothing)))[0])
 
 
-def _paths_of(predictor: Any, kind: str) -> tuple[Paths, str, Any, Any] | None:
-    """The paths, the scale of their sums, the numbers that the trees compare, and what the sums must come to."""
+def _paths_of(predictor: Any, kind: str, columns: Columns | None) -> tuple[Paths, str, Any, Any] | None:
+    """The paths, the scale of their sums, rows to what the trees compare, and what the sums must come to."""
     classifier = hasattr(predictor, "classes_")
     if kind in _FORESTS:
         if getattr(predictor, "n_outputs_", 1) != 1:
             return None
         trees = [each.tree_ for each in getattr(predictor, "estimators_", [predictor])]
-        paths = paths_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees])
+        paths = paths_of([_nodes(tree, 1 / len(trees), shares=classifier) for tree in trees], columns)
         ways = (PROBABILITY, predictor.predict_proba) if classifier else (VALUE, predictor.predict)
     elif kind in {"GradientBoostingClassifier", "GradientBoostingRegressor"}:
         rate, outputs = float(predictor.learning_rate), predictor.estimators_.shape[1]
         paths = paths_of(
             [
-                _only(_nodes(each.tree_, rate, shares=False), place, outputs)
+                only(_nodes(each.tree_, rate, shares=False), place, outputs)
                 for stage in predictor.estimators_
                 for place, each in enumerate(stage)
-            ]
+            ],
+            columns,
         )
         ways = _boosted(predictor, outputs) if classifier else (VALUE, predictor.predict)
     elif kind in {"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"}:
-        if getattr(predictor, "_preprocessor", None) is not None:  # categories
+        histograms = histogram_trees.of(predictor, columns)
+        if histograms is None:
             return None
-        outputs = len(predictor._predictors[0])  # noqa: SLF001 - scikit-learn shows them in no other way
-        if any(each.nodes["is_categorical"].any() for stage in predictor._predictors for each in stage):  # noqa: SLF001
-            return None
-        paths = paths_of(
-            [
-                _only(_histogram_nodes(each.nodes), place, outputs)
-                for stage in predictor._predictors  # noqa: SLF001
-                for place, each in enumerate(stage)
-            ]
-        )
+        paths = paths_of(histograms.trees, histograms.columns)
         if classifier:
-            ways = _boosted(predictor, outputs)
+            ways = _boosted(predictor, len(predictor._predictors[0]))  # noqa: SLF001
         elif predictor.loss in {"poisson", "gamma"}:
             ways = (LOG, lambda rows: np.log(predictor.predict(rows)))
         else:
             ways = (VALUE, predictor.predict)
-        return None if paths is None else (paths, ways[0], np.float64, ways[1])
+        return None if paths is None else (paths, ways[0], histograms.seen, ways[1])
     else:
         return None
-    return None if paths is None else (paths, ways[0], np.float32, ways[1])
+    return None if paths is None else (paths, ways[0], _in_float32, ways[1])
+
+
+def _in_float32(rows: Any) -> Floats:
+    """As scikit-learn's older trees compare them."""
+    return np.asarray(rows).astype(np.float32).astype(np.float64)
 
 
 def _boosted(predictor: Any, outputs: int) -> tuple[str, Any]:
@@ -280,23 +301,3 @@ def _nodes(tree: Any, factor: float, *, shares: bool) -> Nodes:
         factor * value,
         tree.weighted_n_node_samples.astype(np.float64),
     )
-
-
-def _histogram_nodes(nodes: Any) -> Nodes:
-    leaf = nodes["is_leaf"].astype(bool)
-    return Nodes(
-        np.where(leaf, -1, nodes["left"].astype(np.intp)),
-        np.where(leaf, -1, nodes["right"].astype(np.intp)),
-        nodes["feature_idx"].astype(np.intp),
-        nodes["num_threshold"].astype(np.float64),
-        nodes["missing_go_to_left"].astype(bool),
-        nodes["value"].astype(np.float64)[:, None],
-        nodes["count"].astype(np.float64),
-    )
-
-
-def _only(nodes: Nodes, place: int, outputs: int) -> Nodes:
-    """A tree that adds to one of the outputs."""
-    value = np.zeros((len(nodes.value), outputs))
-    value[:, place] = nodes.value[:, 0]
-    return nodes._replace(value=value)

@@ -1,10 +1,10 @@
 """Exact Shapley values of sums of trees that need no background: path-dependent TreeSHAP, in numpy alone.
 
-A feature that is not known sends a row down both branches, in the shares in which the rows of the training went there
-(Lundberg et al. 2020, "From local explanations to global understanding with explainable AI for trees", algorithm 2).
-A leaf is then a product of one factor for each feature of its path: 1 or 0 where the feature is known, z, the share
-of the training, where it is not. The Shapley value of a product is an integral over how likely the others are to be
-known (Owen 1972, "Multilinear extensions of games"):
+A feature that is not known sends a row down both branches, in the shares in which the rows of the training went
+there (Lundberg et al. 2020, "From local explanations to global understanding with explainable AI for trees",
+algorithm 2). A leaf is then a product of one factor for each feature of its path: 1 or 0 where the feature is
+known, z, the share of the training, where it is not. The Shapley value of a product is an integral over how likely
+the others are to be known (Owen 1972, "Multilinear extensions of games"):
 
     (known - z) * ∫ Π (t * known + (1 - t) * z) dt    over 0..1, the product over all other features
 
@@ -57,7 +57,7 @@ class CoverExplainer:
 
     def contributions(self, rows: Floats) -> Floats:
         """Of each feature, shape (rows, outputs, features)."""
-        found = np.zeros((len(rows), self._paths.outputs, rows.shape[1]))
+        found = np.zeros((len(rows), self._paths.outputs, self._paths.features(rows)))
         at_once = max(1, AT_ONCE // len(self._paths))
         for start in range(0, len(rows), at_once):
             missed = self._paths.missed(rows[start : start + at_once])

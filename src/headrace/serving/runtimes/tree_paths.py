@@ -1,8 +1,8 @@
 """The leaves of a sum of trees, and which rows reach them: all trees and many rows at once, in numpy alone.
 
-Explaining trees asks of each leaf on which features of its path a row turns elsewhere. So the trees are laid side by
-side, level by level, and a row walks down all branches at once with a bit for each feature on which it has left the
-way; whoever arrives without a bit has reached the leaf.
+Explaining trees asks of each leaf by which features of its path a row turns elsewhere. So the trees are laid side
+by side, level by level, and a row walks down all branches at once with a bit for each feature by which it has left
+the way; whoever arrives without a bit has reached the leaf.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,13 @@ class Nodes(NamedTuple):
     cover: Floats
 
 
+class Columns(NamedTuple):
+    """Of which of so many features each column was made."""
+
+    sources: Sequence[int]
+    features: int
+
+
 class _Level(NamedTuple):
     """The inner nodes of one depth, whose children are the nodes of the next: all left ones, then all right ones.
 
@@ -71,6 +78,8 @@ class Paths:
 
     Args:
         trees: at least one, with `LEAVES_LIMIT` leaves together at most; see `paths_of`.
+        columns: what each column that the trees see was made of, and how many such features there are. Columns that
+            were made of one feature, as one-hot columns are, then count as that feature. None: each column is one.
 
     Attributes:
         feature: on the path to each leaf, shape (leaves, width), -1 where a path has fewer.
@@ -79,7 +88,8 @@ class Paths:
         every: the bits of all features on the path to each leaf.
     """
 
-    def __init__(self, trees: Sequence[Nodes]) -> None:
+    def __init__(self, trees: Sequence[Nodes], columns: Columns | None = None) -> None:
+        self._columns = columns
         sizes = [len(tree.left) for tree in trees]
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
         self._forest = Nodes(
@@ -90,8 +100,11 @@ class Paths:
                 for place in range(2, len(Nodes._fields))
             ),
         )
-        walked = _walked(self._forest, starts)
-        self.width = max(1, max(path.shape[1] for path in walked.paths))
+        made_of = (
+            self._forest.feature if columns is None else np.array([*columns.sources, -1])[self._forest.feature]
+        )
+        walked = _walked(self._forest, made_of, starts)
+        self.width = max(1, *(path.shape[1] for path in walked.paths))
         kind = next(kind for bits, kind in _WIDTHS if self.width <= bits)
         self.kind = np.dtype(kind)
         self._levels = [
@@ -112,6 +125,15 @@ class Paths:
     def __len__(self) -> int:
         """How many leaves there are."""
         return len(self.value)
+
+    @property
+    def by_feature(self) -> bool:
+        """Whether columns count as the features that they are made of."""
+        return self._columns is not None
+
+    def features(self, rows: Floats) -> int:
+        """How many features rows have."""
+        return rows.shape[1] if self._columns is None else self._columns.features
 
     def missed(self, rows: Floats) -> Bits:
         """The features on the path to each leaf by which a row turns elsewhere, as bits; shape (rows, leaves)."""
@@ -153,12 +175,12 @@ class Paths:
             )
 
 
-def paths_of(trees: Sequence[Nodes]) -> Paths | None:
+def paths_of(trees: Sequence[Nodes], columns: Columns | None = None) -> Paths | None:
     """The leaves of all trees; None where they are too many, or a path has too many features."""
     if sum(int((tree.left < 0).sum()) for tree in trees) > LEAVES_LIMIT:
         return None
     try:
-        return Paths(trees)
+        return Paths(trees, columns)
     except _TooManyFeatures:
         return None
 
@@ -177,7 +199,7 @@ class _Walked(NamedTuple):
     shares: list[Floats]
 
 
-def _walked(forest: Nodes, roots: Places) -> _Walked:
+def _walked(forest: Nodes, made_of: Places, roots: Places) -> _Walked:
     found = _Walked([], [], [], [], [])
     here, start = roots, 0
     path: Places = np.empty((len(here), 0), dtype=np.intp)
@@ -188,7 +210,7 @@ def _walked(forest: Nodes, roots: Places) -> _Walked:
         found.paths.append(path[ends])
         found.shares.append(share[ends])
         nodes, path, share = here[inner], path[inner], share[inner]
-        feature = forest.feature[nodes]
+        feature = made_of[nodes]
         known = path == feature[:, None]
         place = np.where(known.any(axis=1), known.argmax(axis=1) if path.shape[1] else 0, (path >= 0).sum(axis=1))
         if len(place) and place.max() >= path.shape[1]:

@@ -23,7 +23,7 @@ from headrace.serving.runtimes.tree_paths import Bits, Floats, Paths, Places
 PAIRS_LIMIT = 20_000_000
 """Pairs of leaf and background row that are looked at once; above it fewer background rows are used."""
 FEWEST_ROWS = 10
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 17
 """Pairs times rows that are looked at together."""
 BLOCK = 1 << 18
 """Pairs in one block, so that what is made of them stays near the processor."""
@@ -46,7 +46,7 @@ class _Block(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """Pairs that do not exclude each other: place of the row, leaf, what the background misses, how often, its size."""
+    """Pairs that do not exclude each other: row, leaf, what the background misses, how often, and its size."""
 
     row: Places
     leaf: Places
@@ -75,13 +75,9 @@ class TreeExplainer:
         self._blocks = list(_blocks(missed, paths.every, self._count))
         self._pairs = sum(block.missed.size for block in self._blocks)
 
-    def sums(self, rows: Floats) -> Floats:
-        """The sums of the trees, shape (rows, outputs)."""
-        return self._paths.sums(self._paths.missed(rows))
-
     def contributions(self, rows: Floats) -> Floats:
         """Of each feature, shape (rows, outputs, features)."""
-        found = np.zeros((len(rows), self._paths.outputs, rows.shape[1]))
+        found = np.zeros((len(rows), self._paths.outputs, self._paths.features(rows)))
         at_once = max(1, AT_ONCE // self._pairs)
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
@@ -107,6 +103,7 @@ class TreeExplainer:
     def _joined(self, missed: Bits) -> Iterator[_Pairs]:
         """The pairs that do not exclude each other, not too many together."""
         waiting: list[_Pairs] = []
+        count = 0
         for block in self._blocks:
             mine = missed[:, block.leaf]
             joint = np.flatnonzero((block.missed & mine[:, None, :]) == 0)
@@ -120,9 +117,10 @@ class TreeExplainer:
                     block.size.ravel()[pair],
                 )
             )
-            if sum(len(pairs.row) for pairs in waiting) > AT_ONCE:
+            count += len(joint)
+            if count > AT_ONCE:
                 yield _together(waiting)
-                waiting = []
+                waiting, count = [], 0
         if waiting:
             yield _together(waiting)
 
@@ -163,16 +161,16 @@ class Spreader:
         series = rows if self._target is None else rows * outputs
         if self._target is not None:
             row = row * outputs + self._target[leaf]
-        worth = [weight * value[leaf] for value in self._value]
-        found = [np.zeros(series * features) for _ in worth]
+        found = [np.zeros(series * features) for _ in self._value]
         at = leaf * self._width
         for half, numbers in enumerate(halves(bits)):
-            owner, place = self.listed(numbers)
-            feature = self._feature[at[owner] + (place + 16 * half)]
+            owner, bit = self.listed(numbers)
+            feature = self._feature[at[owner] + (bit + 16 * half)]
             if series > 1:
                 feature = feature + (row * features)[owner]
-            for sums, each in zip(found, worth, strict=True):
-                sums += np.bincount(feature, weights=each[owner], minlength=len(sums))
+            for place, value in enumerate(self._value):
+                worth = (weight * value[leaf])[owner]
+                found[place] += np.bincount(feature, weights=worth, minlength=series * features)
         if self._target is not None:
             total += found[0].reshape(total.shape)
             return
@@ -216,7 +214,7 @@ def halves(numbers: Bits) -> list[Bits]:
 
 
 def _blocks(missed: Bits, every: Bits, count: Callable[[Bits], Places]) -> Iterator[_Block]:
-    """What the background misses, shape (background rows, leaves), without repeating; with all bits of each leaf."""
+    """What the background misses, shape (background rows, leaves), without repeating; `every` as in `Paths`."""
     rows, leaves = missed.shape
     ordered = np.sort(missed, axis=0)
     first = np.ones((rows, leaves), dtype=bool)
@@ -226,7 +224,7 @@ def _blocks(missed: Bits, every: Bits, count: Callable[[Bits], Places]) -> Itera
     start = 0
     while start < leaves:
         fewest = int(sets[by_size[start]])
-        most = fewest + fewest // 8  # a few are filled up, so that there are not too many blocks
+        most = fewest + fewest // 2 + 1  # a few are filled up, so that there are not too many blocks
         end = min(int(np.searchsorted(sets[by_size], most, side="right")), start + max(1, BLOCK // most))
         leaf = by_size[start:end]
         yield _block(leaf, ordered[:, leaf], first[:, leaf], every[leaf], count)
