@@ -73,8 +73,8 @@ class Explainer:
 
         Returns:
             What holds for all rows, and arrays by name, `told` among them if it was asked for and is known.
-            `refused` in the first says why there are none: `background`, `time` or `output`, whose `labels` say which there
-            are.
+            `refused` in the first says why there are none: `background`, `time` or `output`, whose `labels` say
+            which there are.
         """
         until_s = time.perf_counter() + within_s
         ask = self._subject.ask
