@@ -28,3 +28,9 @@ def test_what_does_not_hold_yet_is_said_even_where_nothing_changes() -> None:
     assert first.startswith("unchanged model")
     assert second.startswith("! the next release is held to more than is declared")
     assert third == bound[0]
+
+
+def test_what_policies_ask_for_and_is_not_declared_is_said_even_where_nothing_changes() -> None:
+    warnings = ("at_least of roc_auc is declared with value=0.5, and no laxer than value=0.75 is asked for",)
+    model = Change(kind="model", name="churn", action=Action.UNCHANGED, warnings=warnings)
+    assert shown(model)[1:] == [f"! {warnings[0]}"]

@@ -119,6 +119,12 @@ def test_a_policy_that_cannot_be_meant_is_refused(policy: Policy, field: str) ->
     assert refused.value.where == field
 
 
+def test_a_policy_says_whom_it_tells() -> None:
+    told = of_stage(approvals=1, four_eyes=False, notify=("risk", "ops"))
+    assert told.says == "1 approval of the role approver; told to: risk, ops"
+    rules.check(told, ROLES)
+
+
 def test_policies_that_can_be_meant_pass() -> None:
     evidence = (RequiredEvidence(gate="not_worse_than_production", metric="roc_auc", max_age="30d"),)
     rules.check(of_stage(approvals=2, evidence=evidence, movers=("operator", "system")), ROLES)

@@ -137,6 +137,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         if self.approvals:
             whom = ", not of the author or whoever asks" if self.four_eyes else ""
             parts.append(f"{count_of(self.approvals, self.role)}{whom}")
+            parts += [f"told to: {', '.join(self.notify)}"] if self.notify else []
         if self.movers:
             parts.append(f"made by: {' or '.join(self.movers)}")
         return "; ".join(parts)
