@@ -34,8 +34,8 @@ from sklearn.preprocessing import StandardScaler
 
 from headrace.project.environment import capture_environment
 from headrace.server.capacity import served
-from headrace.serving.environments import Environments
-from headrace.serving.loading import arrange
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.loader import arrange
 from headrace.serving.nouns import Loading
 from headrace.serving.runtimes.explained import subject_of
 from headrace.serving.runtimes.explaining import Explainer

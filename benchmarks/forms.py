@@ -24,12 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from headrace.serving.environments import Environments
-from headrace.serving.host import HostOrder, ModelHost
-from headrace.serving.loading import arrange
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.host import HostOrder, ModelHost
+from headrace.serving.loading.loader import arrange
+from headrace.serving.loading.optimizing import Graph, optimize
 from headrace.serving.loading_nouns import OptimizationReport
 from headrace.serving.nouns import Loading
-from headrace.serving.optimizing import Graph, optimize
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.onnx_models import CONVERTED
 from headrace.serving.runtimes.recipe import Recipe

@@ -42,7 +42,7 @@ PATIENCE_S = 180.0
 MODELS = ("forest", "lightgbm", "xgboost", "pyfunc")
 SAME = 1e-5
 """How far an answer may be from the model's own: forms in single precision pass."""
-WITHOUT_LOG = """from headrace.serving.prediction_log import PredictionLog
+WITHOUT_LOG = """from headrace.serving.gateway.prediction_log import PredictionLog
 PredictionLog.append = lambda self, logged: None
 """
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from headrace.serving.logged_tables import to_table
+from headrace.serving.log.logged_tables import to_table
+from headrace.serving.log.segments import Block, Rows
 from headrace.serving.nouns import PredictionRecord
-from headrace.serving.segments import Block, Rows
 
 
 def table_of(records: Sequence[PredictionRecord]) -> pa.Table:

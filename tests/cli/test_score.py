@@ -11,7 +11,7 @@ import msgspec
 from headrace.cli.score import whereabouts
 from headrace.kernel.settings import Settings, load_settings
 from headrace.sdk.scoring import _why_not_logged
-from headrace.serving.scoring_outputs import Manifest
+from headrace.serving.batch.scoring_outputs import Manifest
 
 DONE = Manifest(run_id="prd_1", model="churn", version=1, digest="", input={}, settings={}, rows=3)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.predictions import table_of
-from tests.serving.test_prediction_log import MAY
+from tests.serving.gateway.test_prediction_log import MAY
 
 from headrace.delivery.experiment_nouns import ArmRewards, MeasureRequest
 from headrace.delivery.measuring import count
 from headrace.kernel.lake import Lake
-from headrace.serving.compaction import predictions_table
-from headrace.serving.feedback_join import feedback_table
+from headrace.serving.log.compaction import predictions_table
+from headrace.serving.log.feedback_join import feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 
 DAY = timedelta(days=1)

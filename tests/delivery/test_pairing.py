@@ -19,8 +19,8 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
 from headrace.project.paired import Loss, PairedLoss
-from headrace.serving.compaction import predictions_table
-from headrace.serving.feedback_join import _SCHEMA, feedback_table
+from headrace.serving.log.compaction import predictions_table
+from headrace.serving.log.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 from headrace.statistics.paired import capital
 

@@ -18,8 +18,8 @@ from headrace.project.rollout import Canary
 from headrace.project.shadow import Shadow
 from headrace.registry import stages
 from headrace.serving import routing
+from headrace.serving.gateway.shadowing import compare
 from headrace.serving.nouns import Compared, Signal, SignalledUnit
-from headrace.serving.shadowing import compare
 
 OpenTo = Callable[[int], Release]
 RESUME = ReleaseCommand(command=ReleaseAction.RESUME)

@@ -13,7 +13,7 @@ import yaml
 
 from headrace.kernel.settings import PREFIX, Settings, load_settings
 from headrace.server.process import MODULES
-from headrace.serving.listening import DRAIN_S
+from headrace.serving.gateway.listening import DRAIN_S
 from headrace.version import VERSION
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

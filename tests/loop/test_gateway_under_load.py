@@ -12,12 +12,12 @@ import httpx
 import msgspec
 import pytest
 from tests.serving import models
-from tests.serving.test_process import Load, eventually
+from tests.serving.gateway.test_process import Load, eventually
 
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import ReleaseAction
+from headrace.serving.log.segments import CLOSED, OPEN, read_segment, segments
 from headrace.serving.nouns import GatewayState
-from headrace.serving.segments import CLOSED, OPEN, read_segment, segments
 from headrace.testing.platform import TemporaryPlatform, temporary_platform
 
 from . import elsewhere

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from tests.serving import models
-from tests.serving.test_process import eventually
+from tests.serving.gateway.test_process import eventually
 
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release, ReleaseAction

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from tests.serving import models
-from tests.serving.test_process import eventually
+from tests.serving.gateway.test_process import eventually
 
 from headrace.delivery.machine import Phase
 from headrace.delivery.nouns import Release, ReleaseAction

@@ -23,7 +23,7 @@ from headrace.kernel.work import WorkContext
 from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.project.model import ModelDeclaration
 from headrace.registry.nouns import Estimate, Model, ModelDetails, Version
-from headrace.serving.compaction import predictions_table
+from headrace.serving.log.compaction import predictions_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 from headrace.statistics.profiles import profile
 

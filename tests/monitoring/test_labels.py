@@ -14,7 +14,7 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.lake import Lake
 from headrace.monitoring import labels
 from headrace.project.model import ModelDeclaration
-from headrace.serving.feedback_join import feedback_table
+from headrace.serving.log.feedback_join import feedback_table
 from headrace.serving.nouns import Purpose
 
 T = datetime(1997, 7, 1, tzinfo=UTC)

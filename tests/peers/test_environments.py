@@ -14,8 +14,8 @@ from tests.serving import models
 from tests.serving.conftest import Bench, route
 
 from headrace.errors import Unavailable
-from headrace.serving.environments import Environments
-from headrace.serving.loading import requirements_of
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.loader import requirements_of
 from headrace.serving.nouns import ServedVersion
 from headrace.serving.runtimes.files import ModelFiles
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from headrace.errors import ModelFault, PolicyRefused
-from headrace.serving.environments import Environments
-from headrace.serving.forms import Forms
-from headrace.serving.inputs import row_answers
-from headrace.serving.loading import LoadedModel, arrange, open_model
+from headrace.serving.forms.inputs import row_answers
+from headrace.serving.forms.json_forms import Forms
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.loader import LoadedModel, arrange, open_model
+from headrace.serving.loading.requirements import Requirements
 from headrace.serving.nouns import Loading
-from headrace.serving.requirements import Requirements
 from headrace.serving.runtimes.files import ModelFiles
 
 HERE = {

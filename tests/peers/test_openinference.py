@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.serving import models
 from tests.serving.conftest import route
-from tests.serving.test_process import MAY, StandInControl, eventually, free_port
+from tests.serving.gateway.test_process import MAY, StandInControl, eventually, free_port
 
 from headrace.kernel.blobs import open_blob_store
 from headrace.serving.nouns import BusinessTime, Snapshot

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from headrace.errors import PolicyRefused
-from headrace.serving.environments import Environments
-from headrace.serving.loading import arrange, open_model
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.loader import arrange, open_model
+from headrace.serving.loading.requirements import Requirements
 from headrace.serving.nouns import Loading
-from headrace.serving.requirements import Requirements
 from headrace.serving.runtimes.files import ModelFiles
 
 PYTHON = os.environ.get("TORCH_PYTHON", "")

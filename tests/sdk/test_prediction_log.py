@@ -19,7 +19,7 @@ def query_processes(platform: TemporaryPlatform) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(platform.launched.supervisor.pid).children(recursive=True):
         with suppress(psutil.Error):  # has just ended
-            if "headrace.serving.query_process" in process.cmdline():
+            if "headrace.serving.log.query_process" in process.cmdline():
                 found.append(process)
     return found
 

@@ -16,19 +16,24 @@ from tests.serving import models
 
 from headrace.kernel.blobs import BlobStore, open_blob_store
 from headrace.protocols.openinference.door import OpenInference
-from headrace.serving.answering import Answering, Moment
-from headrace.serving.asking import Asking
-from headrace.serving.circuits import Circuits
-from headrace.serving.counters import Breaker, Counters
-from headrace.serving.doors import Headers
-from headrace.serving.explaining import Explaining
-from headrace.serving.explanations import ExplanationDoor
-from headrace.serving.forms import EntityValue
-from headrace.serving.gateway import Gateway
-from headrace.serving.inputs import Array
-from headrace.serving.invocations import Invocations
-from headrace.serving.loading import open_loader
-from headrace.serving.measures import Measures
+from headrace.serving.forms.inputs import Array
+from headrace.serving.forms.json_forms import EntityValue
+from headrace.serving.gateway.answering import Answering, Moment
+from headrace.serving.gateway.app import Gateway
+from headrace.serving.gateway.asking import Asking
+from headrace.serving.gateway.circuits import Circuits
+from headrace.serving.gateway.counters import Breaker, Counters
+from headrace.serving.gateway.doors import Headers
+from headrace.serving.gateway.explaining import Explaining
+from headrace.serving.gateway.explanations import ExplanationDoor
+from headrace.serving.gateway.invocations import Invocations
+from headrace.serving.gateway.measures import Measures
+from headrace.serving.gateway.prediction_log import PredictionLog
+from headrace.serving.gateway.residency import Residency
+from headrace.serving.gateway.shadowing import Shadowing
+from headrace.serving.loading.loader import open_loader
+from headrace.serving.loading.predictor import load_predictor
+from headrace.serving.log.segments import CLOSED, read_segment, segments
 from headrace.serving.nouns import (
     BusinessTime,
     GatewayReport,
@@ -40,12 +45,7 @@ from headrace.serving.nouns import (
     ServedVersion,
     ServedView,
 )
-from headrace.serving.prediction_log import PredictionLog
-from headrace.serving.predictor import load_predictor
-from headrace.serving.residency import Residency
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.segments import CLOSED, read_segment, segments
-from headrace.serving.shadowing import Shadowing
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 BUSINESS = datetime(1997, 8, 1, tzinfo=UTC)

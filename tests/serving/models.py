@@ -16,9 +16,9 @@ from skops.io import dump
 
 from headrace.kernel.blobs import BlobStore
 from headrace.registry.nouns import ModelFile, directory_digest
-from headrace.serving.environments import Environments
-from headrace.serving.host import ModelHost
-from headrace.serving.loading import Arrangement, LoadedModel, arrange, open_model
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.host import ModelHost
+from headrace.serving.loading.loader import Arrangement, LoadedModel, arrange, open_model
 from headrace.serving.nouns import Converted, Loading, ServedVersion, ServedView
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.training.answers import ANSWER_MARK, POSITIVE_PROBABILITY

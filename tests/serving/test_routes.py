@@ -19,7 +19,7 @@ from headrace.kernel.bells import Bell
 from headrace.kernel.database import Database, Transactions
 from headrace.kernel.settings import Settings
 from headrace.serving import routes, routing
-from headrace.serving.admission import hash_token
+from headrace.serving.gateway.admission import hash_token
 from headrace.serving.nouns import (
     CallersSet,
     Gateway,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from headrace.serving.scoring_outputs import Manifest
+    from headrace.serving.batch.scoring_outputs import Manifest
 
 
 def score(

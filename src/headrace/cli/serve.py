@@ -53,8 +53,8 @@ def serve(
     from headrace.sdk.model_uris import fetch_model
     from headrace.server.alone import run
     from headrace.server.processes import choose_port
-    from headrace.serving.loading import open_environments
-    from headrace.serving.predictor import Predictor
+    from headrace.serving.loading.loader import open_environments
+    from headrace.serving.loading.predictor import Predictor
     from headrace.serving.runtimes.files import ModelFiles
 
     screen = console()

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from headrace.kernel.lake import Lake
 from headrace.project.paired import PairedLoss
-from headrace.serving.feedback_join import read_effective
+from headrace.serving.log.feedback_join import read_effective
 from headrace.statistics import paired_losses
 
 READ = ("outputs", "answer")

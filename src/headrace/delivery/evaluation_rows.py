@@ -20,7 +20,7 @@ from headrace.kernel.work import WorkContext
 from headrace.project.declaration import definition
 from headrace.project.feature_view import FeatureView
 from headrace.project.model import ModelDeclaration
-from headrace.serving.loading import open_loader
+from headrace.serving.loading.loader import open_loader
 from headrace.serving.nouns import ServedVersion
 from headrace.training.nouns import TrainingSetManifest, TrainingSetRequest
 from headrace.training.training_sets import HOLDOUT, build_training_set, content_digest

@@ -20,10 +20,10 @@ import pyarrow.dataset as ds
 from headrace.delivery.experiment_nouns import ArmRewards, Measured, MeasureRequest
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.compaction import compact, predictions_table
-from headrace.serving.feedback_join import feedback_table
+from headrace.serving.log.compaction import compact, predictions_table
+from headrace.serving.log.feedback_join import feedback_table
+from headrace.serving.log.segments import CLOSED, segments
 from headrace.serving.nouns import Arm, Purpose
-from headrace.serving.segments import CLOSED, segments
 
 MEMORY_LIMIT = "1GB"
 SPILL_LIMIT = "20GB"

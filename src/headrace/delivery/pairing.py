@@ -24,10 +24,10 @@ from headrace.kernel.work import WorkContext
 from headrace.monitoring import labels
 from headrace.monitoring.predictions import to_floats
 from headrace.project.paired import OF_PROBABILITIES
-from headrace.serving.compaction import compact, predictions_table
-from headrace.serving.feedback_join import read_effective
+from headrace.serving.log.compaction import compact, predictions_table
+from headrace.serving.log.feedback_join import read_effective
+from headrace.serving.log.segments import CLOSED, segments
 from headrace.serving.nouns import Purpose
-from headrace.serving.segments import CLOSED, segments
 from headrace.statistics import paired_losses
 
 COPY = ".shadow"

@@ -20,7 +20,7 @@ from headrace.features.maturity import require_mature
 from headrace.kernel.work import WorkContext
 from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.registry.nouns import Estimate, Evidence, RegisterVersion
-from headrace.serving.loading import open_loader
+from headrace.serving.loading.loader import open_loader
 from headrace.serving.nouns import ServedVersion
 from headrace.statistics import comparison, profiles
 from headrace.statistics.profiles import Profile

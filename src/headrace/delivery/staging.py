@@ -20,9 +20,9 @@ from headrace.kernel.work import WorkContext
 from headrace.project.declaration import definition
 from headrace.project.staging import Replay
 from headrace.registry.nouns import Evidence, Verdict
+from headrace.serving.loading.parity import ABSOLUTE_BOUND, RELATIVE_BOUND
 from headrace.serving.loading_nouns import VersionLoading
 from headrace.serving.nouns import Gateway, Purpose, ServedVersion
-from headrace.serving.parity import ABSOLUTE_BOUND, RELATIVE_BOUND
 
 TOLERANCE = 1e-9
 """How far an answer may lie from the offline score: the same arithmetic in another process."""

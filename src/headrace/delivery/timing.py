@@ -11,7 +11,7 @@ import numpy as np
 from headrace.delivery.evaluation_rows import Rows
 from headrace.delivery.findings import Timings
 from headrace.kernel.work import WorkContext
-from headrace.serving.loading import open_loader
+from headrace.serving.loading.loader import open_loader
 from headrace.serving.nouns import ServedVersion
 
 ROUNDS = 30

@@ -28,8 +28,8 @@ from headrace.monitoring.predictions import Floats, Predictions, read_live, to_f
 from headrace.project.declaration import definition_digest
 from headrace.project.entity import Entity
 from headrace.project.label import Label
-from headrace.serving.feedback_join import read_effective
 from headrace.serving.feedback_nouns import LABEL
+from headrace.serving.log.feedback_join import read_effective
 
 PATIENT_ATTEMPTS = 6
 """Attempts of a job that wait for the label's source; afterwards the window is looked at without new labels."""

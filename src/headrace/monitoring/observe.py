@@ -30,7 +30,7 @@ from headrace.project.label import Label
 from headrace.project.model import ModelDeclaration
 from headrace.project.monitors import DriftMonitor, Monitor, PerformanceMonitor, QualityMonitor
 from headrace.registry.nouns import ModelDetails, Version
-from headrace.serving.compaction import compact
+from headrace.serving.log.compaction import compact
 from headrace.statistics.drift import effective_rows
 from headrace.statistics.profiles import Counts, Profile, count
 

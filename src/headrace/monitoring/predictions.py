@@ -15,8 +15,8 @@ import pyarrow.dataset as ds
 
 from headrace.kernel.lake import Lake
 from headrace.monitoring.nouns import OUTPUT_COLUMN
-from headrace.serving.compaction import predictions_table
-from headrace.serving.logged_tables import feature_column
+from headrace.serving.log.compaction import predictions_table
+from headrace.serving.log.logged_tables import feature_column
 from headrace.serving.nouns import Purpose
 
 Floats = npt.NDArray[np.float64]

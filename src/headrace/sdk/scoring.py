@@ -21,17 +21,17 @@ from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import FetchedModel, digest_of, fetch_model
 from headrace.sdk.platform import Platform
 from headrace.sdk.scoring_ray import RAY, OnRay, Order
-from headrace.serving.description import describe
-from headrace.serving.loading import load_alone, open_environments
+from headrace.serving.batch.scoring import PART_ROWS, Alone, Scorer, Scoring, Told, taken_by
+from headrace.serving.batch.scoring import score as score_rows
+from headrace.serving.batch.scoring_inputs import open_source
+from headrace.serving.batch.scoring_outputs import Folder, Manifest
+from headrace.serving.forms.signature import read_signature
+from headrace.serving.loading.description import describe
+from headrace.serving.loading.loader import load_alone, open_environments
+from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import FieldPolicy, ServedVersion, fields_of
-from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.scoring import PART_ROWS, Alone, Scorer, Scoring, Told, taken_by
-from headrace.serving.scoring import score as score_rows
-from headrace.serving.scoring_inputs import open_source
-from headrace.serving.scoring_outputs import Folder, Manifest
-from headrace.serving.signature import read_signature
 
 
 def score(

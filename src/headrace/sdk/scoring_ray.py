@@ -16,12 +16,12 @@ from typing import Any
 from headrace.errors import HeadraceError, InvalidInput, MissingExtra, ModelFault, Unavailable
 from headrace.sdk.connect import connect
 from headrace.sdk.model_uris import digest_of, fetch_model
-from headrace.serving.loading import load_alone, open_environments
+from headrace.serving.batch.scoring import Part, Scored, Taken, score_part
+from headrace.serving.loading.loader import load_alone, open_environments
+from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import FieldPolicy, ServedVersion
-from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.scoring import Part, Scored, Taken, score_part
 
 RAY = "ray"
 PARTS_FOR_A_WORKER = 2

@@ -7,9 +7,9 @@ import uvloop
 from headrace.kernel.settings import Settings
 from headrace.server.gateway import DOORS
 from headrace.server.logs import configure_logging
-from headrace.serving.alone import serve_alone
-from headrace.serving.environments import Environments
-from headrace.serving.predictor import Predictor
+from headrace.serving.gateway.alone import serve_alone
+from headrace.serving.loading.environments import Environments
+from headrace.serving.loading.predictor import Predictor
 from headrace.serving.runtimes.files import ModelFiles
 
 

@@ -19,10 +19,10 @@ from headrace.server import load
 from headrace.server.load import Load
 from headrace.server.processes import choose_port, spawn, stop
 from headrace.server.supervisor import ONE_THREAD, healthy
-from headrace.serving.description import Description, describe
-from headrace.serving.example import example_rows
+from headrace.serving.forms.signature import Kind, Signature, read_signature
+from headrace.serving.loading.description import Description, describe
+from headrace.serving.loading.example import example_rows
 from headrace.serving.runtimes.files import ModelFiles
-from headrace.serving.signature import Kind, Signature, read_signature
 
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 BODIES = 200

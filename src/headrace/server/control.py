@@ -33,7 +33,7 @@ from headrace.server.offline import require_admin
 from headrace.server.problems import on_deep_nesting, on_defect, on_headrace_error, on_http_exception
 from headrace.server.resources import Resources, address_of, dependencies, open_resources
 from headrace.server.security import Security
-from headrace.serving.admission import login_required
+from headrace.serving.gateway.admission import login_required
 from headrace.tracking import experiments, sweeping
 
 log = structlog.get_logger()

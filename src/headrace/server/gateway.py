@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from headrace.kernel.settings import Settings
 from headrace.protocols.openinference.door import OpenInference
-from headrace.serving.answering import Answering
-from headrace.serving.process import run_gateway
+from headrace.serving.gateway.answering import Answering
+from headrace.serving.gateway.process import run_gateway
 from headrace.version import VERSION
 
 

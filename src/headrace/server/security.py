@@ -17,7 +17,7 @@ from headrace.kernel.database import Database
 from headrace.kernel.settings import Settings
 from headrace.protocols.mlflow import faults
 from headrace.server.problems import send_problem
-from headrace.serving.admission import LOOPBACK, login_required
+from headrace.serving.gateway.admission import LOOPBACK, login_required
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN = "/api/v1/"

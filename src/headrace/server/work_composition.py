@@ -14,15 +14,15 @@ from headrace.monitoring.notify import run_notification
 from headrace.monitoring.observe import run_window
 from headrace.registry.jobs import READ_FILES
 from headrace.registry.reading import run_reading
-from headrace.serving.compaction import run_compaction
 from headrace.serving.feedback import JOIN
-from headrace.serving.feedback_join import run_join
 from headrace.serving.jobs import COMPACT
-from headrace.serving.prediction_sql import run_query
-from headrace.serving.preparation import run_preparation
+from headrace.serving.loading.preparation import run_preparation
+from headrace.serving.log.compaction import run_compaction
+from headrace.serving.log.feedback_join import run_join
+from headrace.serving.log.prediction_sql import run_query
+from headrace.serving.log.removing import run_removal as run_row_removal
 from headrace.serving.preparing import PREPARE
 from headrace.serving.querying import QUERY
-from headrace.serving.removing import run_removal as run_row_removal
 from headrace.serving.retention import REMOVE
 from headrace.tracking.jobs import REMOVE_FILES
 from headrace.tracking.removing import run_removal

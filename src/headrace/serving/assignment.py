@@ -20,6 +20,15 @@ class Assignment(NamedTuple):
     propensity: float
 
 
+class Counted(NamedTuple):
+    """What a request counts for."""
+
+    model: str
+    version: int
+    release_id: str | None
+    step: int | None
+
+
 def bucket(salt: str, model: str, unit: str) -> int:
     """The bucket of a unit, 0 to 9,999; uniform over units and independent between salts."""
     key = f"{len(salt)}:{salt}{len(model)}:{model}{unit}".encode("utf-8", "surrogatepass")

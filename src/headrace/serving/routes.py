@@ -17,7 +17,7 @@ from headrace.kernel.bells import Bell
 from headrace.kernel.database import Transactions, Tx
 from headrace.kernel.settings import Settings
 from headrace.serving import reports, routing, tables
-from headrace.serving.admission import login_required
+from headrace.serving.gateway.admission import login_required
 from headrace.serving.nouns import (
     BusinessTime,
     Caller,

@@ -16,11 +16,11 @@ from tests.serving.conftest import Answered, Bench, route
 
 from headrace.errors import SchemaMismatch
 from headrace.protocols.openinference import tables, wire
-from headrace.serving.loading import LoadedModel
+from headrace.serving.forms.signature import Signature, Tensor
+from headrace.serving.loading.loader import LoadedModel
+from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import ServedVersion
-from headrace.serving.predictor import Predictor
 from headrace.serving.runtimes.loaders import prepare_thread
-from headrace.serving.signature import Signature, Tensor
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -29,7 +29,7 @@ from tests.serving.runtimes.directories import LABELS, ROWS
 from tests.serving.runtimes.test_explaining import THREE, expit, explainer
 from tests.serving.runtimes.test_tree_shapley import by_coalitions
 
-from headrace.serving.inputs import Inputs
+from headrace.serving.forms.inputs import Inputs
 from headrace.serving.runtimes import own_contributions
 from headrace.serving.runtimes.explaining import Explainer
 

@@ -27,7 +27,7 @@ from tests.serving.runtimes.directories import LABELS, NAMES, ROWS
 from tests.serving.runtimes.test_shapley import by_definition
 
 from headrace.errors import NotServed
-from headrace.serving.inputs import Inputs
+from headrace.serving.forms.inputs import Inputs
 from headrace.serving.runtimes import explaining, own_contributions
 from headrace.serving.runtimes.explained import Subject, View, subject_of, view_of
 from headrace.serving.runtimes.explaining import Explainer

@@ -15,15 +15,15 @@ import numpy as np
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
 from headrace.protocols.openinference.reading import is_aside, read_aside
-from headrace.serving.answering import Answered, Answering, Question
-from headrace.serving.asking import DEFAULT
-from headrace.serving.doors import Handler, Incoming, Response
-from headrace.serving.forms import Asked
-from headrace.serving.headers import FALLBACK, purpose_of, timeout_of, unit_of
-from headrace.serving.inputs import Columns
+from headrace.serving.forms.inputs import Columns
+from headrace.serving.forms.json_forms import Asked
+from headrace.serving.gateway.answering import Answered, Answering, Question
+from headrace.serving.gateway.asking import DEFAULT
+from headrace.serving.gateway.doors import Handler, Incoming, Response
+from headrace.serving.gateway.headers import FALLBACK, purpose_of, timeout_of, unit_of
+from headrace.serving.gateway.reading import LARGE_BYTES
+from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import VersionCounts
-from headrace.serving.predictor import Predictor
-from headrace.serving.reading import LARGE_BYTES
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
 _MODEL = re.compile(

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from headrace.protocols.openinference import wire
-from headrace.serving.inputs import Columns
-from headrace.serving.packing import pack, unpack
-from headrace.serving.reading import LARGE_BYTES, Reading
+from headrace.serving.forms.inputs import Columns
+from headrace.serving.forms.packing import pack, unpack
+from headrace.serving.gateway.reading import LARGE_BYTES, Reading
 
 
 def is_aside(body: bytes, header_length: str | None) -> bool:

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from headrace.errors import SchemaMismatch
 from headrace.protocols.openinference import wire
-from headrace.serving.forms import require_rows
-from headrace.serving.inputs import Inputs, Outputs
-from headrace.serving.predictor import Predictor
-from headrace.serving.signature import Column, Kind, Signature
-from headrace.serving.tensors import cast
+from headrace.serving.forms.inputs import Inputs, Outputs
+from headrace.serving.forms.json_forms import require_rows
+from headrace.serving.forms.signature import Column, Kind, Signature
+from headrace.serving.forms.tensors import cast
+from headrace.serving.loading.predictor import Predictor
 
 UNNAMED = "input-0"
 """What the only tensor of a model is called when its signature gives it no name."""

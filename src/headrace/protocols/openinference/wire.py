@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import InvalidInput, SchemaMismatch, TooLarge
-from headrace.serving.forms import ROW_LIMIT
+from headrace.serving.forms.json_forms import ROW_LIMIT
 
 HEADER_LENGTH = "inference-header-content-length"
 VALUES_LIMIT = 16_000_000

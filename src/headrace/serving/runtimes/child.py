@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from headrace.serving.inputs import Inputs
+from headrace.serving.forms.inputs import Inputs
 from headrace.serving.runtimes import wire
 
 LOOK_AT_PARENT_S = 0.5

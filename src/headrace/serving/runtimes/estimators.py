@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import NotServed
-from headrace.serving.inputs import Inputs
+from headrace.serving.forms.inputs import Inputs
 from headrace.serving.runtimes import frames
 from headrace.serving.runtimes.lightgbm_models import of_estimator
 from headrace.serving.runtimes.recipe import PREDICT, Predict, Recipe

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import NotServed
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.runtimes import (
     estimators,
     frames,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import NotServed
-from headrace.serving.inputs import Inputs, Outputs, take
+from headrace.serving.forms.inputs import Inputs, Outputs, take
 from headrace.serving.runtimes import shapley
 from headrace.serving.runtimes.explained import Subject, View, view_of
 from headrace.serving.runtimes.own_contributions import LOG, LOG_ODDS, PROBABILITY, RAW, VALUE, Own

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import ModelFault
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.runtimes.recipe import Recipe, library
 
 NUMBERS = frozenset({"double", "float", "long", "integer", "boolean"})

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from headrace.errors import HeadraceError, ModelFault
-from headrace.serving.inputs import Inputs, rows_of
+from headrace.serving.forms.inputs import Inputs, rows_of
 from headrace.serving.runtimes import wire
 from headrace.serving.runtimes.child import converse, piped
 from headrace.serving.runtimes.conversion import convert

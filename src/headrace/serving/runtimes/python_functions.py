@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import InternalError, ModelFault
-from headrace.serving.inputs import Inputs, Outputs, nulls
+from headrace.serving.forms.inputs import Inputs, Outputs, nulls
 from headrace.serving.runtimes import frames
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Predict, Recipe, library

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headrace.errors import MissingExtra
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.training.answers import POSITIVE_PROBABILITY
 
 Predict = Callable[[Inputs, dict[str, Any] | None], Outputs]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import InternalError, ModelFault
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.runtimes import frames
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Predict, Recipe, library

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import ModelFault
-from headrace.serving.inputs import Inputs, Outputs
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.runtimes.frames import objects
 from headrace.serving.runtimes.onnx_models import Answers
 
