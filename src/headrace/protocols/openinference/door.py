@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
-from headrace.protocols.openinference.reading import is_aside, read_aside
+from headrace.protocols.openinference.reading import is_aside, read_aside, takes_long
 from headrace.serving.forms.inputs import Columns
 from headrace.serving.forms.json_forms import Asked
 from headrace.serving.gateway.answering import Answered, Answering, Question
@@ -147,7 +147,10 @@ class OpenInference:
         reading = self._answering.reading
         if is_aside(body, header_length):
             return await reading.aside(partial(read_aside, reading, body, header_length))
-        return wire.decode(body, header_length)
+        request, end = wire.described(body, header_length)
+        if len(body) > LARGE_BYTES and takes_long(request):
+            return await reading.aside(partial(read_aside, reading, body, header_length))
+        return request, wire.tensors_of(request, memoryview(body)[end:])
 
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
@@ -170,7 +173,6 @@ class OpenInference:
                 unit=unit_of(headers),
                 purpose=purpose_of(headers, pinned=number is not None),
                 timeout_s=timeout_of(headers),
-                size_bytes=size_bytes,
                 aside=size_bytes > LARGE_BYTES,
                 trace=incoming.trace,
             )
