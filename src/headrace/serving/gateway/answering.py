@@ -29,7 +29,7 @@ from headrace.serving.gateway.doors import Trace
 from headrace.serving.gateway.falling_back import Attempts, Tried
 from headrace.serving.gateway.measures import Measures
 from headrace.serving.gateway.prediction_log import Era
-from headrace.serving.gateway.reading import LARGE_BYTES, Reading
+from headrace.serving.gateway.reading import Reading
 from headrace.serving.gateway.residency import Active, Residency
 from headrace.serving.gateway.shadowing import Note, Shadowing, shadow_part
 from headrace.serving.loading.predictor import Predictor
@@ -53,8 +53,6 @@ class Question(msgspec.Struct, kw_only=True):
     purpose: Purpose = Purpose.LIVE
     timeout_s: float | None = None
     """How long the caller will wait; None leaves it to the gateway."""
-    size_bytes: int = 0
-    """Of the body that `read` decodes."""
     aside: bool = False
     """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
@@ -478,8 +476,8 @@ class Answering:
             return False
         route, entities = active.route, own.entities
         unit = question.unit if entities is None else str(entities[0])
-        large = question.size_bytes > LARGE_BYTES
-        if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows, large=large):
+        unit_or_id = answered.id if unit is None else unit
+        if not self._shadowing.takes(route, unit_or_id, answered.rows, large=question.aside):  # it is read again here
             return False
         number = predictor.version.number
         counted = Counted(route.model, number, route.release_id, route.step)

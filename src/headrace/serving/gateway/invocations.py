@@ -96,7 +96,6 @@ class Invocations:
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
             timeout_s=timeout_of(headers),
-            size_bytes=len(incoming.body),
             trace=incoming.trace,
         )
         answered: Answered = await self._answering.answer(question)

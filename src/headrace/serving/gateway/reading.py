@@ -112,6 +112,7 @@ class Reading:
             TooLarge: it takes more time or memory than there is for one.
             Unavailable: there is no process that could read it, or others ended it.
         """
+        assert not _is_on_event_loop(), "a body was to be read on the event loop: everybody would wait for it"
         seat = self._room.take(self._timeout_s)
         try:
             answer, found = seat.process().ask(
@@ -259,6 +260,14 @@ def _start() -> PipedProcess:
             f"no process could be started to read the body ({type(problem).__name__})", where="gateway"
         ) from problem
     return process
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _full() -> Overloaded:
