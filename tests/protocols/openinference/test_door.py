@@ -157,6 +157,30 @@ def test_only_what_takes_long_is_read_beside_the_gateway(
     bench.answering.reading.close()
 
 
+@pytest.mark.parametrize("datatype", ["FP64", "BYTES"])
+def test_a_large_request_does_not_wait_longer_than_it_says(bench: Bench, run: Run, datatype: str) -> None:
+    """Other callers' bodies have every place where it could be read."""
+    text = announced(b"\0" * 160_000, 1, "BYTES", [10_000, 4])
+    body = text + b"\0" * 160_000
+    headers = {"inference-header-content-length": str(len(text)), "x-request-timeout": "0.2"}
+    if datatype == "FP64":
+        body, headers = json.dumps(matrix([1.25] * 40_000)).encode(), {"x-request-timeout": "0.2"}
+
+    async def scenario() -> None:
+        await serve(bench, models.binary_model())
+        room = bench.answering.reading._room
+        taken = [room.take(1), room.take(1)]
+        try:
+            answer = await bench.request("POST", INFER, body, headers)
+        finally:
+            for seat in taken:
+                room.give_back(seat)
+        assert answer.status == 504
+
+    run(scenario())
+    bench.answering.reading.close()
+
+
 def test_texts_read_beside_the_gateway_are_those_read_here() -> None:
     texts = ["a", "", "é", "a" * 70_000] * 2
     content = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)

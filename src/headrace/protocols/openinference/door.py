@@ -143,19 +143,23 @@ class OpenInference:
                 totals.setdefault((counts.model, counts.version), []).append(counts)
         return _json({"model_stats": [_stats(name, number, counts) for (name, number), counts in totals.items()]})
 
-    async def _decode(self, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:
+    async def _decode(
+        self, body: bytes, header_length: str | None, deadline_s: float
+    ) -> tuple[wire.InferRequest, Columns]:
         reading = self._answering.reading
+        read = partial(read_aside, reading, body, header_length)
         if is_aside(body, header_length):
-            return await reading.aside(partial(read_aside, reading, body, header_length))
+            return await reading.aside(read, deadline_s)
         request, end = wire.described(body, header_length)
         if len(body) > LARGE_BYTES and takes_long(request):
-            return await reading.aside(partial(read_aside, reading, body, header_length))
+            return await reading.aside(read, deadline_s)
         return request, wire.tensors_of(request, memoryview(body)[end:])
 
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
-        size_bytes = len(incoming.body)
-        request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH))
+        timeout_s = timeout_of(headers)
+        deadline_s = self._answering.deadline_s(timeout_s)
+        request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH), deadline_s)
         number = _number(version)
 
         def read(predictor: Predictor) -> Asked:
@@ -172,8 +176,9 @@ class OpenInference:
                 read=read,
                 unit=unit_of(headers),
                 purpose=purpose_of(headers, pinned=number is not None),
-                timeout_s=timeout_of(headers),
-                aside=size_bytes > LARGE_BYTES,
+                timeout_s=timeout_s,
+                deadline_s=deadline_s,
+                aside=len(incoming.body) > LARGE_BYTES,
                 trace=incoming.trace,
             )
         )

@@ -53,6 +53,8 @@ class Question(msgspec.Struct, kw_only=True):
     purpose: Purpose = Purpose.LIVE
     timeout_s: float | None = None
     """How long the caller will wait; None leaves it to the gateway."""
+    deadline_s: float | None = None
+    """When that ends, by the event loop's clock, where it began before the question; None for now."""
     aside: bool = False
     """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
@@ -253,7 +255,7 @@ class Answering:
         return asyncio.get_running_loop().time() + (self._timeout_s if timeout_s is None else timeout_s)
 
     async def _answer(self, question: Question, answered: Answered, active: Active | None) -> None:
-        deadline_s = self.deadline_s(question.timeout_s)
+        deadline_s = question.deadline_s or self.deadline_s(question.timeout_s)
         moment = self._moment()
         await self._read(question, answered, active, moment, deadline_s)
         route = None if active is None or question.number is not None else active.route
@@ -476,8 +478,8 @@ class Answering:
             return False
         route, entities = active.route, own.entities
         unit = question.unit if entities is None else str(entities[0])
-        unit_or_id = answered.id if unit is None else unit
-        if not self._shadowing.takes(route, unit_or_id, answered.rows, large=question.aside):  # it is read again here
+        large = question.aside  # a copy would be read on the event loop
+        if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows, large=large):
             return False
         number = predictor.version.number
         counted = Counted(route.model, number, route.release_id, route.step)
