@@ -21,7 +21,7 @@ from headrace.serving.gateway.answering import Answered, Answering, Question
 from headrace.serving.gateway.asking import DEFAULT
 from headrace.serving.gateway.doors import Handler, Incoming, Response
 from headrace.serving.gateway.headers import FALLBACK, purpose_of, timeout_of, unit_of
-from headrace.serving.gateway.reading import LARGE_BYTES
+from headrace.serving.gateway.reading import LARGE_BYTES, VALUES_HERE
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import VersionCounts
 
@@ -162,12 +162,24 @@ class OpenInference:
         request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH), deadline_s)
         number = _number(version)
 
+        rows = max((len(values) for values in tensors.values()), default=0)
+
+        def spreads(predictor: Predictor) -> bool:
+            return rows * predictor.forms.optional > VALUES_HERE
+
+        def aside(predictor: Predictor) -> bool:
+            return len(incoming.body) > LARGE_BYTES or spreads(predictor)
+
         def read(predictor: Predictor) -> Asked:
             params = {
                 name: value for name, value in request.parameters.items() if name in predictor.signature.params
             }
             given = predictor.signature.check_params(params) if params else None
-            return Asked(tables.to_inputs(predictor, tensors), given)
+            inputs = tables.to_inputs(predictor, tensors)
+            if spreads(predictor):
+                arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
+                self._answering.reading.hold(inputs, sum(array.nbytes for array in arrays))
+            return Asked(inputs, given)
 
         answered = await self._answering.answer(
             Question(
@@ -178,7 +190,7 @@ class OpenInference:
                 purpose=purpose_of(headers, pinned=number is not None),
                 timeout_s=timeout_s,
                 deadline_s=deadline_s,
-                aside=len(incoming.body) > LARGE_BYTES,
+                aside=aside,
                 trace=incoming.trace,
             )
         )

@@ -55,7 +55,7 @@ class Question(msgspec.Struct, kw_only=True):
     """How long the caller will wait; None leaves it to the gateway."""
     deadline_s: float | None = None
     """When that ends, by the event loop's clock, where it began before the question; None for now."""
-    aside: bool = False
+    aside: Callable[[Predictor], bool]
     """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
 
@@ -286,7 +286,7 @@ class Answering:
         unit = answered.id if question.unit is None else question.unit
         assignment = self._assign(question.model, question.number, active, unit)
         predictor = self._loaded(question.model, assignment.number, active)
-        if question.aside:
+        if question.aside(predictor):
             asked = await self.reading.aside(partial(question.read, predictor), deadline_s)
         else:
             asked = question.read(predictor)
@@ -397,7 +397,7 @@ class Answering:
         question: Question = tried.question
         predictor = self._loaded(question.model, given.number, tried.active)
         if part.entities is None:
-            if question.aside:
+            if question.aside(predictor):
                 asked = await self.reading.aside(partial(question.read, predictor), tried.deadline_s)
             else:
                 asked = question.read(predictor)
@@ -478,7 +478,7 @@ class Answering:
             return False
         route, entities = active.route, own.entities
         unit = question.unit if entities is None else str(entities[0])
-        large = question.aside  # a copy would be read on the event loop
+        large = question.aside(predictor)  # a copy would be read on the event loop
         if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows, large=large):
             return False
         number = predictor.version.number

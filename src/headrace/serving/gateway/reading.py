@@ -44,6 +44,8 @@ log = structlog.get_logger()
 
 LARGE_BYTES = 128 << 10
 """A body above this is read in another process, whatever it is: so long the event loop must not stand still."""
+VALUES_HERE = LARGE_BYTES // 2
+"""A body that holds more is read there, too: as many as a large one has, where each takes a byte and a comma."""
 PROCESSES = 2
 TIMEOUT_S = 10.0
 """For one body, and for a place where it can be read."""
