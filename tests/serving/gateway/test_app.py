@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from headrace.serving.forms.json_forms import FORMS
 from headrace.serving.gateway import app as gateway
 from headrace.serving.gateway.bodies import Bodies
 from headrace.serving.gateway.intake import Intake
+from headrace.serving.gateway.invocations import Invocations
 from headrace.serving.log.segments import CLOSED, read_blocks
 from headrace.serving.nouns import Arm, FieldPolicy, Purpose
 
@@ -395,6 +397,34 @@ def test_room_is_given_back_however_a_request_ends(bench: Bench, run: Run, statu
         assert bench.gateway._intake.requests == 0
 
     run(scenario())
+
+
+@pytest.mark.parametrize("limit", [0, 10, 10**9])
+def test_many_answers_are_written_beside_the_event_loop_and_the_same(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr("headrace.serving.gateway.invocations.VALUES_HERE", limit)
+    threads: list[str] = []
+    respond = Invocations._respond
+
+    def told(*about: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return respond(*about)
+
+    monkeypatch.setattr(Invocations, "_respond", told)
+    estimator = models.three_class_model()
+    rows = models.features(20)
+
+    async def scenario() -> None:
+        await bench.settle(route(bench.version(1, estimator, lookup=False), champion=1))
+        split = {"columns": models.NAMES, "data": rows.tolist()}
+        answer = await bench.post(PATH, {"dataframe_split": split})
+        assert answer.status == 200
+        np.testing.assert_allclose(answer.body["predictions"], estimator.predict_proba(rows))
+        assert (len(answer.body["prediction_ids"]), answer.body["versions"]) == (20, [1] * 20)
+
+    run(scenario())
+    assert [name == threading.main_thread().name for name in threads] == [limit > 60]
 
 
 def test_only_large_bodies_are_read_beside_the_gateway(bench: Bench, run: Run) -> None:

@@ -3,6 +3,7 @@
 The forms of the body are those of MLflow's scoring protocol, and entities whose features are looked up.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from headrace.serving.gateway.answering import Answered, Answering, Question
 from headrace.serving.gateway.body_forms import HERE, KINDS, is_aside, read_aside, spreads
 from headrace.serving.gateway.doors import Handler, Headers, Incoming, Response
 from headrace.serving.gateway.headers import FALLBACK, purpose_of, timeout_of, unit_of
-from headrace.serving.gateway.reading import Reading
+from headrace.serving.gateway.reading import VALUES_HERE, Reading
 from headrace.serving.loading.predictor import Predictor
 
 _PATH = re.compile(r"/models/(?P<model>[^/]+)(?:/versions/(?P<number>[0-9]{1,9}))?/invocations")
@@ -37,7 +38,7 @@ _PATHS_LIMIT, _PATH_LENGTH = 10_000, 200
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer, one item a row in each list."""
 
-    predictions: list[Any]
+    predictions: list[Any] | msgspec.Raw
     prediction_ids: list[str]
     versions: list[int | None]
     """None where no version answered."""
@@ -99,11 +100,37 @@ class Invocations:
             trace=incoming.trace,
         )
         answered: Answered = await self._answering.answer(question)
+        values = _values(answered)
+        if values > VALUES_HERE:
+            return await asyncio.to_thread(self._respond_in_pieces, answered, values)
+        return self._respond(answered, answered.answers)
+
+    def _respond_in_pieces(self, answered: Answered, values: int) -> Response:
+        """What would take long; between two pieces other threads have their turn."""
+        answers = answered.answers
+        rows = max(1, len(answers) * VALUES_HERE // values)
+        pieces = [self._encode(answers[at : at + rows])[1:-1] for at in range(0, len(answers), rows)]
+        return self._respond(answered, msgspec.Raw(b"[" + b",".join(pieces) + b"]"))
+
+    def _respond(self, answered: Answered, answers: list[Any] | msgspec.Raw) -> Response:
         fallbacks = answered.fallbacks
-        reply = Reply(answered.answers, answered.ids, answered.versions, fallbacks)
+        reply = Reply(answers, answered.ids, answered.versions, fallbacks)
+        content = self._encode(reply)
         if fallbacks is None:
-            return Response(self._encode(reply))
-        return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
+            return Response(content)
+        return Response(content, headers=((FALLBACK, answered.fallback_words),))
+
+
+def _values(answered: Answered) -> int:
+    """How many the answers have."""
+    found = 0
+    for part in answered.parts:
+        outputs = part.outputs
+        if isinstance(outputs, dict):
+            found += sum(column.size for column in outputs.values())
+        elif outputs is not None:
+            found += outputs.size
+    return found
 
 
 def reader(
