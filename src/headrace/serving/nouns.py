@@ -45,7 +45,7 @@ class Purpose(_Word):
     SHADOW = "shadow"
     """A copy of a request, answered for nobody; monitoring leaves it out."""
     REPLACED = "replaced"
-    """No prediction: what another version has answered instead of this one, which did not fail on it."""
+    """No prediction: another version has answered instead of this one, which did not fail on it, or none could."""
 
 
 class Signal(_Word):

@@ -326,3 +326,26 @@ def test_a_unit_is_logged_on_the_arm_that_had_no_room_for_it(
         assert units[Arm.CHALLENGER]
 
     run(scenario())
+
+
+def test_a_unit_that_nobody_had_room_for_is_logged_on_its_arm(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else under overload the log would show the challenger's units only, and an unequal split."""
+
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        two = bench.version(2, models.binary_model(), lookup=False)
+        await bench.settle(route(one, two, champion=1, challenger=2, weight_percent=50))
+        monkeypatch.setattr(Asking, "ask", lambda _, part, deadline_s: turned_away(part, deadline_s))
+        many = {"dataframe_records": GOOD["dataframe_records"] * 65}
+        for unit in range(20):
+            assert (await bench.post(PATH, many, x_unit=f"u{unit}")).status == 503
+        records = [each for each in bench.logged() if each.arm in {Arm.CHALLENGER, Arm.CHAMPION}]
+        assert {(each.purpose, each.fault, each.output) for each in records} == {(Purpose.REPLACED, None, None)}
+        units = {arm: {each.unit for each in records if each.arm is arm} for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
+        assert len(units[Arm.CHALLENGER]) + len(units[Arm.CHAMPION]) == 20
+        assert all(units.values())
+        assert len({each.prediction_id for each in records}) == len(records)
+
+    run(scenario())

@@ -412,13 +412,7 @@ class Answering:
         return other
 
     def _record(
-        self,
-        question: Question,
-        active: Active | None,
-        answered: Answered,
-        moment: Moment,
-        *,
-        refused: bool,
+        self, question: Question, active: Active | None, answered: Answered, moment: Moment, *, refused: bool
     ) -> None:
         """Count every row. Log the answers, or only the faults when nobody will get the answers."""
         # while a challenger is not here yet, what its champion answers is no half of a comparison
@@ -440,9 +434,7 @@ class Answering:
                     question.model, part.assignment.number, _instead_of(part, answered), part.size
                 )
             attempts = [f"{each}~{attempt + 1}" for each in ids]  # one prediction has one id, and this is none
-            if part.fallback is None and release_id is not None:  # its units were on this arm all the same
-                replaced = msgspec.structs.replace(question, purpose=Purpose.REPLACED)
-                self._log.append(_logged(replaced, part, own, attempts, moment, silent=True))
+            self._replaced(question, part, own, attempts, moment)
             if not part.faults:
                 continue
             if part.fallback is not None:
@@ -460,6 +452,15 @@ class Answering:
                 count_part(self._counters, part, counted, question.unit, slow_us=slow_us, replaced=True)
             if not refused or part.faults:
                 self._log.append(_logged(question, part, counted, ids, moment, silent=refused))
+            else:
+                attempts = [f"{each}~{len(answered.failed) + 1}" for each in ids]
+                self._replaced(question, part, counted, attempts, moment)
+
+    def _replaced(self, question: Question, part: Part, counted: Counted, ids: list[str], moment: Moment) -> None:
+        """Whoever got no answer of the version that should have given it was on its arm all the same."""
+        if part.fallback is None and counted.release_id is not None:
+            replaced = msgspec.structs.replace(question, purpose=Purpose.REPLACED)
+            self._log.append(_logged(replaced, part, counted, ids, moment, silent=True))
 
     def _observe(self, part: Part, counted: Counted, moment: Moment) -> None:
         """Tell the breaker of a challenger's answer."""
