@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
+from structlog.testing import capture_logs
 from tests.serving import models
 from tests.serving.conftest import Bench, route
 from tests.serving.gateway.test_parquet_forms import TEXTS, parquet
@@ -117,6 +119,28 @@ def test_what_a_body_does_is_told_and_the_next_one_is_read(
         odd.read(reader, None, b"{}")
     assert (type(refused.value), words in refused.value.message) == (error, True)
     assert (good(odd) == before) is goes_on
+
+
+def test_a_defect_of_ours_is_logged_without_quoting_the_body(odd: Reading) -> None:
+    with capture_logs() as logs, pytest.raises(InternalError):
+        odd.read("odd:fail", "secret", b"secret")
+    (told,) = [each for each in logs if each["log_level"] == "error"]
+    assert "ZeroDivisionError" in told["problem"]
+    assert "<lambda>" in told["frames"][-1]
+    assert "secret" not in str(told)
+
+
+def test_a_place_is_not_lost_where_no_thread_can_be_started(odd: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = good(odd)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(InvalidInput):
+            odd.read("odd:abort", None, b"{}")
+    monkeypatch.setattr(odd, "_timeout_s", 5.0)
+    assert good(odd) != before
 
 
 def test_a_body_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

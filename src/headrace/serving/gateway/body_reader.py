@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import resource
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -24,6 +25,8 @@ SPENT_BYTES = 256 << 20
 """A process that has grown by so much makes room for a new one."""
 BEHIND = 5
 """How far this process stands behind those that predict, where they want the same core."""
+FRAMES = 10
+"""Of a defect that are told."""
 MOST_KILLABLE = "1000"
 PAGE_BYTES = resource.getpagesize()
 
@@ -49,12 +52,18 @@ def _answer(header: dict[str, Any], values: Inputs | None) -> list[bytes | memor
     except MemoryError:
         return _told(TooLarge("the body takes too much memory to be read", where="body", fix="Send it in parts."))
     except Exception as error:  # noqa: BLE001 - a defect of ours; the gateway logs it
-        return _told(InternalError(f"a body could not be read ({type(error).__name__})"))
+        return _told(InternalError(f"a body could not be read ({type(error).__name__})"), _where(error))
 
 
-def _told(problem: HeadraceError) -> list[bytes | memoryview]:
+def _told(problem: HeadraceError, defect: list[str] | None = None) -> list[bytes | memoryview]:
     told = {"code": problem.code, "message": problem.message, "where": problem.where, "fix": problem.fix}
-    return wire.encode({**told, "spent": _is_spent()})
+    return wire.encode({**told, "defect": defect, "spent": _is_spent()})
+
+
+def _where(error: Exception) -> list[str]:
+    """Which lines failed, without the error's words, which may quote the body."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _is_spent() -> bool:

@@ -132,6 +132,8 @@ class Reading:
         finally:
             self._room.give_back(seat)
         if "code" in answer:
+            if answer.get("defect"):
+                log.error("a body could not be read", problem=answer.get("message"), frames=answer["defect"])
             raise _told(answer)
         return answer["known"], found
 
@@ -224,7 +226,10 @@ class _Room:
         if self._closed:
             seat.end()
         elif seat.used and seat.pid is None:
-            threading.Thread(target=self._refill, args=(seat,), name="reading", daemon=True).start()
+            try:
+                threading.Thread(target=self._refill, args=(seat,), name="reading", daemon=True).start()
+            except RuntimeError:  # this process has no thread left; whoever sits here next starts the process
+                self._free.put(seat)
         else:
             self._free.put(seat)
 
