@@ -13,7 +13,7 @@ import pytest
 from tests.monitoring.conftest import SOURCE_PATH, Bench, declare
 from tests.predictions import table_of
 
-from headrace.delivery import pairing
+from headrace.delivery import class_losses, pairing
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
@@ -373,3 +373,30 @@ def test_several_classes_are_what_somebody_would_count_by_hand(shop: Shop, seed:
     assert (found.waiting, found.unlabelled) == (len(first) - len(final), len(final) - len(counted))
     assert found.champion == pytest.approx(sum(-math.log(old[truth]) for old, _, truth in counted))
     assert found.challenger == pytest.approx(sum(-math.log(new[truth]) for _, new, truth in counted))
+
+
+def test_what_became_of_a_release_s_requests_is_looked_up_once_however_many_files_the_log_has(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    read: list[int] = []
+    truths, of_answers = class_losses.truths, class_losses.of_answers
+
+    def counted_truths(prediction_ids: pa.ChunkedArray, outcomes: pa.Table) -> class_losses.Places:
+        looked_up.append(len(prediction_ids))
+        return truths(prediction_ids, outcomes)
+
+    def counted_answers(rows: pa.Table, *rest: Any) -> pa.Array:
+        read.append(rows.num_rows)
+        return of_answers(rows, *rest)
+
+    monkeypatch.setattr(class_losses, "truths", counted_truths)
+    monkeypatch.setattr(class_losses, "of_answers", counted_answers)
+    for number in range(12):
+        release = "rel_1" if number % 4 == 0 else "rel_0"
+        shop.pair(f"prd_{number}", T, [0.7, 0.2, 0.1], [0.1, 0.2, 0.7], release_id=release)
+        shop.say(f"prd_{number}", "cat" if number % 8 == 0 else "bird")
+        shop.write()
+    found = shop.compare(of_classes("error", KINDS))
+    assert (found.units, found.champion, found.challenger) == (3, 1.0, 2.0)
+    assert (looked_up, read) == ([6], [2, 2, 2])

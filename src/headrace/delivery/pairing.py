@@ -8,6 +8,7 @@ is known late. A unit counts once, with the first of its requests that both vers
 """
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -19,11 +20,12 @@ import pyarrow.dataset as ds
 
 from headrace.delivery import class_losses
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
+from headrace.errors import InternalError
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.monitoring import labels
 from headrace.monitoring.predictions import to_floats
-from headrace.project.paired import OF_PROBABILITIES
+from headrace.project.paired import OF_PROBABILITIES, PairedLoss
 from headrace.serving.log.compaction import compact, predictions_table
 from headrace.serving.log.feedback_join import read_effective
 from headrace.serving.log.segments import CLOSED, segments
@@ -107,13 +109,28 @@ def _rows(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> pa.Table:
     known = [column for column in asked if column in snapshot.schema.names]
     if not several:
         return _read(dataset.to_table(columns=known, filter=wanted))
-    # batch by batch, since a row may hold thousands of probabilities
-    read = [_EMPTY.empty_table()]
-    for batch in dataset.to_batches(columns=known, filter=wanted):
-        rows = pa.table(batch)
-        place = rows.schema.get_field_index("output")
-        lost = class_losses.of_answers(rows, _copied(rows["prediction_id"]), outcomes, request.quality)
-        read.append(_read(rows.set_column(place, "output", lost)))
+    return _lost(dataset, known, wanted, outcomes, request.quality)
+
+
+def _lost(
+    dataset: ds.Dataset, known: Sequence[str], wanted: pc.Expression, outcomes: pa.Table, quality: PairedLoss
+) -> pa.Table:
+    """The losses of answers about several classes; batch by batch, since a row may hold thousands of probabilities.
+
+    Many batches are empty: the filter drops the rows of other releases, and not the batches that they were in.
+    """
+    asked = _copied(dataset.to_table(columns=["prediction_id"], filter=wanted)["prediction_id"])
+    truth = class_losses.truths(asked, outcomes)
+    read, done = [_EMPTY.empty_table()], 0
+    for batch in dataset.to_batches(columns=list(known), filter=wanted):
+        if not batch.num_rows:
+            continue
+        rows, begun = pa.table(batch), done
+        done += rows.num_rows
+        if not _copied(rows["prediction_id"]).equals(asked.slice(begun, rows.num_rows)):
+            raise InternalError("the log was read in another order the second time", where=f"row {begun}")
+        lost = class_losses.of_answers(rows, truth[begun:done], quality)
+        read.append(_read(rows.set_column(rows.schema.get_field_index("output"), "output", lost)))
     return pa.concat_tables(read)
 
 
