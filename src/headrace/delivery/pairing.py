@@ -5,6 +5,9 @@ became of the request. All of it is read anew each time: labels come late and ar
 
 Only requests count whose outcome is final, whether or not it is known sooner: what is known early is not like what
 is known late. A unit counts once, with the first of its requests that both versions answered.
+
+Where production's answer has a loss and the shadow's has none, it counts the most: else a version could leave out
+what is hard. What failed counts for neither, for faults have a limit of their own.
 """
 
 import time
@@ -34,7 +37,7 @@ from headrace.statistics import paired_losses
 
 COPY = ".shadow"
 """What the id of a shadow's answer has behind the id of the prediction whose copy it is."""
-_READ = ("prediction_id", "business_at", "version", "entity", "output", "purpose")
+_READ = ("prediction_id", "business_at", "version", "entity", "output", "fault", "purpose")
 _UNIT = "unit"
 """The hash of a unit's name; a log that was begun long ago may not have it."""
 
@@ -82,16 +85,18 @@ def _pairs(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> _Pairs:
         pc.and_(pc.equal(purpose, Purpose.LIVE.value), pc.equal(version, request.champion))
     ).rename_columns({"output": "champion"})
     copies = rows.filter(pc.and_(pc.equal(purpose, Purpose.SHADOW.value), pc.equal(version, request.challenger)))
+    none = pa.scalar(None, pa.float64())
     shadow = pa.table(
         {
             "prediction_id": _copied(copies["prediction_id"]),
-            "challenger": copies["output"],
+            "challenger": pc.if_else(_fits(request, copies["output"]), copies["output"], none),
+            "failed": pc.is_valid(copies["fault"]),
         }
     )
     both = live.select(["prediction_id", "business_at", "entity", _UNIT, "champion"]).join(
         shadow, "prediction_id", join_type="inner"
     )
-    both = both.filter(pc.and_(_fits(request, both["champion"]), _fits(request, both["challenger"])))
+    both = both.filter(pc.and_(_fits(request, both["champion"]), pc.invert(both["failed"])))
     both = both.sort_by([("business_at", "ascending"), ("prediction_id", "ascending")])
     return _Pairs(_first_of_units(both), both.num_rows, copies.num_rows - both.num_rows)
 
@@ -177,12 +182,14 @@ def _compared(
     waiting, matured = first.filter(pc.invert(final)), first.filter(final)
     labelled = matured.join(outcomes, "prediction_id", join_type="inner")
     challenger, champion = to_floats(labelled["challenger"]), to_floats(labelled["champion"])
+    left_out = np.isnan(challenger)
     if quality.classes is None:
         truth = to_floats(labelled["label"])
         challenger, champion = (
             paired_losses.losses(quality.loss, outputs, truth, bound=quality.bound)
             for outputs in (challenger, champion)
         )
+    challenger = np.where(left_out, quality.bound, challenger)
     sums = paired_losses.add_up(
         challenger,
         champion,
@@ -236,6 +243,7 @@ _EMPTY = pa.schema(
         ("version", pa.int64()),
         ("entity", pa.string()),
         ("output", pa.float64()),
+        ("fault", pa.string()),
         ("purpose", pa.string()),
         (_UNIT, pa.string()),
     ]
