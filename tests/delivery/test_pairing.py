@@ -19,6 +19,7 @@ from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
 from headrace.project.paired import Loss, PairedLoss
+from headrace.serving.loading.predictor import INVALID_OUTPUTS
 from headrace.serving.log.compaction import predictions_table
 from headrace.serving.log.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -330,6 +331,15 @@ def test_a_version_that_leaves_out_what_is_hard_pays_the_most_for_it(
     assert (found.pairs, found.incomplete, found.units) == (1, 1, 1)
     assert found.challenger == pytest.approx(bound)
     assert found.champion < 0.2
+
+
+@pytest.mark.parametrize("nonsense", sorted(INVALID_OUTPUTS))
+def test_an_answer_that_the_gateway_takes_for_nonsense_costs_the_most_too(shop: Shop, nonsense: str) -> None:
+    shop.log("prd_1", T, 1, 0.9)
+    shop.log("prd_1.shadow", T, 2, None, fault=nonsense, purpose=Purpose.SHADOW, arm=Arm.SHADOW)
+    shop.say("prd_1", 0)
+    found = shop.compare()
+    assert (found.units, found.incomplete, found.champion, found.challenger) == (1, 0, 1.0, 1.0)
 
 
 def test_what_is_no_number_costs_the_most_that_an_error_of_numbers_may(shop: Shop) -> None:

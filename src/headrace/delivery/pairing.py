@@ -29,6 +29,7 @@ from headrace.kernel.work import WorkContext
 from headrace.monitoring import labels
 from headrace.monitoring.predictions import to_floats
 from headrace.project.paired import OF_PROBABILITIES, PairedLoss
+from headrace.serving.loading.predictor import INVALID_OUTPUTS
 from headrace.serving.log.compaction import compact, predictions_table
 from headrace.serving.log.feedback_join import read_effective
 from headrace.serving.log.segments import CLOSED, segments
@@ -38,6 +39,8 @@ from headrace.statistics import paired_losses
 COPY = ".shadow"
 """What the id of a shadow's answer has behind the id of the prediction whose copy it is."""
 _READ = ("prediction_id", "business_at", "version", "entity", "output", "fault", "purpose")
+_NONSENSE = pa.array(sorted(INVALID_OUTPUTS), pa.string())
+"""Faults of which the model answered: so a version could leave out what is hard, too."""
 _UNIT = "unit"
 """The hash of a unit's name; a log that was begun long ago may not have it."""
 
@@ -90,7 +93,9 @@ def _pairs(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> _Pairs:
         {
             "prediction_id": _copied(copies["prediction_id"]),
             "challenger": pc.if_else(_fits(request, copies["output"]), copies["output"], none),
-            "failed": pc.is_valid(copies["fault"]),
+            "failed": pc.and_(
+                pc.is_valid(copies["fault"]), pc.invert(pc.is_in(copies["fault"], value_set=_NONSENSE))
+            ),
         }
     )
     both = live.select(["prediction_id", "business_at", "entity", _UNIT, "champion"]).join(
