@@ -207,7 +207,7 @@ def test_a_killed_writer_leaves_readable_segments(tmp_path: Path, start: Callabl
     child = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert child.stdout is not None
     with child.stdout:
