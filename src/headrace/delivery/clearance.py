@@ -5,6 +5,8 @@ it again in the transaction that moves the version into production: an approval 
 that grew too old, holds the release where it is.
 """
 
+from datetime import datetime
+
 import msgspec
 
 from headrace.delivery import tables
@@ -78,6 +80,22 @@ def plan_for(tx: Tx, version: Version, plan: ReleasePlan, policy: DeliveryPolicy
     if lack.lines:
         raise governed.refusal_of(change, demand, lack, grounds)
     return msgspec.structs.replace(plan, approval=plan.approval or demand.approvals > 0)
+
+
+def require_no_evidence(tx: Tx, version: Version, cohort: datetime) -> None:
+    """Refuse rows that somebody chose for a version of which nobody knows what it was trained on.
+
+    Raises:
+        PolicyRefused: a policy asks for evidence, and these rows may be those that the version has learned.
+    """
+    demand = governed.demand_of_stage(tx, version, Stage.PRODUCTION)
+    if demand.evidence:
+        raise PolicyRefused(
+            f"nobody knows what {version.model}@{version.number} was trained on, so a cohort of"
+            f" {cohort:%Y-%m-%d} is no evidence for the policy {', '.join(demand.proven_to)}",
+            where="cohort",
+            fix="Train it with `headrace train`, which chooses rows that it has not seen.",
+        )
 
 
 def _hopeless(tx: Tx, change: Change, demand: Demand, policy: DeliveryPolicy) -> tuple[str, ...]:
