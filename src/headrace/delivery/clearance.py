@@ -190,12 +190,12 @@ def require_patience(tx: Tx, release: Release) -> None:
         PolicyRefused: the version has had no share yet, or not for so long.
     """
     demand, weight = _demand(tx, release), release.state.weight_percent
-    stayed = tx.now - (release.judged_since or release.step_started_at or tx.now)
+    stayed = tx.now - (release.step_started_at or tx.now)
     lines = []
     for policy, asked in demand.rollouts:
         asks = f"and the policy {policy} asks for no laxer than"
-        if asked.first_share is not None and weight == SHADOW:
-            lines.append(f"it has answered nobody yet, {asks} first_share={asked.first_share}")
+        if weight == SHADOW:
+            lines.append(f"it has answered nobody yet, {asks} {bounds.words(asked.asked)}")
         if asked.minimum_time is not None and stayed < parse_duration(asked.minimum_time):
             spent = rules.age_of(stayed)
             lines.append(f"it has been at {weight} % for {spent}, {asks} minimum_time={asked.minimum_time}")
