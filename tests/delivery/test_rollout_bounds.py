@@ -5,20 +5,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.delivery.conftest import Traffic, declaration, declare
-from tests.delivery.test_clearance import look_up, policy
+from tests.delivery.conftest import Traffic, add_version, declaration, declare
+from tests.delivery.test_clearance import look_up, open_release, policy
 from tests.delivery.test_experiments import look, measure, new, old
 
-from headrace.delivery import releases, waiting
+from headrace.delivery import canary, releases, rollback, waiting
 from headrace.delivery.machine import Phase
-from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand
+from headrace.delivery.nouns import Release, ReleaseAction, ReleaseCommand, RollbackRequest
 from headrace.errors import PolicyRefused
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.sqlite import SqliteDatabase
 from headrace.project.experiments import ABTest, Bandit
 from headrace.project.rollout import Canary
 from headrace.project.shadow import Shadow
+from headrace.registry import models, stages
 from headrace.registry.bounds import RolloutBounds
+from headrace.registry.nouns import Stage
 
 OpenTo = Callable[[int], Release]
 Begin = Callable[..., Release]
@@ -149,3 +151,58 @@ def test_nobody_is_promoted_straight_out_of_the_shadow_under_a_policy(
     with pytest.raises(PolicyRefused, match=r"it has answered nobody yet, .* no laxer than minimum_time=1h"):
         churn.write(lambda tx: releases.command(tx, release.id, promote), actor="op")
     assert look_up(churn, release) == release
+
+
+@pytest.fixture
+def foreign(database: SqliteDatabase) -> SqliteDatabase:
+    """A model without a project, two versions of it, and a policy that bounds the rollout."""
+    database.write(lambda tx: models.create(tx, "churn"), actor="ana")
+    for run in ("r1", "r2"):
+        add_version(database, run)
+    return database
+
+
+def archive(database: SqliteDatabase, number: int) -> None:
+    database.write(lambda tx: stages.transition(tx, "churn", number, Stage.ARCHIVED), actor="ana")
+
+
+def test_a_version_is_no_first_one_because_the_champion_was_archived_by_hand(foreign: SqliteDatabase) -> None:
+    foreign.write(lambda tx: stages.transition(tx, "churn", 1, Stage.PRODUCTION), actor="ana")
+    policy(foreign, rollout=RolloutBounds(first_share=5, minimum_time="1m"))
+    archive(foreign, 1)
+    with pytest.raises(PolicyRefused, match="version 1 is no longer in Production") as refused:
+        open_release(foreign, 2)
+    assert "headrace rollback churn --to N" in str(refused.value.fix)
+    assert foreign.read(releases.search) == ()
+    policy(foreign)
+    assert open_release(foreign, 2).state.weight_percent == 100
+
+
+def test_a_first_version_that_was_rolled_back_leaves_the_next_one_the_first(
+    foreign: SqliteDatabase, clock: ManualClock
+) -> None:
+    policy(foreign, rollout=RolloutBounds(first_share=5, minimum_time="1m"))
+    release = open_release(foreign, 1)
+    clock.advance(timedelta(minutes=1))
+    for action in (ReleaseAction.PROMOTE, ReleaseAction.ROLL_BACK):
+        asked = ReleaseCommand(command=action, reason="now")
+        foreign.write(lambda tx, asked=asked: releases.command(tx, release.id, asked), actor="op")  # type: ignore[misc]
+    assert open_release(foreign, 2).state.weight_percent == 100
+
+
+def test_a_version_whose_release_completed_is_the_way_back_when_it_was_archived_by_hand(
+    foreign: SqliteDatabase, clock: ManualClock
+) -> None:
+    policy(foreign, rollout=RolloutBounds(first_share=5, minimum_time="1m"))
+    release = open_release(foreign, 1)
+    clock.advance(timedelta(minutes=1))
+    asked = ReleaseCommand(command=ReleaseAction.PROMOTE, reason="now")
+    foreign.write(lambda tx: releases.command(tx, release.id, asked), actor="op")
+    clock.advance(timedelta(hours=1))
+    foreign.write(canary.evaluate_open, actor="system")
+    assert look_up(foreign, release).phase is Phase.COMPLETED
+    archive(foreign, 1)
+    with pytest.raises(PolicyRefused, match="no longer in Production to share the traffic"):
+        open_release(foreign, 2)
+    foreign.write(lambda tx: rollback.roll_back(tx, "churn", RollbackRequest(to=1)), actor="op")
+    assert open_release(foreign, 2).state.weight_percent == 5
