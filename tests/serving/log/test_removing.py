@@ -14,11 +14,10 @@ from tests.serving.log.test_prediction_sql import said
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.log import removing
-from headrace.serving.log.compaction import predictions_table
-from headrace.serving.log.removing import HANDED_IN, run_removal
+from headrace.serving.log.compaction import compact_closed, predictions_table
+from headrace.serving.log.removing import run_removal
 from headrace.serving.log.segments import ASIDE, CLOSED, OPEN, segment_number
-from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
+from headrace.serving.retention_nouns import HANDED_IN, DataClass, Expiry, Gone, Removed, RemoveRequest
 
 DAY = timedelta(days=1)
 
@@ -89,29 +88,21 @@ def test_a_segment_that_is_closed_during_an_erasure_is_waited_for(
     write(ctx.settings.home, 1)
     (path,) = ctx.settings.home.rglob(f"*{CLOSED}")
     still_open = path.rename(path.with_name(f"{round(MAY.timestamp() * 1e6)}{OPEN}"))
-    compacted = removing.compact_closed
 
     def then_the_gateway_closes_it(ctx: WorkContext) -> list[str]:
-        left_out = compacted(ctx)
+        left_out = compact_closed(ctx)
         still_open.rename(still_open.with_suffix(CLOSED))
         return left_out
 
     asked = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
     with monkeypatch.context() as patched, still_open.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as the gateway does that writes it
-        patched.setattr(removing, "compact_closed", then_the_gateway_closes_it)
+        patched.setattr("headrace.serving.log.removing.compact_closed", then_the_gateway_closes_it)
         assert run_removal(ctx, asked).unfinished
     removed = run_removal(ctx, asked)
     assert removed.prediction_ids == ("prd_1",)
     assert not run_removal(ctx, msgspec.structs.replace(asked, told=removed.prediction_ids)).unfinished
     assert left(ctx.lake, "predictions/churn") == []
-
-
-def test_what_was_just_answered_is_waited_for(ctx: WorkContext) -> None:  # noqa: F811
-    now = datetime.now(UTC)
-    asked = RemoveRequest(entity='{"customer_id":1}', asked_at=now)
-    assert run_removal(ctx, asked).unfinished  # a gateway may hold its prediction in memory
-    assert not run_removal(ctx, msgspec.structs.replace(asked, asked_at=now - 2 * HANDED_IN)).unfinished
 
 
 def test_an_erasure_that_died_half_way_is_finished(

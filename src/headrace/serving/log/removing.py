@@ -10,7 +10,7 @@ hand, since taking rows out of what cannot be understood is guessing.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -22,12 +22,10 @@ from headrace.kernel.work import WorkContext
 from headrace.serving.log.compaction import compact_closed, predictions_table
 from headrace.serving.log.segments import ASIDE, OPEN, models_logged, read_segment, segment_number, segments
 from headrace.serving.nouns import PredictionRecord
-from headrace.serving.retention_nouns import ALL_MODELS, DataClass, Expiry, Gone, Removed, RemoveRequest
+from headrace.serving.retention_nouns import ALL_MODELS, HANDED_IN, DataClass, Expiry, Gone, Removed, RemoveRequest
 
 SPARE = timedelta(hours=1)
 """For so long whoever has begun to read may go on."""
-HANDED_IN = timedelta(seconds=5)
-"""So long after an answer its prediction is in a segment at the latest, which may be a new one."""
 _DATED = {DataClass.PREDICTIONS: "at", DataClass.FEEDBACK: "received_at", DataClass.LABELS: "final_at"}
 
 
@@ -72,10 +70,7 @@ def _may_be_open(ctx: WorkContext, request: RemoveRequest) -> bool:
     root = ctx.settings.home / "predictions"
     if request.asked_at is None:
         return False
-    last = request.asked_at + HANDED_IN
-    if datetime.now(UTC) <= last:
-        return True
-    last_us = last.timestamp() * 1e6
+    last_us = (request.asked_at + HANDED_IN).timestamp() * 1e6
     still_open = (segments(root, model, OPEN) for model in models_logged(root))
     return any(
         segment_number(path) <= last_us for found in still_open for paths in found.values() for path in paths
