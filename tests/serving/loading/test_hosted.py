@@ -114,7 +114,9 @@ def test_where_the_system_has_killed_a_process_no_spare_one_takes_more_memory(ho
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
     eventually(lambda: answers(hosted))
-    assert (hosted.spare_pid, hosted._seat._starting) == (None, 0)
+    time.sleep(0.3)
+    assert hosted.spare_pid is None
+    assert hosted._seat._spare_until_s == 0.0
 
 
 def parts_of(hosted: HostedModel, *rows: Any) -> list[Part]:
@@ -172,6 +174,30 @@ def test_the_next_death_is_bridged_by_a_spare_process(hosted: HostedModel) -> No
         with pytest.raises(ModelFault):
             hosted.predict(DIE)
         assert pid_of(hosted) == spare
+
+
+def test_however_often_a_process_dies_one_thread_starts_the_next(hosted: HostedModel) -> None:
+    def keepers() -> int:
+        return [thread.name for thread in threading.enumerate()].count("model-host")
+
+    before = keepers()
+    for _ in range(5):
+        with pytest.raises(ModelFault):
+            hosted.predict(DIE)
+        eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+    assert keepers() == before
+
+
+def test_where_the_system_gives_no_more_threads_a_process_is_started_again_all_the_same(
+    hosted: HostedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: answers(hosted))
 
 
 def test_a_process_that_had_answered_is_started_again_without_a_longer_pause(hosted: HostedModel) -> None:
@@ -271,12 +297,27 @@ def test_a_model_that_cannot_be_loaded_is_told_at_once(order: HostOrder, tmp_pat
 
 
 def test_a_process_that_was_told_to_end_is_not_started_again(order: HostOrder) -> None:
+    before = {child.pid for child in psutil.Process().children()}
     hosted = HostedModel(order, first_pause_s=0.01)
     hosted.close()
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
-    time.sleep(0.2)
+    hosted._seat._keeper.join(30)
+    assert not hosted._seat._keeper.is_alive()
     assert hosted.pid is None
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+def test_a_process_that_is_being_started_when_the_model_is_closed_ends_as_well(order: HostOrder) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    hosted = HostedModel(order, first_pause_s=0.01)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: {child.pid for child in psutil.Process().children()} - before)
+    hosted.close()
+    hosted._seat._keeper.join(30)
+    assert not hosted._seat._keeper.is_alive()
+    assert {child.pid for child in psutil.Process().children()} <= before
 
 
 def test_a_refused_pickle_leaves_no_process(tmp_path: Path) -> None:
