@@ -110,13 +110,50 @@ def test_a_process_that_died_is_started_again(hosted: HostedModel) -> None:
 
 
 def test_where_the_system_has_killed_a_process_no_spare_one_takes_more_memory(hosted: HostedModel) -> None:
-    os.kill(pid_of(hosted), signal.SIGKILL)
-    with pytest.raises(ModelFault):
-        hosted.predict(WELL)
+    def hang() -> None:
+        with pytest.raises(ModelFault, match="SIGKILL"):
+            hosted.predict(HANG)
+
+    asked = threading.Thread(target=hang)
+    pid = pid_of(hosted)
+    asked.start()
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGKILL)
+    asked.join()
     eventually(lambda: answers(hosted))
     time.sleep(0.3)
     assert hosted.spare_pid is None
     assert hosted._seat._spare_until_s == 0.0
+
+
+def killed(pid: int | None) -> None:
+    """End a process from outside, and wait until that has happened."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_process_that_was_killed_between_two_questions_is_no_fault_on_the_next(hosted: HostedModel) -> None:
+    killed(pid_of(hosted))
+    with pytest.raises(Overloaded, match="started again"):
+        hosted.predict(WELL)
+    eventually(lambda: answers(hosted))
+    killed(hosted.pid)
+    assert not hosted.await_process(0.0)
+    assert hosted.await_process(30.0)
+    assert answers(hosted)
+
+
+def test_a_spare_process_that_has_died_takes_over_from_none(hosted: HostedModel) -> None:
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+    killed(hosted.spare_pid)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    with pytest.raises(Overloaded):
+        hosted.predict(WELL)
+    eventually(lambda: answers(hosted))
 
 
 def parts_of(hosted: HostedModel, *rows: Any) -> list[Part]:

@@ -129,6 +129,7 @@ class _Seat:
         self, header: dict[str, Any], inputs: Inputs, timeout_s: float
     ) -> tuple[dict[str, Any], Outputs | None]:
         with self._asking:
+            self._look_after()
             process = self._process
             if process is None:
                 raise Overloaded(
@@ -145,6 +146,11 @@ class _Seat:
             return answered
 
     def await_process(self, timeout_s: float) -> bool:
+        if self._asking.acquire(blocking=False):  # whoever is asking finds out himself
+            try:
+                self._look_after()
+            finally:
+                self._asking.release()
         return self._taken.wait(0.0 if self._closed.is_set() else timeout_s)
 
     def close(self) -> None:
@@ -156,6 +162,12 @@ class _Seat:
             if each is not None:
                 each.end()
 
+    def _look_after(self) -> None:
+        """Replace a process that has died since it was last asked, which is no fault on the next question."""
+        process = self._process
+        if process is not None and not process.ended and process.has_died():
+            self._replace(with_spare=not process.was_killed)
+
     def _replace(self, *, with_spare: bool) -> None:
         """Another process in the place of the one that has died, and a spare one for the next time."""
         sound = self._has_answered or time.monotonic() - self._since_s > SOUND_AFTER_S
@@ -163,8 +175,8 @@ class _Seat:
             self._pause_s = self._first_pause_s
         with self._changing:
             self._spare_until_s = time.monotonic() + SPARE_S if with_spare else 0.0
-            self._seat(self._spare)
-            self._spare = None
+            spare, self._spare = self._spare, None
+            self._seat(None if spare is None or spare.has_died() else spare)
             self._changing.notify()
 
     def _seat(self, process: HostProcess | None) -> None:

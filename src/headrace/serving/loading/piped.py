@@ -119,6 +119,12 @@ class PipedProcess:
         _keep_short(self._complaints)
         return answer
 
+    def has_died(self) -> bool:
+        """Whether the process has ended by itself, as it may between two questions. Costs next to nothing."""
+        if not self.ended and self._process.poll() is not None:
+            self._died()
+        return self.death is not None
+
     def stop(self) -> None:
         """Stop the process from another thread than that which asks, whose question fails by it."""
         self._process.kill()
