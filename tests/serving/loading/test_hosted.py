@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tests.serving import models
 
-from headrace.errors import HeadraceError, InternalError, ModelFault, Overloaded
+from headrace.errors import DeadlineExceeded, HeadraceError, InternalError, ModelFault, Overloaded
 from headrace.serving.assignment import Assignment
 from headrace.serving.forms.signature import read_signature
 from headrace.serving.gateway import asking
@@ -196,6 +196,48 @@ def test_who_has_waited_long_enough_was_not_asked_and_is_no_fault(
         with pytest.raises(Overloaded, match="started again"):
             await asked.ask(well)
         assert (well.outputs, well.faults, well.begun) == (None, {}, False)
+
+    asyncio.run(scenario())
+    hosted.close()
+
+
+def test_those_asked_together_wait_for_the_next_process_together(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RESTART_PATIENCE_S", 1.0)
+    hosted = HostedModel(order, first_pause_s=60.0)
+    parts = parts_of(hosted, DIE, *[WELL] * 9)
+    waited_s: list[float] = []
+
+    def await_ready(timeout_s: float) -> bool:
+        waited_s.append(timeout_s)
+        return hosted.await_process(timeout_s)
+
+    monkeypatch.setattr(parts[0].predictor, "await_ready", await_ready)
+    asking.answer_together(parts)
+    hosted.close()
+    assert [part.away is not None for part in parts] == [True] * 10
+    assert not any(part.faults for part in parts)
+    assert max(waited_s) <= 1.0
+    assert waited_s[1:] == [0.0] * 9  # the first has waited for all of them
+
+
+def test_whose_time_is_over_while_a_process_is_started_again_was_not_asked(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RESTART_PATIENCE_S", 3.0)
+    hosted = HostedModel(order, first_pause_s=60.0)
+
+    async def scenario() -> None:
+        asked = Asking()
+        dies, impatient, after = parts_of(hosted, DIE, WELL, WELL)
+        await asked.ask(dies)
+        with pytest.raises(DeadlineExceeded):
+            await asked.ask(impatient, asyncio.get_running_loop().time() + 0.2)
+        assert not impatient.begun
+        with pytest.raises(Overloaded):  # the line goes on
+            await asked.ask(after)
+        assert asked.rows_waiting == 0
 
     asyncio.run(scenario())
     hosted.close()
