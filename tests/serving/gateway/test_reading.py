@@ -1,6 +1,7 @@
 """Bodies are read in processes beside the gateway; what a body does to one of them harms nobody else."""
 
 import io
+import json
 import os
 import signal
 import threading
@@ -32,10 +33,11 @@ from headrace.errors import (
     Unavailable,
 )
 from headrace.serving.forms.filled import filled_fields
-from headrace.serving.forms.json_forms import Forms
+from headrace.serving.forms.json_forms import Entities, Forms
 from headrace.serving.forms.signature import Column, Signature
 from headrace.serving.gateway import body_reader
 from headrace.serving.gateway import reading as module
+from headrace.serving.gateway.app import BODY_LIMIT_BYTES
 from headrace.serving.gateway.body_forms import PARQUET, read_aside, spreads
 from headrace.serving.gateway.reading import Reading
 from headrace.serving.nouns import FieldPolicy
@@ -228,6 +230,15 @@ def test_what_was_read_is_what_would_be_read_here(own: Reading) -> None:
     assert isinstance(asked.rows, dict)
     assert asked.rows["city"].tolist() == ["a", "é", "", "a", "b", "a"]
     assert asked.rows["note"].tolist() == note
+
+
+def test_entities_of_any_alphabet_come_back(own: Reading) -> None:
+    """As JSON that knows ASCII only they would take more than a message may have."""
+    names = ["\U0001f600" * 400 + str(place) for place in range(9_000)]
+    body = msgspec.json.encode({"entities": {"customer_id": names}})
+    assert len(body) < BODY_LIMIT_BYTES < len(json.dumps(names))
+    asked = read_aside(own, "application/json", body, TEXTS)
+    assert asked.rows == Entities("customer_id", names)
 
 
 def test_what_was_filled_in_is_known_from_afar(own: Reading) -> None:

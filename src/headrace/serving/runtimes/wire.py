@@ -19,7 +19,8 @@ from headrace.serving.runtimes.frames import objects
 from headrace.serving.runtimes.onnx_models import Answers
 
 LENGTH = struct.Struct(">I")
-HEADER_LIMIT_BYTES = 16 << 20
+HEADER_LIMIT_BYTES = 17 << 20
+"""As much as a body of a request may have, and room for what stands around its texts."""
 ARRAY_LIMIT_BYTES = 1 << 30
 _KINDS = frozenset("fiubmM")
 _FORMS: dict[str, Callable[[dict[str, Any]], Inputs | Outputs]] = {
@@ -45,7 +46,9 @@ def encode(header: dict[str, Any], values: Inputs | Outputs | None = None) -> li
             kind, piece = _pack(np.asarray(array))
             pieces.append(piece)
             listed.append([name, kind, list(np.shape(array)), len(piece)])
-    encoded = json.dumps({**header, "form": form, "arrays": listed}).encode()
+    told = {**header, "form": form, "arrays": listed}
+    # as long as the texts of a request that it may hold, which escapes would double or triple
+    encoded = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return [LENGTH.pack(len(encoded)) + encoded, *pieces]
 
 
