@@ -234,7 +234,7 @@ def test_what_was_read_is_what_would_be_read_here(own: Reading) -> None:
 
 def test_entities_of_any_alphabet_come_back(own: Reading) -> None:
     """As JSON that knows ASCII only they would take more than a message may have."""
-    names = ["\U0001f600" * 400 + str(place) for place in range(9_000)]
+    names: list[str | int] = ["\U0001f600" * 400 + str(place) for place in range(9_000)]
     body = msgspec.json.encode({"entities": {"customer_id": names}})
     assert len(body) < BODY_LIMIT_BYTES < len(json.dumps(names))
     asked = read_aside(own, "application/json", body, TEXTS)
