@@ -70,13 +70,15 @@ policies:
 def test_bounds_are_set_shown_tightened_and_loosened(terminal: Terminal, tmp_path: Path) -> None:
     model = terminal.model()
     bounded = "at_least:roc_auc:30d:value=0.75,alpha=0.05,rows=2000"
-    grouped = "fair:equalized_odds_difference::at_most=0.05,by=gender+people.age at 30,intersections=true"
+    grouped = (
+        "fair:equalized_odds_difference::at_most=0.05,by=gender+people.age at 30, 60+region,intersections=true"
+    )
     on = ("policy", "set", model, "--stage", "Production")
     said = terminal.run(*on, "--evidence", bounded, "--evidence", grouped, "--rollout", "first_share=5,cooling=1d")
     told = "at_least of roc_auc, no laxer than value=0.75, alpha=0.05, on at least 2,000 rows, at most 30d old"
     for text in (
         told,
-        "no laxer than at_most=0.05, by=gender + people.age at 30, intersections=True",
+        "no laxer than at_most=0.05, by=gender + people.age at 30, 60 + region, intersections=True",
         "a release whose rollout is no laxer than first_share=5, cooling=1d",
     ):
         assert text in said

@@ -178,6 +178,8 @@ def evidence_of(text: str) -> dict[str, Any]:
 def bounds_of(text: str, option: str) -> dict[str, Any]:
     """`name=value` pairs, separated by commas, as a policy file would have them; `by` takes several with `+`.
 
+    What follows a column that is cut at edges, and is no pair, are more of its edges: `by=people.age at 30, 60`.
+
     Raises:
         InvalidInput: a part is no such pair.
     """
@@ -188,6 +190,10 @@ def bounds_of(text: str, option: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in filter(None, text.split(",")):
         name, separator, value = (part.strip() for part in pair.partition("="))
+        if "by" in found and list(found)[-1] == "by" and " at " in found["by"][-1] and not separator:
+            edge, *more = (part.strip() for part in pair.split("+"))
+            found["by"] = [*found["by"][:-1], f"{found['by'][-1]}, {edge}", *more]
+            continue
         if not separator or not name or not value:
             raise InvalidInput(f"{pair!r} is not name=value", where=option, fix="Write value=0.75,alpha=0.05.")
         if name == "by":
