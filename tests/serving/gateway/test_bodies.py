@@ -27,7 +27,7 @@ def serving(tmp_path: Path, headers_timeout_s: float = 30.0) -> Iterator[int]:
     directory = models.write_model(tmp_path / "churn", models.binary_model())
     found = free_port()
     program = (
-        "from headrace.serving import gateway, listening; gateway.BODY_TIMEOUT_S = 1.0; "
+        "from headrace.serving.gateway import app, listening; app.BODY_TIMEOUT_S = 1.0; "
         f"listening.HEADERS_TIMEOUT_S = {headers_timeout_s}; "
         "from headrace.cli.main import run; run()"
     )
