@@ -31,8 +31,8 @@ OPEN, CLOSED = ".open", ".segment"
 BEGUN = ".begun"
 """Of a segment that is about to be open, until its gateway holds it; empty."""
 ASIDE = ".refused"
-"""A segment that the lake did not take, or whose gateway is gone. Each compaction tries it again; it goes by its age,
-as rows do."""
+"""A segment that the lake did not take, or whose gateway is gone. Each compaction tries it again; it goes by its
+age, as rows do."""
 
 
 ROWS_A_LINE = 1_000
