@@ -265,7 +265,7 @@ def test_a_defect_of_ours_is_told_to_all_who_waited_and_the_line_goes_on(
     run(scenario())
 
 
-def _broken(_: object) -> None:
+def _broken(*_: object) -> None:
     raise RuntimeError("defect")
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tests.serving import models
 
-from headrace.errors import HeadraceError, InternalError, ModelFault, Overloaded
+from headrace.errors import DeadlineExceeded, HeadraceError, InternalError, ModelFault, Overloaded
 from headrace.serving.assignment import Assignment
 from headrace.serving.forms.signature import read_signature
 from headrace.serving.gateway import asking
@@ -110,11 +110,50 @@ def test_a_process_that_died_is_started_again(hosted: HostedModel) -> None:
 
 
 def test_where_the_system_has_killed_a_process_no_spare_one_takes_more_memory(hosted: HostedModel) -> None:
-    os.kill(pid_of(hosted), signal.SIGKILL)
-    with pytest.raises(ModelFault):
+    def hang() -> None:
+        with pytest.raises(ModelFault, match="SIGKILL"):
+            hosted.predict(HANG)
+
+    asked = threading.Thread(target=hang)
+    pid = pid_of(hosted)
+    asked.start()
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGKILL)
+    asked.join()
+    eventually(lambda: answers(hosted))
+    time.sleep(0.3)
+    assert hosted.spare_pid is None
+    assert hosted._seat._spare_until_s == 0.0
+
+
+def killed(pid: int | None) -> None:
+    """End a process from outside, and wait until that has happened."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_process_that_was_killed_between_two_questions_is_no_fault_on_the_next(hosted: HostedModel) -> None:
+    killed(pid_of(hosted))
+    with pytest.raises(Overloaded, match="started again"):
         hosted.predict(WELL)
     eventually(lambda: answers(hosted))
-    assert (hosted.spare_pid, hosted._seat._starting) == (None, 0)
+    killed(hosted.pid)
+    assert not hosted.await_process(0.0)
+    assert hosted.await_process(30.0)
+    assert answers(hosted)
+
+
+def test_a_spare_process_that_has_died_takes_over_from_none(hosted: HostedModel) -> None:
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+    killed(hosted.spare_pid)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    with pytest.raises(Overloaded):
+        hosted.predict(WELL)
+    eventually(lambda: answers(hosted))
 
 
 def parts_of(hosted: HostedModel, *rows: Any) -> list[Part]:
@@ -162,6 +201,48 @@ def test_who_has_waited_long_enough_was_not_asked_and_is_no_fault(
     hosted.close()
 
 
+def test_those_asked_together_wait_for_the_next_process_together(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RESTART_PATIENCE_S", 1.0)
+    hosted = HostedModel(order, first_pause_s=60.0)
+    parts = parts_of(hosted, DIE, *[WELL] * 9)
+    waited_s: list[float] = []
+
+    def await_ready(timeout_s: float) -> bool:
+        waited_s.append(timeout_s)
+        return hosted.await_process(timeout_s)
+
+    monkeypatch.setattr(parts[0].predictor, "await_ready", await_ready)
+    asking.answer_together(parts)
+    hosted.close()
+    assert [part.away is not None for part in parts] == [True] * 10
+    assert not any(part.faults for part in parts)
+    assert max(waited_s) <= 1.0
+    assert waited_s[1:] == [0.0] * 9  # the first has waited for all of them
+
+
+def test_whose_time_is_over_while_a_process_is_started_again_was_not_asked(
+    order: HostOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RESTART_PATIENCE_S", 3.0)
+    hosted = HostedModel(order, first_pause_s=60.0)
+
+    async def scenario() -> None:
+        asked = Asking()
+        dies, impatient, after = parts_of(hosted, DIE, WELL, WELL)
+        await asked.ask(dies)
+        with pytest.raises(DeadlineExceeded):
+            await asked.ask(impatient, asyncio.get_running_loop().time() + 0.2)
+        assert not impatient.begun
+        with pytest.raises(Overloaded):  # the line goes on
+            await asked.ask(after)
+        assert asked.rows_waiting == 0
+
+    asyncio.run(scenario())
+    hosted.close()
+
+
 def test_the_next_death_is_bridged_by_a_spare_process(hosted: HostedModel) -> None:
     assert answers(hosted)
     for _ in range(3):
@@ -172,6 +253,30 @@ def test_the_next_death_is_bridged_by_a_spare_process(hosted: HostedModel) -> No
         with pytest.raises(ModelFault):
             hosted.predict(DIE)
         assert pid_of(hosted) == spare
+
+
+def test_however_often_a_process_dies_one_thread_starts_the_next(hosted: HostedModel) -> None:
+    def keepers() -> int:
+        return [thread.name for thread in threading.enumerate()].count("model-host")
+
+    before = keepers()
+    for _ in range(5):
+        with pytest.raises(ModelFault):
+            hosted.predict(DIE)
+        eventually(lambda: hosted.pid is not None and hosted.spare_pid is not None)
+    assert keepers() == before
+
+
+def test_where_the_system_gives_no_more_threads_a_process_is_started_again_all_the_same(
+    hosted: HostedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: answers(hosted))
 
 
 def test_a_process_that_had_answered_is_started_again_without_a_longer_pause(hosted: HostedModel) -> None:
@@ -271,12 +376,27 @@ def test_a_model_that_cannot_be_loaded_is_told_at_once(order: HostOrder, tmp_pat
 
 
 def test_a_process_that_was_told_to_end_is_not_started_again(order: HostOrder) -> None:
+    before = {child.pid for child in psutil.Process().children()}
     hosted = HostedModel(order, first_pause_s=0.01)
     hosted.close()
     with pytest.raises(ModelFault):
         hosted.predict(WELL)
-    time.sleep(0.2)
+    hosted._seat._keeper.join(30)
+    assert not hosted._seat._keeper.is_alive()
     assert hosted.pid is None
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+def test_a_process_that_is_being_started_when_the_model_is_closed_ends_as_well(order: HostOrder) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    hosted = HostedModel(order, first_pause_s=0.01)
+    with pytest.raises(ModelFault):
+        hosted.predict(DIE)
+    eventually(lambda: {child.pid for child in psutil.Process().children()} - before)
+    hosted.close()
+    hosted._seat._keeper.join(30)
+    assert not hosted._seat._keeper.is_alive()
+    assert {child.pid for child in psutil.Process().children()} <= before
 
 
 def test_a_refused_pickle_leaves_no_process(tmp_path: Path) -> None:

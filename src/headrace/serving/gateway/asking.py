@@ -70,7 +70,7 @@ class Part(msgspec.Struct):
     away: Overloaded | None = None
     """Why the version was not asked: its process was being started again for longer than anybody waits."""
     begun: bool = False
-    """Whether the version was asked, and not only waited for."""
+    """Whether the version was asked, and not only waited for, as it is while its process is started again."""
     fallback: str | None = None
     """`champion`, `previous` or `default`: what answers in the place of the version that should have."""
 
@@ -121,7 +121,6 @@ class Asking:
             if self._crowded():
                 await self._gather(part)
             else:
-                part.begun = True
                 answer(part)
             part.latency_us = (time.perf_counter_ns() - started) // 1000
             return
@@ -153,8 +152,6 @@ class Asking:
         if self._gathered.get(predictor) is gathered:
             del self._gathered[predictor]
         parts = [waiting.part for waiting in gathered.waiting]
-        for part in parts:
-            part.begun = True
         defect: Exception | None = None
         try:
             answer_together(parts)
@@ -175,11 +172,13 @@ class _Room:
 class _Waiting:
     """One request that waits or is being answered."""
 
-    __slots__ = ("answered", "part", "timer")
+    __slots__ = ("answered", "part", "taken", "timer")
 
     def __init__(self, part: Part, answered: "asyncio.Future[None]") -> None:
         self.part = part
         self.answered = answered
+        self.taken = False
+        """Whether the thread has it, and the line no more."""
         self.timer: asyncio.TimerHandle | None = None
 
     def expire(self) -> None:
@@ -227,7 +226,7 @@ class _Line:
         finally:
             if waiting.timer is not None:
                 waiting.timer.cancel()
-            if not part.begun:  # its time is over, or its caller gone: its rows leave the line
+            if not waiting.taken:  # its time is over, or its caller gone: its rows leave the line
                 self._waiting.remove(waiting)
                 self._change(-part.size)
 
@@ -256,7 +255,7 @@ class _Line:
             rows += taken[-1].part.size
         self._change(-rows)
         for waiting in taken:
-            waiting.part.begun = True
+            waiting.taken = True
         self._busy = True
         self._began_s = loop.time()
         self._expected_s = self._effort.expected_s(rows)
@@ -305,8 +304,9 @@ def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None
     while (order := orders.get()) is not None:
         defect: Exception | None = None
         try:
-            order.waited = _await_process(order.parts[0].predictor)
-            answer_together(order.parts)
+            patient_until_s = time.monotonic() + RESTART_PATIENCE_S
+            order.waited = _await_process(order.parts[0].predictor, patient_until_s)
+            answer_together(order.parts, patient_until_s)
         except Exception as error:  # noqa: BLE001 - a defect of ours; whoever waits is told
             defect = error
         try:
@@ -316,11 +316,11 @@ def _work(orders: "queue.SimpleQueue[_Order | None]", prepare: Callable[[], None
         del order, defect  # an idle thread keeps no version alive
 
 
-def _await_process(predictor: Predictor) -> bool:
+def _await_process(predictor: Predictor, until_s: float) -> bool:
     """Whether its process was being started again: who has asked need not come again, and it was no fault."""
     if predictor.await_ready(0.0):
         return False
-    predictor.await_ready(RESTART_PATIENCE_S)
+    predictor.await_ready(max(0.0, until_s - time.monotonic()))
     return True
 
 
@@ -344,25 +344,34 @@ def _expired(part: Part) -> DeadlineExceeded:
     )
 
 
-def answer_together(parts: Sequence[Part]) -> None:
+def answer_together(parts: Sequence[Part], patient_until_s: float | None = None) -> None:
     """Answer several requests by one call; when the version fails on that, each for itself.
 
     Those whose columns have other types are asked for apart: nobody's answer depends on who asks beside him.
+
+    Args:
+        parts: the requests.
+        patient_until_s: so long, by the monotonic clock, all together wait for a process that is being started
+            again; None begins with the call.
     """
+    if patient_until_s is None:
+        patient_until_s = time.monotonic() + RESTART_PATIENCE_S
     if len(parts) > 1 and not any(part.params for part in parts):
         alike: dict[tuple[Any, ...], list[Part]] = {}
         for part in parts:
             alike.setdefault(kinds(part.inputs), []).append(part)
         for group in alike.values():
-            _answer_alike(group)
+            _answer_alike(group, patient_until_s)
         return
     for part in parts:
         answer(part)
 
 
-def _answer_alike(parts: Sequence[Part]) -> None:
+def _answer_alike(parts: Sequence[Part], patient_until_s: float) -> None:
     """Answer by one call; when the version fails on that, each for itself."""
     if len(parts) > 1:
+        for part in parts:
+            part.begun = True
         try:
             outputs = parts[0].predictor.predict(join([part.inputs for part in parts]))
         except (Fault, Overloaded):
@@ -371,14 +380,17 @@ def _answer_alike(parts: Sequence[Part]) -> None:
             for part, piece in zip(parts, split(outputs, [part.size for part in parts]), strict=True):
                 part.outputs = piece
             return
+        for part in parts:  # one of them may have ended the model's process, which is no fault on the others' rows
+            part.begun = False
     for part in parts:
-        if len(parts) > 1:  # one of them may have ended the model's process, which is no fault on the others' rows
-            part.predictor.await_ready(RESTART_PATIENCE_S)
+        if len(parts) > 1:
+            part.predictor.await_ready(max(0.0, patient_until_s - time.monotonic()))
         answer(part)
 
 
 def answer(part: Part) -> None:
     """Answer a part; when the version fails on it, find the rows that it fails on and whose fault they are."""
+    part.begun = True
     try:
         part.outputs = part.predictor.predict(part.inputs, part.params)
     except Overloaded as away:

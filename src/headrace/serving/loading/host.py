@@ -140,14 +140,19 @@ class HostProcess:
             raise _told(answer, self._where)
         return answer, found
 
+    def has_died(self) -> bool:
+        """Whether it can be asked no more, also where it has ended since it was last asked."""
+        if not self.ended and self._piped.has_died():
+            self.end()
+        return self.ended
+
     def stop(self) -> None:
         """Stop the process from another thread than that which asks, whose question fails by it."""
         self._piped.stop()
 
     def end(self) -> None:
         """End the process; it holds nothing that would have to be saved."""
-        if not self.ended:
-            self._piped.end()
+        self._piped.end()
         self._own.cleanup()
 
     def _fault(self, problem: Late | Died) -> ModelFault:

@@ -87,7 +87,11 @@ class HostedModel:
 
 
 class _Seat:
-    """Where the process sits; another takes it when one has died, at once if a spare one stands by."""
+    """Where the process sits; another takes it when one has died, at once if a spare one stands by.
+
+    One thread starts whatever processes are missing, from the first to the last: who makes them die often makes
+    no more threads, and where the system gives none the model is started again all the same.
+    """
 
     def __init__(self, order: HostOrder, start_timeout_s: float, first_pause_s: float) -> None:
         self._order = order
@@ -95,16 +99,21 @@ class _Seat:
         self._first_pause_s = first_pause_s
         self._pause_s = first_pause_s
         self._asking = threading.Lock()
-        self._changing = threading.Lock()
+        self._changing = threading.Condition()
         self._closed = threading.Event()
         self._taken = threading.Event()
         self._taken.set()
         self._process: HostProcess | None = HostProcess(order, start_timeout_s=start_timeout_s)
         self._spare: HostProcess | None = None
-        self._starting = 0
-        self._died_s = 0.0
+        self._spare_until_s = 0.0
         self._since_s = time.monotonic()
         self._has_answered = False
+        self._keeper = threading.Thread(target=self._keep, name="model-host", daemon=True)
+        try:
+            self._keeper.start()
+        except BaseException:
+            self._process.end()
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -120,6 +129,7 @@ class _Seat:
         self, header: dict[str, Any], inputs: Inputs, timeout_s: float
     ) -> tuple[dict[str, Any], Outputs | None]:
         with self._asking:
+            self._look_after()
             process = self._process
             if process is None:
                 raise Overloaded(
@@ -136,15 +146,27 @@ class _Seat:
             return answered
 
     def await_process(self, timeout_s: float) -> bool:
+        if self._asking.acquire(blocking=False):  # whoever is asking finds out himself
+            try:
+                self._look_after()
+            finally:
+                self._asking.release()
         return self._taken.wait(0.0 if self._closed.is_set() else timeout_s)
 
     def close(self) -> None:
         self._closed.set()
         with self._changing:
             process, spare, self._spare = self._process, self._spare, None
+            self._changing.notify()
         for each in (process, spare):
             if each is not None:
                 each.end()
+
+    def _look_after(self) -> None:
+        """Replace a process that has died since it was last asked, which is no fault on the next question."""
+        process = self._process
+        if process is not None and not process.ended and process.has_died():
+            self._replace(with_spare=not process.was_killed)
 
     def _replace(self, *, with_spare: bool) -> None:
         """Another process in the place of the one that has died, and a spare one for the next time."""
@@ -152,14 +174,10 @@ class _Seat:
         if sound:  # so the row was at fault, and others shall not wait for it
             self._pause_s = self._first_pause_s
         with self._changing:
-            self._died_s = time.monotonic()
-            self._seat(self._spare)
-            self._spare = None
-            if self._closed.is_set():
-                return
-            for _ in range((self._process is None) + with_spare - self._starting):
-                self._starting += 1
-                threading.Thread(target=self._start_again, name="model-host", daemon=True).start()
+            self._spare_until_s = time.monotonic() + SPARE_S if with_spare else 0.0
+            spare, self._spare = self._spare, None
+            self._seat(None if spare is None or spare.has_died() else spare)
+            self._changing.notify()
 
     def _seat(self, process: HostProcess | None) -> None:
         self._process = process
@@ -169,22 +187,34 @@ class _Seat:
         else:
             self._taken.set()
 
-    def _start_again(self) -> None:
-        process = self._started()
-        with self._changing:
-            self._starting -= 1
-            if process is None:
-                return
-            wanted = not self._closed.is_set()
-            if wanted and self._process is None:
-                self._seat(process)
-                return
-            if wanted:
-                self._spare = process
-        if wanted:
-            self._stand_by(process)
-        else:
-            process.end()
+    def _keep(self) -> None:
+        """Start what is missing, one after another, until the seat is closed."""
+        while self._await_lack():
+            process = self._started()
+            with self._changing:
+                wanted = process is not None and not self._closed.is_set()
+                if wanted and self._process is None:
+                    self._seat(process)
+                elif wanted:
+                    self._spare = process
+            if process is not None and not wanted:
+                process.end()
+
+    def _await_lack(self) -> bool:
+        """Wait until a process is missing; meanwhile a spare one ends when none has died for a while."""
+        while not self._closed.is_set():
+            with self._changing:
+                rest_s = self._spare_until_s - time.monotonic()
+                if self._process is None or (self._spare is None and rest_s > 0):
+                    return not self._closed.is_set()
+                surplus = self._spare if rest_s <= 0 else None
+                if surplus is None and not self._closed.is_set():
+                    self._changing.wait(None if self._spare is None else rest_s)
+                    continue
+                self._spare = None
+            if surplus is not None:
+                surplus.end()
+        return False
 
     def _started(self) -> HostProcess | None:
         """Another process, however often it takes; None when none is wanted any more."""
@@ -197,14 +227,3 @@ class _Seat:
             except OSError as error:  # no memory, no processes left
                 log.warning("model host could not be started again", problem=str(error))
         return None
-
-    def _stand_by(self, spare: HostProcess) -> None:
-        """Keep a spare process until it is taken, or until none has died for a while."""
-        while (rest_s := self._died_s + SPARE_S - time.monotonic()) > 0:
-            if self._closed.wait(rest_s):
-                return
-        with self._changing:
-            if self._spare is not spare:
-                return
-            self._spare = None
-        spare.end()

@@ -21,6 +21,11 @@ from headrace.serving.runtimes import wire
 PIECE_BYTES = 1 << 20
 READ_BYTES = 1 << 16
 COMPLAINTS_LIMIT_BYTES = 1 << 20
+LAST_COMPLAINT_BYTES = 4_000
+LOOK_AT_PROCESS_S = 0.25
+"""So often whoever waits looks whether the process lives: a child of it may hold its pipes open."""
+ENDING_S = 1.0
+"""So long a process that has closed its pipes may take to end by itself."""
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
 
 
@@ -33,9 +38,12 @@ class Died(Exception):
         said: the last that it complained of.
     """
 
-    def __init__(self, code: int, said: str) -> None:
-        self.number = -code if code < 0 else None
-        self.how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    def __init__(self, code: int | None, said: str) -> None:
+        self.number = -code if code is not None and code < 0 else None
+        if code is None:
+            self.how = "it closed its pipes"
+        else:
+            self.how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         self.said = said
         super().__init__(f"{self.how}: {said}")
 
@@ -119,22 +127,35 @@ class PipedProcess:
         _keep_short(self._complaints)
         return answer
 
+    def has_died(self) -> bool:
+        """Whether the process has ended by itself, as it may between two questions. Costs next to nothing."""
+        if not self.ended and self._process.poll() is not None:
+            self._died()
+            self.end()
+        return self.ended
+
     def stop(self) -> None:
         """Stop the process from another thread than that which asks, whose question fails by it."""
-        self._process.kill()
+        if self._process.poll() is None:
+            self._kill()
 
     def end(self) -> None:
-        """End the process; it holds nothing that would have to be saved."""
+        """End the process and what it has started; it holds nothing that would have to be saved."""
         if self.ended:
             return
         self.ended = True
-        self._process.kill()
+        self._kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # what it did not read is of no use to anybody
                     pipe.close()
         self._complaints.close()
+
+    def _kill(self) -> None:
+        """The process leads a group of its own, which keeps its number as long as anybody is left in it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _write(self, pieces: Iterable[bytes | memoryview], give_up_s: float) -> None:
         assert self._process.stdin is not None
@@ -145,7 +166,7 @@ class PipedProcess:
                 try:
                     left = left[os.write(target, left[:PIECE_BYTES]) :]
                 except BlockingIOError:
-                    _wait(target, select.POLLOUT, give_up_s)
+                    self._wait(target, select.POLLOUT, give_up_s)
                 except BrokenPipeError as error:
                     raise self._died() from error
 
@@ -158,7 +179,7 @@ class PipedProcess:
             try:
                 part = os.read(source, min(max(size - len(ahead), READ_BYTES), PIECE_BYTES))
             except BlockingIOError:
-                _wait(source, select.POLLIN, give_up_s)
+                self._wait(source, select.POLLIN, give_up_s)
                 continue
             if not part:
                 raise self._died()
@@ -171,16 +192,26 @@ class PipedProcess:
         del ahead[:size]
         return found
 
+    def _wait(self, pipe: int, event: int, give_up_s: float) -> None:
+        poll = select.poll()
+        poll.register(pipe, event)
+        while True:
+            left_s = max(0.0, give_up_s - time.monotonic())
+            if poll.poll(min(left_s, LOOK_AT_PROCESS_S) * 1000):
+                return
+            if self._process.poll() is not None:
+                if poll.poll(0):  # what it has said before
+                    return
+                raise self._died()
+            if left_s <= LOOK_AT_PROCESS_S:
+                raise Late
+
     def _died(self) -> Died:
-        self.death = Died(self._process.wait(), _last_line(self._complaints))
+        code: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(ENDING_S)
+        self.death = Died(code, _last_line(self._complaints))
         return self.death
-
-
-def _wait(pipe: int, event: int, give_up_s: float) -> None:
-    poll = select.poll()
-    poll.register(pipe, event)
-    if not poll.poll(max(0.0, give_up_s - time.monotonic()) * 1000):
-        raise Late
 
 
 def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
@@ -216,6 +247,7 @@ def _keep_short(complaints: IO[bytes]) -> None:
 
 
 def _last_line(complaints: IO[bytes]) -> str:
-    complaints.seek(0)
-    lines = complaints.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    size = os.fstat(complaints.fileno()).st_size  # a model may have printed gigabytes
+    said = os.pread(complaints.fileno(), LAST_COMPLAINT_BYTES, max(0, size - LAST_COMPLAINT_BYTES))
+    lines = said.decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:500] if lines else "it said nothing"
