@@ -148,7 +148,7 @@ def test_rows_of_many_features_take_more_room(
 ) -> None:
     monkeypatch.setattr("headrace.serving.gateway.prediction_log.FLUSH_S", 60.0)
     log = start(capacity=10)
-    wide = {"names": tuple(f"f{place}" for place in range(1_000)), "inputs": np.zeros((1, 1_000))}
+    wide: dict[str, Any] = {"names": tuple(f"f{place}" for place in range(1_000)), "inputs": np.zeros((1, 1_000))}
     log.append(record(1, **wide))  # alone it is always taken
     log.append(record(2))
     assert log.dropped == 1
