@@ -4,11 +4,15 @@ It is how a worker, which loads no models, scores rows; and how a gateway answer
 format, or whose libraries are not those of the gateway.
 """
 
+import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +38,9 @@ from headrace.serving.runtimes.recipe import Recipe
 
 START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
+NEW_S = 60.0
+"""A folder that is younger may not be locked yet."""
+_PREFIX = "headrace-hosting-"
 _TOLD: tuple[type[HeadraceError], ...] = (
     InternalError,
     MissingExtra,
@@ -89,12 +96,16 @@ class HostProcess:
 
     def __init__(self, order: HostOrder, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
         self._where = str(order.files.directory)
-        self._own = tempfile.TemporaryDirectory(prefix="headrace-host-", ignore_cleanup_errors=True)
-        self._piped = PipedProcess(
-            [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
-            foreign_environment() | ONE_THREAD | _QUIET | {"TMPDIR": self._own.name},
-            Path(self._own.name),
-        )
+        self._own = _OwnFolder()
+        try:
+            self._piped = PipedProcess(
+                [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
+                foreign_environment() | ONE_THREAD | _QUIET | {"TMPDIR": str(self._own.path)},
+                self._own.path,
+            )
+        except BaseException:
+            self._own.remove()
+            raise
         try:
             self.ask(order.message(), None, timeout_s=start_timeout_s)
         except BaseException:
@@ -153,7 +164,7 @@ class HostProcess:
     def end(self) -> None:
         """End the process; it holds nothing that would have to be saved."""
         self._piped.end()
-        self._own.cleanup()
+        self._own.remove()
 
     def _fault(self, problem: Late | Died) -> ModelFault:
         if isinstance(problem, Late):
@@ -163,6 +174,42 @@ class HostProcess:
             where=self._where,
             fix="The model crashed its process, or ran out of memory; try it with fewer rows.",
         )
+
+
+class _OwnFolder:
+    """A host's folder for what it writes, locked for as long as its owner lives.
+
+    Whoever makes one removes those whose owners were killed and could not. The lock tells them, and not a process
+    id, which says nothing where containers share a disk.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.remove = weakref.finalize(self, _remove, self.path, lock)
+        now_s = self.path.stat().st_mtime
+        for other in self.path.parent.glob(f"{_PREFIX}*"):
+            _remove_left(other, now_s)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _remove_left(folder: Path, now_s: float) -> None:
+    """Remove a folder that is nobody's any more; one of another user, or one just being made, is let be."""
+    with suppress(OSError):
+        if now_s - folder.stat().st_mtime < NEW_S:
+            return
+        lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # its owner lives
+            os.close(lock)
+        else:
+            _remove(folder, lock)
 
 
 class ModelHost:
