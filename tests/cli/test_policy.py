@@ -70,13 +70,13 @@ policies:
 def test_bounds_are_set_shown_tightened_and_loosened(terminal: Terminal, tmp_path: Path) -> None:
     model = terminal.model()
     bounded = "at_least:roc_auc:30d:value=0.75,alpha=0.05,rows=2000"
-    grouped = "fair:equalized_odds_difference::at_most=0.05,by=gender+people.age at 30,intersections=true"
+    grouped = "fair:equalized_odds_difference::at_most=0.05,by=gender+people.age at 30, 60,intersections=true"
     on = ("policy", "set", model, "--stage", "Production")
     said = terminal.run(*on, "--evidence", bounded, "--evidence", grouped, "--rollout", "first_share=5,cooling=1d")
     told = "at_least of roc_auc, no laxer than value=0.75, alpha=0.05, on at least 2,000 rows, at most 30d old"
     for text in (
         told,
-        "no laxer than at_most=0.05, by=gender + people.age at 30, intersections=True",
+        "no laxer than at_most=0.05, by=gender + people.age at 30, 60, intersections=True",
         "a release whose rollout is no laxer than first_share=5, cooling=1d",
     ):
         assert text in said
@@ -94,6 +94,8 @@ def test_bounds_are_set_shown_tightened_and_loosened(terminal: Terminal, tmp_pat
         ("at_least:roc_auc::valeu=0.75", "valeu"),
         ("at_least:roc_auc::value=much", "value"),
         ("at_least:roc_auc::value", "'value' is not name=value"),
+        ("fair:equalized_odds_difference::by=gender,age", "'age' is not name=value"),
+        ("fair:equalized_odds_difference::by=gender,30", "'30' is not name=value"),
         ("at_least:::value=0.75", "means nothing without a metric"),
         ("size:::rows=10", "size has no rows to be bounded"),
     ):
@@ -128,6 +130,8 @@ def test_evidence_as_it_is_typed() -> None:
     assert evidence_of("fair") == {"gate": "fair", "metric": None, "max_age": ""}
     assert evidence_of("fair:roc_auc") == {"gate": "fair", "metric": "roc_auc", "max_age": ""}
     assert evidence_of("fair:::by=gender + age,alpha=0.05")["bounds"] == {"by": ["gender", "age"], "alpha": 0.05}
+    cut = evidence_of("fair:::by=people.age at 30,60 + income at -1.5, 1e+06, 2e+06+kind,alpha=0.05")["bounds"]
+    assert cut == {"by": ["people.age at 30, 60", "income at -1.5, 1e+06, 2e+06", "kind"], "alpha": 0.05}
     assert evidence_of("fair::30d") == {"gate": "fair", "metric": None, "max_age": "30d"}
 
 

@@ -1,17 +1,18 @@
-"""Who may approve hears of a request once when it is filed, and once more when its time runs out."""
+"""Who may approve hears of a request when it is filed, when a grant falls, and when its time runs out."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
 import pytest
-from tests.delivery.conftest import RAVI, declaration, declare
+from tests.delivery.conftest import RAVI, Traffic, declaration, declare
 
-from headrace.delivery import approvers, releases
+from headrace.delivery import approvers, canary, releases
 from headrace.delivery.machine import ReportGates, ReportStaging
-from headrace.delivery.nouns import OpenRelease
+from headrace.delivery.nouns import OpenRelease, Release
 from headrace.delivery.settling import SUBSCRIBERS
 from headrace.errors import ApprovalNeeded
-from headrace.kernel import events, jobs, subscriptions
+from headrace.kernel import access, events, jobs, subscriptions
 from headrace.kernel.access import Role, create_principal
 from headrace.kernel.clocks import ManualClock
 from headrace.kernel.database import Blocking, Tx
@@ -21,7 +22,7 @@ from headrace.monitoring.jobs import NOTIFY
 from headrace.monitoring.nouns import Delivered, Notification
 from headrace.registry import approvals, policies, stages
 from headrace.registry.approval import Approval, Decision, Revocation
-from headrace.registry.nouns import Stage
+from headrace.registry.nouns import ApprovalStatus, Stage
 from headrace.registry.rules import Policy
 
 YES = Decision(grant=True, meaning="I have reviewed the evidence and accept the risk.")
@@ -116,6 +117,68 @@ def test_what_is_granted_is_reminded_of_only_when_a_grant_falls(desk: SqliteData
     assert not remind(desk)
     desk.write(lambda tx: approvals.revoke(tx, approval.id, Revocation(), RAVI), actor=RAVI.id)
     assert remind(desk)
+
+
+def take_back(database: SqliteDatabase, approval: Approval) -> None:
+    database.write(lambda tx: approvals.revoke(tx, approval.id, Revocation(), RAVI), actor=RAVI.id)
+
+
+def lose_role(database: SqliteDatabase, _: Approval) -> None:
+    database.write(lambda tx: access.revoke_role(tx, RAVI.id, Role.APPROVER), actor="local")
+    lost = database.read(lambda tx: events.of_subject(tx, f"principal/{RAVI.id}"))[-1]
+    database.write(lambda tx: approvals.on_access_lost(tx, lost), actor="system")
+
+
+@pytest.mark.parametrize("fall", [take_back, lose_role])
+def test_each_channel_hears_that_a_grant_fell(
+    desk: SqliteDatabase, fall: Callable[[SqliteDatabase, Approval], None]
+) -> None:
+    approval = ask(desk)
+    desk.write(lambda tx: approvals.decide(tx, approval.id, YES, RAVI), actor=RAVI.id)
+    hear(desk)
+    messages(desk)
+    fall(desk, approval)
+    hear(desk)
+    told = messages(desk)
+    assert sorted(message.channel for message in told) == ["ops", "risk"]
+    assert told[0].title == "churn@1 is to move to Staging: a grant fell, who approves it?"
+    assert "0 of 1 approval" in told[0].text
+
+
+def test_nobody_hears_of_a_grant_that_is_not_missed_or_of_a_request_that_is_over(
+    desk: SqliteDatabase, clock: ManualClock
+) -> None:
+    approval = ask(desk)
+    messages(desk)
+    desk.write(lambda tx: approvals.void_about(tx, "churn", 1, "other files"), actor="local")
+    hear(desk)
+    assert messages(desk) == []
+    late = ask(desk)
+    assert late.id != approval.id
+    messages(desk)
+    desk.write(lambda tx: approvals.decide(tx, late.id, YES, RAVI), actor=RAVI.id)
+    clock.advance(timedelta(hours=9))
+    take_back(desk, late)
+    assert desk.read(lambda tx: approvals.get(tx, late.id)).status is ApprovalStatus.EXPIRED
+    hear(desk)
+    assert messages(desk) == []
+
+
+def test_a_grant_that_falls_under_a_release_with_traffic_is_told(
+    desk: SqliteDatabase, traffic: Traffic, release_to_traffic: Callable[[int], Release], clock: ManualClock
+) -> None:
+    declare(desk, declaration(alerts=["churn_team"]))
+    release = release_to_traffic(1)
+    hear(desk)
+    messages(desk)
+    take_back(desk, desk.read(lambda tx: approvals.search(tx, release_id=release.id))[0])
+    hear(desk)
+    traffic.report(release, 1, units=400)
+    clock.advance(timedelta(minutes=1))
+    desk.write(canary.evaluate_open, actor="system")
+    assert desk.read(lambda tx: releases.get(tx, release.id)).state.approval_open
+    hear(desk)
+    assert [message.channel for message in messages(desk)] == ["churn_team"]
 
 
 def test_a_long_request_is_reminded_of_a_day_before(desk: SqliteDatabase) -> None:

@@ -13,12 +13,13 @@ import pytest
 from tests.monitoring.conftest import SOURCE_PATH, Bench, declare
 from tests.predictions import table_of
 
-from headrace.delivery import pairing
+from headrace.delivery import class_losses, pairing
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
 from headrace.features.nouns import ObjectDetails
 from headrace.kernel.blobs import open_blob_store
 from headrace.kernel.lake import Lake
 from headrace.project.paired import Loss, PairedLoss
+from headrace.serving.loading.predictor import INVALID_OUTPUTS
 from headrace.serving.log.compaction import predictions_table
 from headrace.serving.log.feedback_join import _SCHEMA, feedback_table
 from headrace.serving.nouns import Arm, PredictionRecord, Purpose
@@ -147,7 +148,7 @@ def test_losses_of_both_on_the_same_requests_add_up(shop: Shop) -> None:
 def test_what_only_one_answered_or_belongs_elsewhere_makes_no_pair(shop: Shop) -> None:
     shop.pair("prd_1", T, 0.9, None)
     shop.pair("prd_2", T, None, 0.9)
-    shop.pair("prd_3", T, 0.9, 17.0)  # no probability
+    shop.pair("prd_3", T, 17.0, 0.9)  # no probability
     shop.pair("prd_4", T, 0.9, 0.9, release_id="rel_0")
     shop.pair("prd_5", T, 0.9, 0.9, step=1)
     shop.log("prd_6", T, 1, 0.9)  # the shadow had no room
@@ -310,6 +311,51 @@ def test_by_the_error_a_class_is_compared_with_probabilities_and_otherwise_is_no
     assert shop.compare(of_classes("brier", KINDS)).pairs == 0
 
 
+@pytest.mark.parametrize("became", [0, 1])
+@pytest.mark.parametrize("answer", [17.0, -0.1, math.nan, math.inf, "no idea", [0.9], {"none": 1}])
+@pytest.mark.parametrize(
+    ("quality", "bound"),
+    [
+        (TOLD, 1.0),
+        (PairedLoss("log_loss", 0.1, feedback="label", matures_after="10d"), math.log(100)),
+    ],
+)
+def test_a_version_that_leaves_out_what_is_hard_pays_the_most_for_it(
+    shop: Shop, answer: Any, quality: PairedLoss, bound: float, became: int
+) -> None:
+    shop.pair("prd_1", T, 0.1 + 0.8 * became, answer)
+    shop.pair("prd_2", T, answer, 0.9)
+    for number in (1, 2):
+        shop.say(f"prd_{number}", became)
+    found = shop.compare(quality)
+    assert (found.pairs, found.incomplete, found.units) == (1, 1, 1)
+    assert found.challenger == pytest.approx(bound)
+    assert found.champion < 0.2
+
+
+@pytest.mark.parametrize("nonsense", sorted(INVALID_OUTPUTS))
+def test_an_answer_that_the_gateway_takes_for_nonsense_costs_the_most_too(shop: Shop, nonsense: str) -> None:
+    shop.log("prd_1", T, 1, 0.9)
+    shop.log("prd_1.shadow", T, 2, None, fault=nonsense, purpose=Purpose.SHADOW, arm=Arm.SHADOW)
+    shop.say("prd_1", 0)
+    found = shop.compare()
+    assert (found.units, found.incomplete, found.champion, found.challenger) == (1, 0, 1.0, 1.0)
+
+
+def test_what_is_no_number_costs_the_most_that_an_error_of_numbers_may(shop: Shop) -> None:
+    shop.pair("prd_1", T, 40.0, "many")
+    shop.say("prd_1", 41.0)
+    found = shop.compare(PairedLoss("absolute_error", 1.0, feedback="label", matures_after="10d", at_most=8))
+    assert (found.units, found.champion, found.challenger) == (1, 1.0, 8.0)
+
+
+def test_what_failed_counts_for_neither_also_of_several_classes(shop: Shop) -> None:
+    shop.pair("prd_1", T, "cat", None)
+    shop.say("prd_1", "cat")
+    found = shop.compare(of_classes("error", KINDS))
+    assert (found.pairs, found.incomplete) == (0, 1)
+
+
 def test_classes_may_be_numbers(shop: Shop) -> None:
     shop.pair("prd_1", T, 7, [0.6, 0.3, 0.1])
     shop.pair("prd_2", T, 9, 3)
@@ -321,16 +367,21 @@ def test_classes_may_be_numbers(shop: Shop) -> None:
     assert (found.pairs, found.units, found.champion, found.challenger) == (2, 2, 1.0, 1.0)
 
 
-def test_what_are_no_probabilities_of_the_classes_makes_no_pair(shop: Shop) -> None:
+def test_what_are_no_probabilities_of_the_classes_costs_the_version_the_most_and_of_production_makes_no_pair(
+    shop: Shop,
+) -> None:
     good = [0.2, 0.3, 0.5]
-    odd = [[0.5, 0.5], [0.1, 0.2, 0.3, 0.4], [0.9, 0.9, 0.9], [1.2, -0.1, -0.1], [], None, 0.4, "dog"]
+    odd = [[0.5, 0.5], [0.1, 0.2, 0.3, 0.4], [0.9, 0.9, 0.9], [1.2, -0.1, -0.1], [], 0.4, "dog"]
     for number, answer in enumerate(odd):
         shop.pair(f"prd_{number}", T, good, answer)
+        shop.pair(f"prd_1{number}", T, answer, good)
         shop.say(f"prd_{number}", "dog")
+        shop.say(f"prd_1{number}", "dog")
     shop.pair("prd_9", T, good, [0.3333, 0.3333, 0.3333])  # rounded
     shop.say("prd_9", "dog")
     found = shop.compare(of_classes("log_loss", KINDS))
-    assert (found.pairs, found.incomplete, found.units) == (1, len(odd), 1)
+    assert (found.pairs, found.incomplete, found.units) == (len(odd) + 1, len(odd), len(odd) + 1)
+    assert found.challenger == pytest.approx(len(odd) * math.log(100) - math.log(0.3333))
 
 
 def test_what_is_none_of_the_classes_is_no_outcome(shop: Shop) -> None:
@@ -360,7 +411,7 @@ def test_several_classes_are_what_somebody_would_count_by_hand(shop: Shop, seed:
         shop.pair(prediction_id, at, champion, challenger, entity=who)
         if number % 50 == 49:
             shop.write()  # several files
-        if champion is not None and challenger is not None and len(champion) == len(challenger) == 3:
+        if champion is not None and challenger is not None and len(champion) == 3:
             unit = prediction_id if who is None else str(who)
             first[unit] = min(first.get(unit, (now + DAY, "", [], [])), (at, prediction_id, champion, challenger))
         for _ in range(draw.choice([0, 1, 1, 2])):
@@ -372,4 +423,33 @@ def test_several_classes_are_what_somebody_would_count_by_hand(shop: Shop, seed:
     assert found.units == len(counted) > 10
     assert (found.waiting, found.unlabelled) == (len(first) - len(final), len(final) - len(counted))
     assert found.champion == pytest.approx(sum(-math.log(old[truth]) for old, _, truth in counted))
-    assert found.challenger == pytest.approx(sum(-math.log(new[truth]) for _, new, truth in counted))
+    assert found.challenger == pytest.approx(
+        sum(-math.log(new[truth] if len(new) == 3 else 0.01) for _, new, truth in counted)
+    )
+
+
+def test_what_became_of_a_release_s_requests_is_looked_up_once_however_many_files_the_log_has(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    read: list[int] = []
+    truths, of_answers = class_losses.truths, class_losses.of_answers
+
+    def counted_truths(prediction_ids: pa.ChunkedArray, outcomes: pa.Table) -> class_losses.Places:
+        looked_up.append(len(prediction_ids))
+        return truths(prediction_ids, outcomes)
+
+    def counted_answers(rows: pa.Table, *rest: Any) -> pa.Array:
+        read.append(rows.num_rows)
+        return of_answers(rows, *rest)
+
+    monkeypatch.setattr(class_losses, "truths", counted_truths)
+    monkeypatch.setattr(class_losses, "of_answers", counted_answers)
+    for number in range(12):
+        release = "rel_1" if number % 4 == 0 else "rel_0"
+        shop.pair(f"prd_{number}", T, [0.7, 0.2, 0.1], [0.1, 0.2, 0.7], release_id=release)
+        shop.say(f"prd_{number}", "cat" if number % 8 == 0 else "bird")
+        shop.write()
+    found = shop.compare(of_classes("error", KINDS))
+    assert (found.units, found.champion, found.challenger) == (3, 1.0, 2.0)
+    assert (looked_up, read) == ([6], [2, 2, 2])

@@ -103,7 +103,8 @@ def test_a_whole_release_and_the_way_back(database: Database, clock: ManualClock
         assert job is not None
         survive(world, killer, partial(world.settle, job, passed=True))
     survive(world, killer, world.answer_last)
-    survive(world, killer, world.hear)
+    for hear in world.hearers():
+        survive(world, killer, hear)
     while (release := world.last()) is not None and not release.state.final:
         world.serve(100_000)
         clock.advance(COOLING)

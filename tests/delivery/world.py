@@ -5,7 +5,7 @@ from the events, the route, the stages, the jobs and the pins.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -173,9 +173,14 @@ class World:
 
     def hear(self) -> None:
         """Subscribers hear of what was decided."""
+        for hear in self.hearers():
+            hear()
+
+    def hearers(self) -> Iterator[Callable[[], object]]:
+        """Each subscriber that has something to hear, as it hears it: in a transaction of its own."""
         for subscriber in SUBSCRIBERS:
             if self.read(partial(subscriptions.behind, subscriber=subscriber)):
-                self.write(partial(subscriptions.advance, subscriber=subscriber), actor="system")
+                yield partial(self.write, partial(subscriptions.advance, subscriber=subscriber), actor="system")
 
     def look(self) -> None:
         """Control looks at the canary, and at the deadlines of approvals."""

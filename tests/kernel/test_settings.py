@@ -68,3 +68,12 @@ def test_what_runs_a_strangers_code_is_told_nothing_that_may_be_a_secret(monkeyp
     assert told & foreign_environment().keys() == harmless
     assert told & foreign_environment(builds=True).keys() == harmless | of_builds
     assert told - environment_without_settings().keys() == {"HEADRACE_TOKEN"}
+
+
+def test_what_others_wrote_is_told_no_login_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://ana:secret@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost,10.0.0.0/8")
+    found = foreign_environment()
+    assert found["HTTPS_PROXY"] == "http://proxy.example:3128"
+    assert found["no_proxy"] == "localhost,10.0.0.0/8"
+    assert foreign_environment(builds=True)["HTTPS_PROXY"] == "http://ana:secret@proxy.example:3128"

@@ -18,7 +18,7 @@ from .wire import CONTROL_ALONE, PATIENCE_S, Answer, call, new_run, run_of
 pytestmark = pytest.mark.loop
 
 ROOM_BYTES = 200_000
-LARGE = b"x" * 1_000_000
+LARGE = b"x" * 4_000_000
 MOST_BATCHES = 2_000
 
 

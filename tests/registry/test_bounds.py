@@ -473,7 +473,7 @@ rollouts: st.SearchStrategy[Rollout] = st.one_of(
     ),
     st.builds(
         ABTest, reward=st.just("purchase"), share=st.sampled_from([50, 60]), ramp=st.sampled_from([(), (5,)]),
-        tolerance=rates, minimum_time=times,
+        tolerance=rates, minimum_time=times, margin=st.just(0.0) | rates,
     ),
     st.builds(Bandit, reward=st.just("purchase"), tolerance=rates, cooling=times, slow_tolerance=st.none() | parts),
 )  # fmt: skip
@@ -481,6 +481,7 @@ rollout_bounds = st.builds(
     RolloutBounds, first_share=st.none() | shares, tolerance=st.none() | rates, alpha=st.none() | rates,
     minimum_time=st.none() | times, cooling=st.none() | times, invalid_tolerance=st.none() | rates,
     fallback_tolerance=st.none() | rates, slow_tolerance=st.none() | parts, slow_from_ms=st.none() | parts,
+    margin=st.none() | st.just(0.0) | rates,
 )  # fmt: skip
 
 
@@ -492,6 +493,8 @@ def careful(declared: Rollout, asks: RolloutBounds) -> bool:
             reached = declared.steps[0] <= wanted
         elif name in lengths:
             reached = lengths[name] >= parse_duration(wanted)
+        elif name == "margin" and isinstance(declared, Canary):
+            reached = True  # no reward is lost where none decides
         else:
             has = getattr(declared, name)
             reached = has is not None and has <= wanted
@@ -529,6 +532,7 @@ def test_stricter_bounds_let_no_other_rollout_through(
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(minimum_time="soon")), "soon"),
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(cooling="999999999w")), "calendar"),
         (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(alpha=2.0)), "alpha cannot be 2.0"),
+        (Policy(model="churn", stage=Stage.PRODUCTION, rollout=RolloutBounds(margin=-1.0)), "margin cannot be -1"),
     ],
 )  # fmt: skip
 def test_bounds_of_a_rollout_that_cannot_be_meant_are_refused(policy: Policy, says: str) -> None:

@@ -5,7 +5,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from headrace.project.binding import Judge
+from headrace.project.checks import completeness
+from headrace.project.declaration import definition
+from headrace.project.gates import fair, latency, slices
 from headrace.registry import proof
+from headrace.registry.bounds import Bounds
 from headrace.registry.nouns import Evidence, Verdict
 from headrace.registry.rules import RequiredEvidence
 
@@ -36,7 +41,7 @@ def of_release(evidence: Evidence, attempt: int = 1) -> Evidence:
         (
             RequiredEvidence(gate="at_least", max_age="30d"),
             [found(days=40)],
-            "the evidence of at_least is 40d old, and may be 30d old",
+            "the evidence of at_least of roc_auc is 40d old, and may be 30d old",
         ),
         (
             RequiredEvidence(gate="at_least"),
@@ -50,7 +55,7 @@ def of_release(evidence: Evidence, attempt: int = 1) -> Evidence:
             [found(days=2), found(verdict=Verdict.INCONCLUSIVE)],
             "the newest evidence of at_least is INCONCLUSIVE: at_least roc_auc",
         ),
-        # of any metric: all have to pass, be it long ago; one of them has to be young enough
+        # of any metric: all have to pass, and to be young enough
         (
             RequiredEvidence(gate="at_least", max_age="30d"),
             [found(metric="brier", verdict=Verdict.WORSE), found()],
@@ -61,7 +66,8 @@ def of_release(evidence: Evidence, attempt: int = 1) -> Evidence:
             [found(metric="brier", verdict=Verdict.WORSE, days=40), found()],
             "the newest evidence of at_least is WORSE: at_least brier",
         ),
-        (RequiredEvidence(gate="at_least", max_age="30d"), [found(metric="brier", days=40), found()], ""),
+        (RequiredEvidence(gate="at_least", max_age="30d"), [found(metric="brier", days=40), found()],
+            "the evidence of at_least of brier is 40d old, and may be 30d old"),
         # several of one metric in one judgement, such as of two groupings, all count
         (
             RequiredEvidence(gate="fair"),
@@ -77,7 +83,7 @@ def of_release(evidence: Evidence, attempt: int = 1) -> Evidence:
         (
             RequiredEvidence(gate="at_least", max_age="30d"),
             [found(days=-1)],
-            "the evidence of at_least is dated later than now: a clock was set back",
+            "the evidence of at_least of roc_auc is dated later than now: a clock was set back",
         ),
         (RequiredEvidence(gate="at_least"), [found(days=-1)], ""),
         (RequiredEvidence(gate="at_least"), [found(days=-1), found(verdict=Verdict.WORSE)],
@@ -109,3 +115,43 @@ def test_not_worse_than_production_means_what_is_in_production_now(
     assert lines == ([f"the evidence of not_worse_than_production {says}"] if says else [])
     absolute = msgspec.structs.replace(found(), production_number=compared)
     assert proof.lacking_evidence([RequiredEvidence(gate="at_least")], [absolute], NOW, production) == []
+
+
+@pytest.mark.parametrize(
+    ("gate", "metric", "compares"),
+    [
+        (slices("roc_auc", ["region"], margin=0.01), "roc_auc", True),
+        (fair(["region"], margin=0.01), "demographic_parity_difference", True),
+        (latency(slower_at_most=0.2), "latency_p95", True),
+        (fair(["region"], at_most=0.05), "demographic_parity_difference", False),
+        (latency(p95_ms=5.0), "latency_p95", False),
+    ],
+)
+def test_whatever_compares_with_production_means_what_is_there_now(
+    gate: Judge, metric: str, compares: bool
+) -> None:
+    kind = str(gate.__struct_config__.tag)
+    evidence = msgspec.structs.replace(found(kind, metric), production_number=3, declaration=definition(gate))
+    for asked in (RequiredEvidence(gate=kind), RequiredEvidence(gate=kind, metric=metric)):
+        assert proof.lacking_evidence([asked], [evidence], NOW, 3) == []
+        told = proof.lacking_evidence([asked], [evidence], NOW, 4)
+        line = f"the evidence of {asked.what} compares with version 3, and version 4 is in production"
+        assert told == ([line] if compares else [])
+
+
+def checked(minimum: float, training_set: str) -> Evidence:
+    return msgspec.structs.replace(
+        found("completeness", None), kind="check", declaration=definition(completeness(minimum)),
+        details={"training_set_id": training_set},
+    )  # fmt: skip
+
+
+def test_a_laxer_check_beside_a_strict_one_does_no_harm() -> None:
+    asked = RequiredEvidence(gate="completeness", bounds=Bounds(minimum=0.95))
+    strict, lax = checked(0.99, "ts_1"), checked(0.5, "ts_1")
+    for order in ([strict, lax], [lax, strict]):
+        assert proof.lacking_evidence([asked], order, NOW) == []
+    (line,) = proof.lacking_evidence([asked], [strict, checked(0.5, "ts_2")], NOW)  # of other rows
+    assert "was judged by minimum=0.5" in line
+    failed = msgspec.structs.replace(strict, verdict=Verdict.WORSE)
+    assert proof.lacking_evidence([asked], [failed, lax], NOW) != []

@@ -178,6 +178,8 @@ def evidence_of(text: str) -> dict[str, Any]:
 def bounds_of(text: str, option: str) -> dict[str, Any]:
     """`name=value` pairs, separated by commas, as a policy file would have them; `by` takes several with `+`.
 
+    Where numbers are cut, `by=people.age at 30, 60`, is written as the evidence shows it.
+
     Raises:
         InvalidInput: a part is no such pair.
     """
@@ -186,18 +188,45 @@ def bounds_of(text: str, option: str) -> dict[str, Any]:
     from headrace.errors import InvalidInput
 
     found: dict[str, Any] = {}
-    for pair in filter(None, text.split(",")):
+    for pair in _pairs(text):
         name, separator, value = (part.strip() for part in pair.partition("="))
         if not separator or not name or not value:
             raise InvalidInput(f"{pair!r} is not name=value", where=option, fix="Write value=0.75,alpha=0.05.")
         if name == "by":
-            found[name] = [column.strip() for column in value.split("+")]
+            found[name] = _columns(value)
             continue
         try:
             found[name] = msgspec.json.decode(value, type=int | float | bool)
         except msgspec.MsgspecError:
             found[name] = value
     return found
+
+
+def _pairs(text: str) -> list[str]:
+    """What commas separate; a number behind one is another edge of the column that `by` named last."""
+    found: list[str] = []
+    for part in filter(None, text.split(",")):
+        name, _, value = found[-1].partition("=") if found else ("", "", "")
+        if name.strip() == "by" and " at " in _columns(value)[-1] and _is_number(_columns(part)[0]):
+            found[-1] += f", {part.strip()}"
+        else:
+            found.append(part)
+    return found
+
+
+def _columns(text: str) -> list[str]:
+    """What `+` separates, other than the digits of 1e+06."""
+    import re
+
+    return [column.strip() for column in re.split(r"\+(?!\d)|(?<!\de)\+", text)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ def serve(
     from urllib.parse import quote
 
     from headrace.cli.screen import console
+    from headrace.kernel.secrecy import keep_secrets
     from headrace.kernel.settings import http_address, load_settings
     from headrace.sdk.connect import connect
     from headrace.sdk.model_uris import fetch_model
@@ -57,6 +58,7 @@ def serve(
     from headrace.serving.loading.predictor import Predictor
     from headrace.serving.runtimes.files import ModelFiles
 
+    keep_secrets()
     screen = console()
     settings = load_settings()
     chosen = choose_port(host, port)

@@ -26,9 +26,11 @@ def up(
     """Start the platform: control, gateways and workers, supervised, until Ctrl-C."""
     from headrace.cli.screen import console
     from headrace.kernel.roots import normalized
+    from headrace.kernel.secrecy import keep_secrets
     from headrace.kernel.settings import inherited_environment, load_settings
     from headrace.server.supervisor import Supervisor
 
+    keep_secrets()
     settings = load_settings(
         home=home,
         host=host,

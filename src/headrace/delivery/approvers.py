@@ -1,4 +1,4 @@
-"""Telling who may approve: a message to the channels of a request when it is filed, and when its time runs out.
+"""Telling who may approve: a message to a request's channels when it is filed, a grant falls, or its time runs out.
 
 The message goes through monitoring's jobs: asked for in the transaction that hears of the request, and sent by a
 worker at least once. It holds no ticket: who reads it decides with a login of their own, or asks for a link.
@@ -13,14 +13,17 @@ from headrace.registry.nouns import ApprovalStatus
 
 WHY_LIMIT = 500
 
-EVENTS = ("registry.approval_requested", "registry.approval_reopened")
+FELL = ("registry.approval_revoked", "registry.approval_voided")
+"""A grant was taken back or counts no more, under which a release may have traffic already; or all is over."""
+EVENTS = ("registry.approval_requested", "registry.approval_reopened", *FELL)
 
 
 def on_asked(tx: Tx, event: Event) -> None:
-    """Tell the channels of a request that was filed, or that needs more grants than it had."""
+    """Tell the channels of a request that was filed, or that needs more grants than it has by now."""
     approval = approvals.get(tx, str(event.payload["approval_id"]))
     if approval.status is ApprovalStatus.REQUESTED:
-        _tell(tx, approval, f"asked/{event.seq}", f"{approval.about} is to {approval.wish}: who approves it?")
+        question = "a grant fell, who approves it?" if event.type in FELL else "who approves it?"
+        _tell(tx, approval, f"asked/{event.seq}", f"{approval.about} is to {approval.wish}: {question}")
 
 
 def are_due(tx: Tx) -> bool:

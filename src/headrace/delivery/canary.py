@@ -5,7 +5,7 @@ times, by anyone: the test is anytime-valid, and a verdict that was carried out 
 """
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from headrace.delivery.machine import SHADOW, Advance, Ask, Command, EndCooling,
 from headrace.delivery.nouns import Comparison, Release, SignalEvidence, StepEvidence
 from headrace.delivery.paired_nouns import QualityEvidence
 from headrace.kernel.database import Tx
+from headrace.registry.bounds import RolloutBounds
 from headrace.serving import reports
 from headrace.serving.nouns import Counts, Signal
 from headrace.statistics.rollouts import ReleaseJudgement
@@ -80,10 +81,11 @@ def look(tx: Tx, release: Release) -> tuple[Release, Command | None]:
         return release, Retreat(reason=tripped)
     seen = _judged(tx, release)
     kept = _with_evidence(tx, release, seen)
-    return kept, _asked_for(kept, seen.judgement, tx.now)
+    return kept, _asked_for(kept, seen, tx.now)
 
 
-def _asked_for(release: Release, judgement: ReleaseJudgement, now: datetime) -> Command | None:
+def _asked_for(release: Release, seen: "_Seen", now: datetime) -> Command | None:
+    judgement = seen.judgement
     rollout = release.policy.rollout
     elapsed = now - (release.judged_since or release.step_started_at or now)
     if judgement.verdict is Verdict.ROLL_BACK:
@@ -94,23 +96,24 @@ def _asked_for(release: Release, judgement: ReleaseJudgement, now: datetime) -> 
         return EndCooling() if elapsed >= rollout.cooling_duration else None
     if experiments.waits(release):
         return Ask(step=release.state.step or 0, reason=judgement.reason, wait=True)
-    if judgement.verdict is Verdict.ADVANCE and elapsed >= experiments.shortest_stay(release):
+    if judgement.verdict is Verdict.ADVANCE and experiments.rest(release, now, seen.asked) <= timedelta(0):
         if release.in_shadow and shadow.waits(release):
             return Ask(step=release.state.step or 0, reason=f"{judgement.reason}; resume to go on", wait=True)
         return Advance(step=release.state.step or 0, reason=judgement.reason)
     if judgement.verdict is Verdict.HOLD and not release.state.asked and elapsed >= rollout.ask_after_duration:
         return Ask(step=release.state.step or 0, reason=f"no verdict after {rollout.ask_after}: {judgement.reason}")
-    return experiments.reallocation(release, now)
+    return experiments.reallocation(release, now, judgement, seen.asked)
 
 
 class _Seen(NamedTuple):
-    """What was counted in a release, and what it shows."""
+    """What was counted in a release, what it shows, and what a policy asks of an experiment."""
 
     counts: dict[tuple[int, int], Counts]
     judgement: ReleaseJudgement
     comparison: Comparison | None = None
     experiment: ExperimentEvidence | None = None
     quality: QualityEvidence | None = None
+    asked: RolloutBounds | None = None
 
     def at(self, step: int, number: int | None) -> Counts:
         """Counts of a version in a step."""
@@ -136,15 +139,16 @@ def _judged(tx: Tx, release: Release) -> _Seen:
         has_champion=release.champion is not None,
     )
     comparison = experiment = None
+    asked = experiments.bounds_on(tx, release)
     if experiments.under_way(release) is not None:
         experiment = experiments.evidence_of(tx, release)
-        judgement = experiments.judged(judgement, experiment)
+        judgement = experiments.judged(judgement, experiment, asked)
     elif release.in_shadow:
         compared = _Seen(counts, judgement).at(release.state.step or 0, release.number).compared
         comparison = shadow.compare(compared, alpha=release.policy.rollout.alpha)
         judgement = shadow.judged(release, judgement, comparison)
     quality = paired.evidence(tx, release)
-    return _Seen(counts, paired.bound(release, judgement, quality), comparison, experiment, quality)
+    return _Seen(counts, paired.bound(release, judgement, quality), comparison, experiment, quality, asked)
 
 
 def _exposures(release: Release, seen: _Seen, signal: Signal) -> list[Exposure]:

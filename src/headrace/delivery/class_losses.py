@@ -39,22 +39,27 @@ def outcomes(lake: Lake, model: str, name: str, classes: Sequence[str | int]) ->
     return pa.table({"prediction_id": said["prediction_id"].filter(pa.array(known)), "label": label[known]})
 
 
-def of_answers(
-    rows: pa.Table, prediction_ids: pa.ChunkedArray, outcomes: pa.Table, quality: PairedLoss
-) -> pa.Array:
+def truths(prediction_ids: pa.ChunkedArray, outcomes: pa.Table) -> Places:
+    """What became of each prediction: a place in the classes, or `NONE` where it is not known.
+
+    All of a release at once, for the outcomes are hashed anew by each call.
+    """
+    place = pc.index_in(prediction_ids, value_set=outcomes["prediction_id"].combine_chunks())
+    where = place.fill_null(NONE).to_numpy()
+    truth = np.full(len(prediction_ids), NONE)
+    truth[where != NONE] = outcomes["label"].to_numpy()[where[where != NONE]]
+    return truth
+
+
+def of_answers(rows: pa.Table, truth: Places, quality: PairedLoss) -> pa.Array:
     """The loss of each row; null where it has none, and 0 where it is not known what became of it.
 
     Args:
         rows: of the prediction log, with the columns `output` and `READ`, as far as it has them.
-        prediction_ids: of what was asked, also where a row is the answer to a copy.
-        outcomes: see above.
+        truth: of each row, see above; where a row is the answer to a copy, of what was asked.
         quality: which loss, with classes.
     """
     classes = quality.classes or ()
-    place = pc.index_in(prediction_ids, value_set=outcomes["prediction_id"].combine_chunks())
-    where = place.fill_null(NONE).to_numpy()
-    truth = np.full(rows.num_rows, NONE)
-    truth[where != NONE] = outcomes["label"].to_numpy()[where[where != NONE]]
     found = np.full(rows.num_rows, np.nan)
     if "outputs" in rows.column_names:
         _of_probabilities(rows["outputs"], truth, quality, found)

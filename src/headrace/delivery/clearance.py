@@ -5,6 +5,8 @@ it again in the transaction that moves the version into production: an approval 
 that grew too old, holds the release where it is.
 """
 
+from datetime import datetime
+
 import msgspec
 
 from headrace.delivery import tables
@@ -26,7 +28,7 @@ from headrace.kernel.database import Tx
 from headrace.project.binding import Judge
 from headrace.project.durations import parse_duration
 from headrace.project.policy import DeliveryPolicy
-from headrace.registry import bounds, governed, proof, rules, versions
+from headrace.registry import bounds, governed, proof, rules, stages, versions
 from headrace.registry import policies as registry_policies
 from headrace.registry.approval import Approval
 from headrace.registry.governed import Change, Grounds, Lack
@@ -74,10 +76,56 @@ def plan_for(tx: Tx, version: Version, plan: ReleasePlan, policy: DeliveryPolicy
     change = _change(version.model, version.number)
     lack = governed.lacking(tx, change, msgspec.structs.replace(demand, approvals=0), grounds)
     hopeless = _hopeless(tx, change, demand, policy) if lack.evidence else ()
+    if not lack.rollout:
+        _require_company(tx, change, demand)
     lack = Lack(evidence=hopeless, rollout=lack.rollout, mover=governed.not_the_mover(tx, demand, grounds))
     if lack.lines:
         raise governed.refusal_of(change, demand, lack, grounds)
     return msgspec.structs.replace(plan, approval=plan.approval or demand.approvals > 0)
+
+
+def _require_company(tx: Tx, change: Change, demand: Demand) -> None:
+    """Refuse to bring a version to all of the traffic at once because what was there was taken out by hand.
+
+    A first version has nobody to share the traffic with. It is no first one where another left Production otherwise
+    than by the rollback of its release.
+
+    Raises:
+        PolicyRefused: a policy bounds the rollout, and Production was emptied.
+    """
+    if not demand.rollouts or stages.production(tx, change.model) is not None:
+        return
+    left = stages.left_production(tx, change.model)
+    if left is None and not tables.completed(tx, change.model):
+        return
+    what = "a version that was released" if left is None else f"version {left}"
+    lines = [
+        f"{what} is no longer in Production to share the traffic with, and the policy {policy} asks for"
+        f" {asked.says}"
+        for policy, asked in demand.rollouts
+    ]
+    refused = governed.refusal_of(change, demand, Lack(rollout=tuple(lines)), Grounds(release_id="to be opened"))
+    refused.fix = (
+        f"Go back to a version that completed a release: headrace rollback {change.model} --to N. Where none did,"
+        f" an admin lifts the bounds for this release: headrace policy show {change.model}"
+    )
+    raise refused
+
+
+def require_no_evidence(tx: Tx, version: Version, cohort: datetime) -> None:
+    """Refuse rows that somebody chose for a version of which nobody knows what it was trained on.
+
+    Raises:
+        PolicyRefused: a policy asks for evidence, and these rows may be those that the version has learned.
+    """
+    demand = governed.demand_of_stage(tx, version, Stage.PRODUCTION)
+    if demand.evidence:
+        raise PolicyRefused(
+            f"nobody knows what {version.model}@{version.number} was trained on, so a cohort of"
+            f" {cohort:%Y-%m-%d} is no evidence for the policy {', '.join(demand.proven_to)}",
+            where="cohort",
+            fix="Train it with `headrace train`, which chooses rows that it has not seen.",
+        )
 
 
 def _hopeless(tx: Tx, change: Change, demand: Demand, policy: DeliveryPolicy) -> tuple[str, ...]:
@@ -172,12 +220,12 @@ def require_patience(tx: Tx, release: Release) -> None:
         PolicyRefused: the version has had no share yet, or not for so long.
     """
     demand, weight = _demand(tx, release), release.state.weight_percent
-    stayed = tx.now - (release.judged_since or release.step_started_at or tx.now)
+    stayed = tx.now - (release.step_started_at or tx.now)
     lines = []
     for policy, asked in demand.rollouts:
         asks = f"and the policy {policy} asks for no laxer than"
-        if asked.first_share is not None and weight == SHADOW:
-            lines.append(f"it has answered nobody yet, {asks} first_share={asked.first_share}")
+        if weight == SHADOW:
+            lines.append(f"it has answered nobody yet, {asks} {bounds.words(asked.asked)}")
         if asked.minimum_time is not None and stayed < parse_duration(asked.minimum_time):
             spent = rules.age_of(stayed)
             lines.append(f"it has been at {weight} % for {spent}, {asks} minimum_time={asked.minimum_time}")

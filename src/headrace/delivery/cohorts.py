@@ -92,3 +92,19 @@ def require_mature(now: datetime, maturity: timedelta, as_of: datetime) -> None:
             where="as_of",
             fix=f"Train as of {newest_mature(now, maturity):%Y-%m-%d} or earlier, or wait.",
         )
+
+
+def require_unseen(cohort: datetime, as_of: datetime, maturity: timedelta) -> None:
+    """Refuse to judge a version on a moment that its training set reaches into.
+
+    Raises:
+        InvalidInput: says from when on it has seen nothing of the rows.
+    """
+    unseen_from = as_of + maturity
+    if cohort < unseen_from:
+        raise InvalidInput(
+            f"the version was trained as of {as_of:%Y-%m-%d} with labels that reach to {unseen_from:%Y-%m-%d}: it"
+            f" has seen some of what a cohort of {cohort:%Y-%m-%d} would judge it on",
+            where="cohort",
+            fix=f"Name a cohort from {unseen_from:%Y-%m-%d} on, or none: then it is judged on what it did not see.",
+        )

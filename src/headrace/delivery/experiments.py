@@ -19,7 +19,10 @@ from headrace.errors import NotFound
 from headrace.kernel import business_time, jobs
 from headrace.kernel.database import Tx
 from headrace.kernel.jobs import Job
+from headrace.project.durations import parse_duration
 from headrace.project.experiments import Bandit, Experiment
+from headrace.registry import policies
+from headrace.registry.bounds import RolloutBounds
 from headrace.serving import reports
 from headrace.statistics.experiments import (
     Period,
@@ -72,22 +75,48 @@ def under_way(release: Release) -> Experiment | None:
     return rollout if decided else None
 
 
-def shortest_stay(release: Release) -> timedelta:
-    """How long the present step lasts at least: where no rewards decide, as long as that of a canary."""
+def bounds_on(tx: Tx, release: Release) -> RolloutBounds | None:
+    """What a policy asks of an experiment as it goes on; a canary keeps to what it declares at each step anyway."""
+    if not isinstance(release.policy.rollout, Experiment):
+        return None
+    return policies.rollout_bounds(tx, release.model)
+
+
+def rest(release: Release, now: datetime, asked: RolloutBounds | None) -> timedelta:
+    """How long the present step still lasts at least; not above zero when its time is over.
+
+    Where no rewards decide, a step lasts as long as that of a canary. Under a policy that bounds the time each
+    share lasts that long, also one that a bandit moved to.
+    """
+    began = release.step_started_at or now
+    since = release.judged_since or began
     rollout = release.policy.rollout
+    stays = rollout.minimum_time_duration
     if isinstance(rollout, Experiment) and under_way(release) is None:
-        return min(AS_A_CANARY, rollout.minimum_time_duration)
-    return rollout.minimum_time_duration
+        stays = min(AS_A_CANARY, stays)
+    return max(stays - (now - since), _bounded(asked) - (now - began))
 
 
-def judged(guarded: ReleaseJudgement, seen: ExperimentEvidence | None) -> ReleaseJudgement:
-    """The verdict of the step: harm by one of the signals, or else what the rewards say."""
+def _bounded(asked: RolloutBounds | None) -> timedelta:
+    return timedelta(0) if asked is None or asked.minimum_time is None else parse_duration(asked.minimum_time)
+
+
+def judged(
+    guarded: ReleaseJudgement, seen: ExperimentEvidence | None, asked: RolloutBounds | None = None
+) -> ReleaseJudgement:
+    """The verdict of the step: harm by one of the signals, or else what the rewards say.
+
+    Under a policy that bounds the rollout, what the rewards let on waits until no harm is shown, too: its tolerance
+    would mean nothing else. Without one it is for the project to say what decides, and it says the rewards.
+    """
     if guarded.verdict is Verdict.ROLL_BACK:
         return guarded
     if seen is None:
         verdict, reason = Verdict.HOLD, "no rewards have been counted yet"
     else:
         verdict, reason = Verdict(seen.verdict), seen.reason
+    if asked is not None and verdict is Verdict.ADVANCE and guarded.verdict is Verdict.HOLD:
+        verdict, reason = Verdict.HOLD, f"{reason}; {guarded.reason}"
     return ReleaseJudgement(verdict=verdict, reason=reason, signals=guarded.signals)
 
 
@@ -98,16 +127,21 @@ def waits(release: Release) -> bool:
     return untrusted and not release.state.waited
 
 
-def reallocation(release: Release, now: datetime) -> Reallocate | None:
-    """The move of a bandit's share that is due, if one is."""
+def reallocation(
+    release: Release, now: datetime, judgement: ReleaseJudgement, asked: RolloutBounds | None = None
+) -> Reallocate | None:
+    """The move of a bandit's share that is due, if one is; under a policy it grows only once no harm is shown."""
     rollout, seen = under_way(release), release.experiment
     began, state = release.step_started_at, release.state
     if not isinstance(rollout, Bandit) or seen is None or seen.wanted_percent is None or began is None:
         return None
     known = seen.challenger_rewards > 0 and seen.champion_rewards > 0 and seen.problem is None
-    if not known or seen.measured_at < began or now - began < rollout.every_duration:
+    if not known or seen.measured_at < began or now - began < max(rollout.every_duration, _bounded(asked)):
         return None
     wanted = seen.wanted_percent
+    harmless = all(found.verdict is Verdict.ADVANCE for found in judgement.signals.values())
+    if asked is not None and wanted > state.weight_percent and not harmless:
+        return None
     far = abs(wanted - state.weight_percent) >= rollout.change
     at_an_end = wanted in {rollout.floor, 100 - rollout.floor} and wanted != state.weight_percent
     if not (far or at_an_end) or len(state.plan.steps) >= MOST_STEPS:

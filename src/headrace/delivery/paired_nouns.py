@@ -35,7 +35,7 @@ class PairedResult(msgspec.Struct, frozen=True, kw_only=True):
     pairs: int = 0
     """Requests' rows that both versions answered."""
     incomplete: int = 0
-    """Rows that only one of them answered, or with what has no such loss; they count for neither."""
+    """Rows that only one of them answered, or production with what has no such loss; they count for neither."""
     waiting: int = 0
     """Units whose outcome is not final."""
     next_at: datetime | None = None

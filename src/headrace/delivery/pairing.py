@@ -5,9 +5,13 @@ became of the request. All of it is read anew each time: labels come late and ar
 
 Only requests count whose outcome is final, whether or not it is known sooner: what is known early is not like what
 is known late. A unit counts once, with the first of its requests that both versions answered.
+
+Where production's answer has a loss and the shadow's has none, it counts the most: else a version could leave out
+what is hard. What failed counts for neither, for faults have a limit of their own.
 """
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -19,11 +23,13 @@ import pyarrow.dataset as ds
 
 from headrace.delivery import class_losses
 from headrace.delivery.paired_nouns import PairedRequest, PairedResult
+from headrace.errors import InternalError
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.monitoring import labels
 from headrace.monitoring.predictions import to_floats
-from headrace.project.paired import OF_PROBABILITIES
+from headrace.project.paired import OF_PROBABILITIES, PairedLoss
+from headrace.serving.loading.predictor import INVALID_OUTPUTS
 from headrace.serving.log.compaction import compact, predictions_table
 from headrace.serving.log.feedback_join import read_effective
 from headrace.serving.log.segments import CLOSED, segments
@@ -32,7 +38,9 @@ from headrace.statistics import paired_losses
 
 COPY = ".shadow"
 """What the id of a shadow's answer has behind the id of the prediction whose copy it is."""
-_READ = ("prediction_id", "business_at", "version", "entity", "output", "purpose")
+_READ = ("prediction_id", "business_at", "version", "entity", "output", "fault", "purpose")
+_NONSENSE = pa.array(sorted(INVALID_OUTPUTS), pa.string())
+"""Faults of which the model answered: so a version could leave out what is hard, too."""
 _UNIT = "unit"
 """The hash of a unit's name; a log that was begun long ago may not have it."""
 
@@ -80,16 +88,20 @@ def _pairs(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> _Pairs:
         pc.and_(pc.equal(purpose, Purpose.LIVE.value), pc.equal(version, request.champion))
     ).rename_columns({"output": "champion"})
     copies = rows.filter(pc.and_(pc.equal(purpose, Purpose.SHADOW.value), pc.equal(version, request.challenger)))
+    none = pa.scalar(None, pa.float64())
     shadow = pa.table(
         {
             "prediction_id": _copied(copies["prediction_id"]),
-            "challenger": copies["output"],
+            "challenger": pc.if_else(_fits(request, copies["output"]), copies["output"], none),
+            "failed": pc.and_(
+                pc.is_valid(copies["fault"]), pc.invert(pc.is_in(copies["fault"], value_set=_NONSENSE))
+            ),
         }
     )
     both = live.select(["prediction_id", "business_at", "entity", _UNIT, "champion"]).join(
         shadow, "prediction_id", join_type="inner"
     )
-    both = both.filter(pc.and_(_fits(request, both["champion"]), _fits(request, both["challenger"])))
+    both = both.filter(pc.and_(_fits(request, both["champion"]), pc.invert(both["failed"])))
     both = both.sort_by([("business_at", "ascending"), ("prediction_id", "ascending")])
     return _Pairs(_first_of_units(both), both.num_rows, copies.num_rows - both.num_rows)
 
@@ -107,13 +119,28 @@ def _rows(lake: Lake, request: PairedRequest, outcomes: pa.Table) -> pa.Table:
     known = [column for column in asked if column in snapshot.schema.names]
     if not several:
         return _read(dataset.to_table(columns=known, filter=wanted))
-    # batch by batch, since a row may hold thousands of probabilities
-    read = [_EMPTY.empty_table()]
-    for batch in dataset.to_batches(columns=known, filter=wanted):
-        rows = pa.table(batch)
-        place = rows.schema.get_field_index("output")
-        lost = class_losses.of_answers(rows, _copied(rows["prediction_id"]), outcomes, request.quality)
-        read.append(_read(rows.set_column(place, "output", lost)))
+    return _lost(dataset, known, wanted, outcomes, request.quality)
+
+
+def _lost(
+    dataset: ds.Dataset, known: Sequence[str], wanted: pc.Expression, outcomes: pa.Table, quality: PairedLoss
+) -> pa.Table:
+    """The losses of answers about several classes; batch by batch, since a row may hold thousands of probabilities.
+
+    Many batches are empty: the filter drops the rows of other releases, and not the batches that they were in.
+    """
+    asked = _copied(dataset.to_table(columns=["prediction_id"], filter=wanted)["prediction_id"])
+    truth = class_losses.truths(asked, outcomes)
+    read, done = [_EMPTY.empty_table()], 0
+    for batch in dataset.to_batches(columns=list(known), filter=wanted):
+        if not batch.num_rows:
+            continue
+        rows, begun = pa.table(batch), done
+        done += rows.num_rows
+        if not _copied(rows["prediction_id"]).equals(asked.slice(begun, rows.num_rows)):
+            raise InternalError("the log was read in another order the second time", where=f"row {begun}")
+        lost = class_losses.of_answers(rows, truth[begun:done], quality)
+        read.append(_read(rows.set_column(rows.schema.get_field_index("output"), "output", lost)))
     return pa.concat_tables(read)
 
 
@@ -160,12 +187,14 @@ def _compared(
     waiting, matured = first.filter(pc.invert(final)), first.filter(final)
     labelled = matured.join(outcomes, "prediction_id", join_type="inner")
     challenger, champion = to_floats(labelled["challenger"]), to_floats(labelled["champion"])
+    left_out = np.isnan(challenger)
     if quality.classes is None:
         truth = to_floats(labelled["label"])
         challenger, champion = (
             paired_losses.losses(quality.loss, outputs, truth, bound=quality.bound)
             for outputs in (challenger, champion)
         )
+    challenger = np.where(left_out, quality.bound, challenger)
     sums = paired_losses.add_up(
         challenger,
         champion,
@@ -219,6 +248,7 @@ _EMPTY = pa.schema(
         ("version", pa.int64()),
         ("entity", pa.string()),
         ("output", pa.float64()),
+        ("fault", pa.string()),
         ("purpose", pa.string()),
         (_UNIT, pa.string()),
     ]

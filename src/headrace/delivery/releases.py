@@ -5,11 +5,12 @@ approval, a route for the gateways, a stage in the registry. A crash therefore l
 twice.
 """
 
+from datetime import datetime
 from functools import partial
 
 import msgspec
 
-from headrace.delivery import clearance, effects, foresight, paired, policies, tables
+from headrace.delivery import clearance, cohorts, effects, foresight, paired, policies, tables
 from headrace.delivery.machine import (
     SHADOW,
     Abort,
@@ -31,8 +32,8 @@ from headrace.delivery.machine import (
     decide,
     evolve,
 )
-from headrace.delivery.nouns import OpenRelease, Release, ReleaseAction, ReleaseCommand
-from headrace.errors import Conflict, HeadraceError, InternalError, NotFound, PolicyRefused
+from headrace.delivery.nouns import OpenRelease, Pipeline, Release, ReleaseAction, ReleaseCommand
+from headrace.errors import Conflict, HeadraceError, InternalError, InvalidInput, NotFound, PolicyRefused
 from headrace.kernel import events, lineage, pins
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
@@ -41,8 +42,9 @@ from headrace.kernel.lineage import Link
 from headrace.project.policy import DeliveryPolicy
 from headrace.registry import approvals, governed, models, naming, stages, versions
 from headrace.registry.lineage import version_subject
-from headrace.registry.nouns import ApprovalStatus, Stage
+from headrace.registry.nouns import ApprovalStatus, Stage, Version
 from headrace.serving import reports
+from headrace.training import register as training_sets
 
 SLOW_QUANTILE = 0.95
 """What is slower than this part of the champion's answers counts as slow."""
@@ -57,6 +59,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         NotFound: there is no such version.
         Conflict: another version of the model is on its way, or this one is in production.
         PolicyRefused: a policy of the stage Production keeps the caller from it.
+        InvalidInput: the version has seen some of the cohort that it is to be judged on.
     """
     version = versions.get(tx, asked.model, asked.number)
     present = tables.open_release(tx, asked.model, lock=True)
@@ -85,7 +88,7 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
         number=asked.number,
         digest=version.digest,
         champion=None if champion is None else champion.number,
-        cohort=asked.cohort or (made_by.cohort if made_by else None),
+        cohort=_cohort(tx, asked, version, made_by, chosen=pipeline_id is not None),
         state=evolve(None, happened[0]),
         policy=policy,
         declared=declared,
@@ -99,6 +102,24 @@ def open_release(tx: Tx, asked: OpenRelease, *, pipeline_id: str | None = None) 
     for number in {release.number, release.champion} - {None}:
         pins.pin(tx, f"version/{release.model}/{number}", _holder(release), "its release is open")
     return _carry_out(tx, release, None, happened)
+
+
+def _cohort(
+    tx: Tx, asked: OpenRelease, version: Version, made_by: Pipeline | None, *, chosen: bool
+) -> datetime | None:
+    """What the version is judged on: whoever opens a release may not choose rows that it was trained on."""
+    of_pipeline = made_by.cohort if made_by else None
+    if asked.cohort is None or chosen or asked.cohort == of_pipeline:
+        return asked.cohort or of_pipeline
+    if asked.cohort.tzinfo is None:
+        raise InvalidInput("a business time needs a time zone", where="cohort", fix="Write 1997-05-01T00:00:00Z.")
+    declaration = policies.declaration_of(tx, version.model)
+    if version.training_set_id is None or declaration is None:
+        clearance.require_no_evidence(tx, version, asked.cohort)
+        return asked.cohort
+    as_of = training_sets.get_training_set(tx, version.training_set_id).as_of
+    cohorts.require_unseen(asked.cohort, as_of, declaration.label.maturity)
+    return asked.cohort
 
 
 def _connect(tx: Tx, release: Release) -> None:

@@ -43,11 +43,12 @@ def told(tx: Tx, release: Release) -> Release:
         return release
     units_per_s = reports.units_per_s(tx, release.model)
     units = _units_more(release)
-    stays = release.policy.rollout.cooling_duration
     if release.phase is Phase.ROLLING_OUT:
-        stays = experiments.shortest_stay(release)
-    stayed = tx.now - (release.judged_since or release.step_started_at)
-    rest_s = max(0.0, (stays - stayed).total_seconds())
+        rest = experiments.rest(release, tx.now, experiments.bounds_on(tx, release))
+    else:
+        stayed = tx.now - (release.judged_since or release.step_started_at)
+        rest = release.policy.rollout.cooling_duration - stayed
+    rest_s = max(0.0, rest.total_seconds())
     seconds: float | None = None
     if not units:
         seconds = rest_s if units == 0 else None

@@ -1,6 +1,7 @@
 """Settings: the only place that reads the environment, so that what a process obeys can be read in one file."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ FOREIGN = frozenset(
 )
 """What a process that runs a stranger's code is told of this one's environment; anything else may be a secret."""
 FOREIGN_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "VECLIB_", "KMP_", "CUDA_")
+_LOGIN = re.compile(r"//[^/]*@")
 FOREIGN_BUILDS = frozenset(
     {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "NETRC", "XDG_DATA_HOME"}
 )
@@ -158,8 +160,13 @@ def foreign_environment(*, builds: bool = False) -> dict[str, str]:
     """
     allowed = FOREIGN | FOREIGN_BUILDS if builds else FOREIGN
     prefixes = FOREIGN_PREFIXES + FOREIGN_BUILD_PREFIXES if builds else FOREIGN_PREFIXES
-    return {
+    found = {
         name: value for name, value in os.environ.items() if name.upper() in allowed or name.startswith(prefixes)
+    }
+    if builds:
+        return found
+    return {
+        name: _LOGIN.sub("//", value) if name.upper().endswith("_PROXY") else value for name, value in found.items()
     }
 
 

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from headrace.kernel.lake import Lake
 from headrace.monitoring.nouns import OUTPUT_COLUMN
 from headrace.serving.log.compaction import predictions_table
-from headrace.serving.log.logged_tables import feature_column
+from headrace.serving.log.feature_names import FeatureNames
 from headrace.serving.nouns import Purpose
 
 Floats = npt.NDArray[np.float64]
@@ -51,8 +51,9 @@ class Predictions:
             names: columns of a reference profile; what the log does not have is left out.
         """
         found: dict[str, Floats] = {}
+        features = FeatureNames(self.table.schema)
         for name in names:
-            logged = "output" if name == OUTPUT_COLUMN else feature_column(self.table.schema, name, text=False)
+            logged = "output" if name == OUTPUT_COLUMN else features.of(name, text=False)
             if logged in self.table.column_names:
                 found[name] = to_floats(self.table[logged])
         return found

@@ -5,6 +5,7 @@ A bound is written in the words of the declaration that it bounds: `margin=0.01`
 makes the declaration as strict as the bound, and where that changes something, the declaration was laxer.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from msgspec import structs
 
 from headrace.errors import InvalidInput, ProjectError
 from headrace.project.binding import Judge, stricter_judge, stricter_rollout
-from headrace.project.experiments import Rollout
+from headrace.project.experiments import Experiment, Rollout
 from headrace.project.gates import GATES, Small
 from headrace.project.metrics import OF_DECISIONS
 from headrace.project.rollout import Canary, Guarded
@@ -112,7 +113,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class RolloutBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How carefully a release must at least move the traffic, in the words of `hr.Canary`.
+    """How carefully a release must at least move the traffic, in the words of `hr.Canary` and `hr.ABTest`.
 
     Attributes:
         first_share: percent of the traffic at the first step, at most.
@@ -124,6 +125,7 @@ class RolloutBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         fallback_tolerance: of answers by something else.
         slow_tolerance: of slow answers.
         slow_from_ms: what is never slow.
+        margin: of an A/B test or a bandit: the loss of reward that is accepted, in the reward's unit.
     """
 
     first_share: int | None = None
@@ -135,6 +137,7 @@ class RolloutBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fallback_tolerance: float | None = None
     slow_tolerance: float | None = None
     slow_from_ms: float | None = None
+    margin: float | None = None
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -316,9 +319,12 @@ def laxer_rollout(declared: Rollout, bounds: RolloutBounds) -> list[str]:
     """The bounds that a rollout falls short of, by name."""
     asked = bounds.asked
     first = asked.pop("first_share", declared.steps[0])
+    margin = asked.pop("margin", None)
     guards = {name: getattr(declared, name) for name in Guarded.__struct_fields__}
     strict = stricter_rollout(declared, Canary(_steps(first), **(guards | asked)))
     short = [name for name in asked if getattr(strict, name) != getattr(declared, name)]
+    if margin is not None and isinstance(declared, Experiment) and declared.margin > margin:
+        short.append("margin")
     return [*(["first_share"] if strict.steps[0] != declared.steps[0] else []), *short]
 
 
@@ -338,6 +344,12 @@ def check_rollout(bounds: RolloutBounds) -> None:
         raise InvalidInput(
             "nothing is asked of the rollout", where="rollout", fix="Add first_share: 5, or leave it out."
         )
+    if bounds.margin is not None and not 0.0 <= bounds.margin < math.inf:
+        raise InvalidInput(
+            f"the bounds of the rollout cannot be meant: margin cannot be {bounds.margin}",
+            where="rollout",
+            fix="Use the loss that may be accepted: margin=0.0.",
+        )
     try:
         _just(bounds)
     except ProjectError as problem:
@@ -350,6 +362,8 @@ def covers_rollout(after: RolloutBounds | None, before: RolloutBounds) -> bool:
     """Whether whatever is within the bounds `after` is within those `before`, too."""
     if after is None or any(name not in after.asked for name in before.asked):
         return False
+    if before.margin is not None and (after.margin is None or after.margin > before.margin):
+        return False
     return not laxer_rollout(_just(after), before)
 
 
@@ -357,6 +371,7 @@ def _just(bounds: RolloutBounds) -> Canary:
     """A rollout that is just within some bounds."""
     asked = bounds.asked
     first = asked.pop("first_share", 100)
+    asked.pop("margin", None)
     return Canary(_steps(first), **asked, declared_at="policy")
 
 

@@ -30,6 +30,8 @@ from headrace.registry.rules import Demand, Policy
 
 DELETED = "deleted"
 REMOVED = "removed"
+ROLLBACK = "rollback"
+"""How the grounds of a move begin that went back to what was there before."""
 
 
 class Grounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
     def says(self) -> str:
         """For the history."""
         release = f"release {self.release_id}" if self.release_id else ""
-        return " of ".join(part for part in ("rollback" if self.back else "", release) if part)
+        return " of ".join(part for part in (ROLLBACK if self.back else "", release) if part)
 
 
 CALLER = Grounds()

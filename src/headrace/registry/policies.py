@@ -8,6 +8,7 @@ from headrace.kernel.access import Role
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.registry import models, rules, tables_approvals
+from headrace.registry.bounds import RolloutBounds
 from headrace.registry.nouns import Stage
 from headrace.registry.rules import ANY_MODEL, EffectivePolicy, ModelPolicies, Policy
 
@@ -51,6 +52,12 @@ def remove(tx: Tx, model: str, governs: str) -> Policy:
     facts = {"before": before, "loosened": rules.loosened(before, None)}
     events.append(tx, "registry.policy_removed", _subject(model), {**_facts(before), **facts})
     return before
+
+
+def rollout_bounds(tx: Tx, model: str) -> RolloutBounds | None:
+    """How carefully the traffic of a model must at least move into Production; None where nothing is asked."""
+    bound = rules.binding(tables_approvals.list_policies(tx, model), model, "stage", Stage.PRODUCTION.value)
+    return None if bound is None else bound.rollout
 
 
 def find(tx: Tx, model: str, governs: str) -> Policy | None:

@@ -14,7 +14,9 @@ from headrace.registry.nouns import Evidence
 from headrace.registry.rules import RequiredEvidence
 
 COMPARES = "not_worse_than_production"
-"""The gate whose verdict is worth nothing when another version is in production than the one compared with."""
+_COMPARED_BY = ("margin", "slower_at_most")
+"""Fields of a declaration that asks how much worse than production a version may be: its verdict is worth nothing
+when another version is in production than the one compared with."""
 
 
 def lacking_evidence(
@@ -42,8 +44,8 @@ def _lacking(
 ) -> str:
     """Why required evidence is not there; empty when it is.
 
-    Of each metric the newest judgement counts, and all that is in it has to pass, whatever its age and its bounds:
-    a gate that was dropped or is too lax takes back nothing that it found.
+    Of each metric the newest judgement counts, and all that is in it has to pass and to be young enough, whatever
+    its bounds: a gate that was dropped or is too lax takes back nothing that it found.
     """
     what = required.what
     newest = _newest(required, found)
@@ -52,38 +54,56 @@ def _lacking(
     for each in (each for judgement in newest for each in judgement):
         if not each.verdict.passes:
             return f"the newest evidence of {what} is {each.verdict.value}: {each.summary or each.name}"
-        if required.gate == COMPARES and production not in {None, each.production_number}:
+        if production not in {None, each.production_number} and _compares(each):
             other = "no version" if each.production_number is None else f"version {each.production_number}"
             return f"the evidence of {what} compares with {other}, and version {production} is in production"
-    oldest = now - parse_duration(required.max_age) if required.max_age else None
-    latest = now + rules.CLOCK_STEP
-    times = [_recorded(judgement[0], now) for judgement in newest]
-    if oldest is not None and not any(oldest <= recorded <= latest for recorded in times):
-        if max(times) > latest:
-            return f"the evidence of {what} is dated later than now: a clock was set back"
-        return f"the evidence of {what} is {rules.age_of(now - max(times))} old, and may be {required.max_age} old"
+    too_old = [_untimely(required, judgement[0], now) for judgement in newest] if required.max_age else []
+    if any(too_old):
+        return next(line for line in too_old if line)
     if required.bounds is None:
         return ""
     short = (_beyond(required, judgement, asked_by) for judgement in newest)
     return next((line for line in short if line), "")
 
 
+def _compares(found: Evidence) -> bool:
+    """Whether what was found is about production, too."""
+    declared = found.judged_by
+    return found.gate == COMPARES or any(getattr(declared, name, None) is not None for name in _COMPARED_BY)
+
+
+def _untimely(required: RequiredEvidence, found: Evidence, now: datetime) -> str:
+    """Why a piece of evidence is too old, or not of this time; empty when it is."""
+    about = required.what if required.metric or not found.metric else f"{required.gate} of {found.metric}"
+    recorded = found.recorded_at or now
+    if recorded > now + rules.CLOCK_STEP:
+        return f"the evidence of {about} is dated later than now: a clock was set back"
+    if recorded < now - parse_duration(required.max_age):
+        return f"the evidence of {about} is {rules.age_of(now - recorded)} old, and may be {required.max_age} old"
+    return ""
+
+
 def _newest(required: RequiredEvidence, found: Sequence[Evidence]) -> list[list[Evidence]]:
     """Of each metric what the newest judgement found.
 
-    A release judges all of its gates at once, and may ask for the same of several groupings.
+    A release judges all of its gates at once, and may ask for the same of several groupings; so does whoever trains
+    of a training set, by several checks.
     """
     newest: dict[str | None, list[Evidence]] = {}
     for each in found:
         if each.gate == required.gate and required.metric in {None, each.metric}:
             before = newest.get(each.metric, [])
-            same = each.release_id and before and _judgement(before[0]) == _judgement(each)
+            same = before and _judgement(each) is not None and _judgement(before[0]) == _judgement(each)
             newest[each.metric] = [*before, each] if same else [each]
     return list(newest.values())
 
 
-def _judgement(found: Evidence) -> tuple[str | None, int]:
-    return found.release_id, found.attempt
+def _judgement(found: Evidence) -> tuple[str, int] | None:
+    """What tells which pieces of evidence were found together; None for one by itself."""
+    if found.release_id:
+        return found.release_id, found.attempt
+    training_set = found.details.get("training_set_id") if found.kind == "check" else None
+    return (str(training_set), 0) if training_set else None
 
 
 def _beyond(required: RequiredEvidence, judgement: Sequence[Evidence], asked_by: str) -> str:
@@ -139,7 +159,3 @@ def _undeclared(required: RequiredEvidence, declared: Sequence[Judge], asked_by:
             was, wanted = bounds.words_of(closest, short), bounds.words(asked.asked, short)
             return f"{required.what} is declared with {was}{at}, and {asks} no laxer than {wanted}"
     return ""
-
-
-def _recorded(found: Evidence, now: datetime) -> datetime:
-    return found.recorded_at or now

@@ -52,6 +52,12 @@ def production(tx: Tx, model: str) -> Version | None:
     return found[0] if found else None
 
 
+def left_production(tx: Tx, model: str) -> int | None:
+    """The version that left Production last, unless that was a rollback: then what it did there is undone."""
+    left = tables_history.newest_out_of_production(tx, model)
+    return None if left is None or left.grounds.startswith(governed.ROLLBACK) else left.number
+
+
 def history(tx: Tx, model: str) -> tuple[StageChange, ...]:
     """Every stage move of a model, oldest first; `registry.history` has them in pages and up to a moment."""
     models.get(tx, model)

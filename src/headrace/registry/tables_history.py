@@ -57,6 +57,24 @@ def newest_in_production(tx: Tx, model: str, until: int) -> StageChange | None:
     return None if row is None else _change(row)
 
 
+def newest_out_of_production(tx: Tx, model: str) -> StageChange | None:
+    """The last move by which a version of a model left Production."""
+    table = tables.stage_history
+    query = (
+        sa.select(table)
+        .where(
+            table.c.workspace == tx.workspace,
+            table.c.model == model,
+            table.c.before == Stage.PRODUCTION.value,
+            table.c.after != Stage.PRODUCTION.value,
+        )
+        .order_by(table.c.event_seq.desc())
+        .limit(1)
+    )
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _change(row)
+
+
 def every(tx: Tx, model: str) -> list[StageChange]:
     """All of a model's moves, oldest first."""
     table = tables.stage_history

@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from headrace.errors import HeadraceError
+from headrace.kernel.secrecy import keep_secrets
 from headrace.kernel.settings import load_settings
 from headrace.server.logs import configure_logging
 
@@ -17,6 +18,7 @@ MODULES = {
 
 def main(name: str, port: int) -> int:
     """Run one process until it is told to end; the name's first word says which kind."""
+    keep_secrets()
     settings = load_settings()
     configure_logging(settings.log_level, name)
     module = importlib.import_module(MODULES[name.partition("-")[0]])  # only what this kind of process needs

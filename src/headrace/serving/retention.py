@@ -17,6 +17,7 @@ from headrace.project.durations import parse_window
 from headrace.serving import tables_retention as tables
 from headrace.serving.retention_nouns import (
     ALL_MODELS,
+    HANDED_IN,
     DataClass,
     Erase,
     Expiry,
@@ -78,7 +79,9 @@ def erase(tx: Tx, wanted: Erase) -> str:
         raise InvalidInput("an entity holds no NUL", where="value")
     entity = msgspec.json.encode({wanted.key: wanted.value}).decode()
     events.append(tx, "serving.erasure_requested", f"entity/{wanted.key}", {"key": wanted.key})
-    return jobs.enqueue(tx, REMOVE, RemoveRequest(entity=entity, asked_at=tx.now), lane=REMOVE.name)
+    request = RemoveRequest(entity=entity, asked_at=tx.now)
+    # Not at once: what was just answered is still in a gateway's memory, and no file tells of it.
+    return jobs.enqueue(tx, REMOVE, request, lane=REMOVE.name, not_before=tx.now + HANDED_IN)
 
 
 def is_due(tx: Tx) -> bool:

@@ -1,6 +1,6 @@
 """How long what was predicted is kept, by class of data, and what was removed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -19,6 +19,8 @@ class DataClass(StrEnum):
 
 
 ALL_MODELS = ""
+HANDED_IN = timedelta(seconds=5)
+"""So long after an answer its prediction is in a segment at the latest, which may be a new one."""
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import Answered, Bench, route
 
-from headrace.errors import SchemaMismatch
+from headrace.errors import SchemaMismatch, TooLarge
 from headrace.protocols.openinference import tables, wire
+from headrace.protocols.openinference.reading import read_aside
 from headrace.serving.forms.signature import Signature, Tensor
+from headrace.serving.gateway.reading import LARGE_BYTES, Reading
 from headrace.serving.loading.loader import LoadedModel
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import ServedVersion
@@ -118,6 +120,84 @@ def test_tensors_come_and_go_as_bytes(bench: Bench, run: Run) -> None:
         np.testing.assert_allclose(found, estimator.predict_proba(ROWS))
 
     run(scenario())
+
+
+def announced(content: bytes, count: int, datatype: str, shape: list[int]) -> bytes:
+    """The JSON before so many tensors that each have the same bytes."""
+    size = {"binary_data_size": len(content)}
+    inputs = [
+        {"name": f"t{place}", "shape": shape, "datatype": datatype, "parameters": size} for place in range(count)
+    ]
+    return json.dumps({"inputs": inputs}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "content", "count", "beside"),
+    [
+        ("BYTES", [1_000, 50], b"\0" * 4 * 50_000, 1, True),
+        ("BOOL", [150], b"\1" * 150, 1_000, True),
+        ("FP64", [10_000, 2], b"\0" * 16 * 10_000, 1, False),
+    ],
+)
+def test_only_what_takes_long_is_read_beside_the_gateway(
+    bench: Bench, run: Run, datatype: str, shape: list[int], content: bytes, count: int, beside: bool
+) -> None:
+    """However little of it is JSON."""
+    text = announced(content, count, datatype, shape)
+    assert len(text) <= LARGE_BYTES < len(text) + count * len(content)
+
+    async def scenario() -> None:
+        await serve(bench, models.binary_model())
+        headers = {"inference-header-content-length": str(len(text))}
+        answer = await bench.request("POST", INFER, text + content * count, headers)
+        assert answer.status == (400 if beside else 200), answer.body  # the model takes other tensors
+        assert bool(bench.answering.reading.pids) is beside
+
+    run(scenario())
+    bench.answering.reading.close()
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "BYTES"])
+def test_a_large_request_does_not_wait_longer_than_it_says(bench: Bench, run: Run, datatype: str) -> None:
+    """Other callers' bodies have every place where it could be read."""
+    text = announced(b"\0" * 160_000, 1, "BYTES", [10_000, 4])
+    body = text + b"\0" * 160_000
+    headers = {"inference-header-content-length": str(len(text)), "x-request-timeout": "0.2"}
+    if datatype == "FP64":
+        body, headers = json.dumps(matrix([1.25] * 40_000)).encode(), {"x-request-timeout": "0.2"}
+
+    async def scenario() -> None:
+        await serve(bench, models.binary_model())
+        room = bench.answering.reading._room
+        taken = [room.take(1), room.take(1)]
+        try:
+            answer = await bench.request("POST", INFER, body, headers)
+        finally:
+            for seat in taken:
+                room.give_back(seat)
+        assert answer.status == 504
+
+    run(scenario())
+    bench.answering.reading.close()
+
+
+def test_texts_read_beside_the_gateway_are_those_read_here() -> None:
+    texts = ["a", "", "é", "a" * 70_000] * 2
+    content = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
+    text = announced(content, 1, "BYTES", [4, 2])
+    reading = Reading()
+    try:
+        request, tensors = read_aside(reading, text + content, str(len(text)))
+    finally:
+        reading.close()
+    assert tensors["t0"].tolist() == wire.decode(text + content, str(len(text)))[1]["t0"].tolist()
+    assert tensors["t0"].tolist() == np.array(texts, dtype=object).reshape(4, 2).tolist()
+    assert request.inputs == ()
+
+
+def test_a_request_has_not_endless_tensors() -> None:
+    with pytest.raises(TooLarge, match="tensors"):
+        wire.decode(announced(b"", wire.TENSORS_LIMIT + 1, "BOOL", [0]), None)
 
 
 def bench_bytes(answer: Answered) -> bytes:

@@ -140,6 +140,19 @@ def test_a_full_queue_drops_and_counts(start: Callable[..., PredictionLog]) -> N
     assert log.dropped == 1
 
 
+def test_rows_of_many_features_take_more_room(
+    start: Callable[..., PredictionLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.serving.gateway.prediction_log.FLUSH_S", 60.0)
+    log = start(capacity=10)
+    wide = {"names": tuple(f"f{place}" for place in range(1_000)), "inputs": np.zeros((1, 1_000))}
+    log.append(record(1, **wide))  # alone it is always taken
+    log.append(record(2))
+    assert log.dropped == 1
+    log.close()
+    assert log.dropped == 1
+
+
 def test_a_replay_that_moves_the_clock_closes_the_segment(
     tmp_path: Path, start: Callable[..., PredictionLog], clock: Clock
 ) -> None:

@@ -5,12 +5,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 from tests.serving import models
 from tests.serving.conftest import Bench, route
 from tests.serving.gateway.test_parquet_forms import TEXTS, parquet
@@ -29,7 +34,7 @@ from headrace.serving.forms.json_forms import Forms
 from headrace.serving.forms.signature import Column, Signature
 from headrace.serving.gateway import body_reader
 from headrace.serving.gateway import reading as module
-from headrace.serving.gateway.body_forms import PARQUET, read_aside
+from headrace.serving.gateway.body_forms import PARQUET, read_aside, spreads
 from headrace.serving.gateway.reading import Reading
 from headrace.serving.nouns import FieldPolicy
 
@@ -254,6 +259,70 @@ def test_large_bodies_are_answered_as_small_ones_are(
         assert (bad.status, bad.body["error"]["where"]) == (400, "dataframe_records[0].spend")
 
     run(scenario())
+
+
+WIDE = [f"c{place}" for place in range(500)]
+SPARSE: dict[str, Any] = {
+    "dataframe_records": [{}] * 999 + [{"c1": 2.0}],
+    "dataframe_split": {"columns": ["c1"], "data": [[None]] * 999 + [[2.0]]},
+    "inputs": {"c1": [None] * 999 + [2.0]},
+    "instances": [{}] * 999 + [{"c1": 2.0}],
+}
+
+
+@pytest.mark.parametrize("form", [*SPARSE, "csv", "escaped", "openinference"])
+def test_a_small_body_that_holds_much_is_read_beside_the_gateway(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    """Rows of optional columns may be two bytes each."""
+    here: list[int] = []
+    monkeypatch.setattr("headrace.serving.forms.json_forms.to_inputs", lambda *_: here.append(1))
+    monkeypatch.setattr(Forms, "_by_columns", lambda *_: here.append(1))
+    body = msgspec.json.encode({form: SPARSE.get(form)})
+    kind, path = "application/json", PATH
+    if form == "csv":
+        body, kind = b"c1\n" + b'""\n' * 999 + b"2\n", "text/csv"
+    if form == "escaped":
+        body = msgspec.json.encode({"inputs": SPARSE["inputs"]}).replace(b"inputs", b"\\u0069nputs")
+    assert len(body) < 20_000
+
+    async def scenario() -> None:
+        estimator = make_pipeline(SimpleImputer(strategy="constant", fill_value=0.0), LinearRegression())
+        estimator.fit(np.eye(5, len(WIDE)), np.arange(5.0))
+        directory = models.write_model(
+            tmp_path / "wide", estimator, names=WIDE, types=["double"] * len(WIDE), required=False
+        )
+        version = models.store_version(bench.blobs, directory, 1)
+        await bench.settle(route(version, champion=1))
+        if form == "openinference":
+            monkeypatch.undo()
+            tensor = {"name": "c1", "shape": [1_000], "datatype": "FP64", "data": [0.0] * 999 + [2.0]}
+            answer = await bench.post("/v2/models/churn/infer", {"inputs": [tensor]})
+            found = answer.body["outputs"][0]["data"]
+            assert bench.answering.reading.held_bytes in {0, 8 * 500 * 1_000}
+        else:
+            answer = await bench.post(path, body, content_type=kind)
+            found = answer.body["predictions"]
+            assert len(bench.answering.reading.pids) == 1
+        assert (answer.status, len(found), here) == (200, 1_000, []), answer.body
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("form", SPARSE)
+def test_one_row_of_many_columns_is_read_here(form: str) -> None:
+    forms = Forms(Signature([Column(name=name, type="double", required=False) for name in WIDE]))
+    bodies: dict[str, Any] = {
+        "dataframe_records": [dict.fromkeys(WIDE, 1.5)],
+        "dataframe_split": {"columns": WIDE, "data": [[1.5] * 500]},
+        "inputs": {name: [1.5] for name in WIDE},
+        "instances": [{"c1": 2.0}],
+    }
+    body = msgspec.json.encode({form: bodies.get(form)})
+    assert not spreads(forms, "application/json", body)
+    assert not spreads(forms, "application/json", msgspec.json.format(body))
+    required = Forms(Signature([Column(name=name, type="double") for name in WIDE]))
+    assert not spreads(required, "application/json", msgspec.json.encode(SPARSE))
 
 
 def test_another_version_that_takes_over_reads_the_body_anew(bench: Bench, run: Run) -> None:

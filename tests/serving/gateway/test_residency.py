@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,9 @@ from tests.serving import models
 from tests.serving.conftest import Bench, route, until
 
 from headrace.errors import InternalError, NotServed, PolicyRefused
-from headrace.serving.gateway.residency import RETRY_S, Residency
+from headrace.kernel.spelling import NAME_LIMIT, did_you_mean
+from headrace.serving.gateway import residency as residency_module
+from headrace.serving.gateway.residency import QUESTIONS_KEPT, RETRY_S, Residency
 from headrace.serving.loading.predictor import Predictor, load_predictor
 from headrace.serving.nouns import Loading, ServedVersion
 
@@ -155,6 +157,38 @@ def test_a_snapshot_drops_models_that_are_not_in_it(bench: Bench, run: Run) -> N
         assert held.active("fraud") is None
         assert not held.wants("fraud")
         assert [active.route.model for active in held.all_active()] == ["churn"]
+
+    run(scenario())
+
+
+def test_who_asks_again_for_what_is_not_served_costs_the_loop_no_second_comparison(
+    bench: Bench, run: Run, monkeypatch: Any
+) -> None:
+    compared: list[str] = []
+
+    def question(name: str, known: Iterable[str]) -> str:
+        compared.append(name)
+        return did_you_mean(name, known)
+
+    monkeypatch.setattr(residency_module, "did_you_mean", question)
+
+    async def scenario() -> None:
+        (one,) = versions(bench, 1)
+        other = bench.version(1, models.binary_model(), model="fraud")
+        held = residency(bench, Loader(bench))
+        held.replace([route(one, champion=1)], 1)
+        assert (held.near("frued"), held.near("frued")) == ("", "")
+        held.set(route(other, champion=1, model="fraud"), 2)
+        assert (held.near("frued"), held.near("frued")) == ("Did you mean fraud?",) * 2
+        held.set(route(other, champion=1, model="fraud"), 3)
+        assert held.near("frued") == "Did you mean fraud?"
+        assert compared == ["frued"] * 2
+        for number in range(2 * QUESTIONS_KEPT):
+            held.near(f"frued-{number}")
+        assert held.near("f" * 10_000) == ""
+        assert len(held._near) <= QUESTIONS_KEPT
+        assert max(map(len, held._near)) <= NAME_LIMIT
+        await settled(held)
 
     run(scenario())
 

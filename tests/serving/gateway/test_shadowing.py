@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.serving import models
 from tests.serving.conftest import Bench, route
+from tests.serving.gateway.test_parquet_forms import parquet
 
+from headrace.serving.gateway.body_forms import PARQUET, read_aside
 from headrace.serving.gateway.counters import Counters
 from headrace.serving.gateway.shadowing import Shadowing, compare
 from headrace.serving.nouns import Arm, Compared, Purpose, Route, ServedVersion, VersionCounts
@@ -170,6 +172,25 @@ def test_requests_for_a_named_version_and_checks_have_no_copy(bench: Bench, run:
         await bench.post("/models/churn/versions/2/invocations", {"dataframe_records": [ROW]})
         await bench.shadowing.finish()
         assert of_step(bench) == {}
+
+    run(scenario())
+
+
+def test_a_small_file_is_never_read_on_the_event_loop(bench: Bench, run: Run) -> None:
+    """It is read beside the gateway, where a copy would have everybody wait for a place."""
+
+    async def scenario() -> None:
+        one = bench.version(1, models.binary_model(), lookup=False)
+        two = bench.version(2, models.binary_model(), lookup=False)
+        await bench.settle(shadowed(one, two))
+        body = parquet(purchases=[1.0], spend=[2.0])
+        answer = await bench.post(PATH, body, content_type=PARQUET)
+        await bench.shadowing.finish()
+        assert (answer.status, answer.body["versions"]) == (200, [1])
+        assert bench.shadowing.dropped == 1
+        assert of_step(bench) == {}  # nor does it count for either
+        with pytest.raises(AssertionError, match="event loop"):
+            read_aside(bench.answering.reading, PARQUET, body, bench.answering.predictor("churn", 2).forms)
 
     run(scenario())
 

@@ -23,6 +23,7 @@ from headrace.serving.loading.loader import LoadedModel
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.log import compaction
 from headrace.serving.log.compaction import compact, predictions_table, run_compaction
+from headrace.serving.log.feature_names import spelt
 from headrace.serving.log.logged_tables import to_table
 from headrace.serving.log.segments import ASIDE, CLOSED, Block, Lines, Logged, read_blocks, segment_folder, segments
 from headrace.serving.nouns import Arm, Compaction, CompactRequest, Gateway, ServedVersion
@@ -333,6 +334,41 @@ def test_numbers_after_texts_have_a_column_of_their_own(ctx: WorkContext, tmp_pa
         assert compact(ctx, "churn") == 1
     found = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn"))).to_pylist()
     assert {(row["feature.x"], row["feature.x.number"]) for row in found} == {("gold", None), (None, 1.5)}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_features_whose_names_differ_in_case_alone_have_columns_of_their_own(
+    ctx: WorkContext, tmp_path: Path, apart: bool
+) -> None:
+    for number, names in enumerate([("Age", "x"), ("age", "x"), ("age", "Age")], 1):
+        inputs = np.array([[number, 10.0 * number]])
+        answer(tmp_path, record(number, version=number, names=names, inputs=inputs))
+        if apart:
+            assert compact(ctx, "churn") == 1
+    moved = run_compaction(ctx, CompactRequest(model="churn"))
+    assert moved.set_aside == 0
+    table = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn"))).sort_by("prediction_id")
+    second = spelt("feature.age")
+    assert {name for name in table.schema.names if "age" in name.lower()} == {"feature.Age", second}
+    assert table["feature.Age"].to_pylist() == [1.0, None, 30.0]
+    assert table[second].to_pylist() == [None, 2.0, 3.0]
+
+
+def test_a_feature_that_is_called_as_the_second_column_of_another_keeps_its_own(
+    ctx: WorkContext, tmp_path: Path
+) -> None:
+    names = ("x", "x.text")
+    answer(tmp_path, record(1, names=names, inputs=np.array([[1.0, 2.0]])))
+    texts = {name: np.array([name.upper()], dtype=object) for name in names}
+    answer(tmp_path, record(2, version=2, names=names, inputs=texts, texts=frozenset(names)))
+    assert run_compaction(ctx, CompactRequest(model="churn")).rows == 2
+    table = ctx.lake.read(ctx.lake.snapshot(predictions_table("churn"))).sort_by("prediction_id")
+    assert {name: table[name].to_pylist() for name in table.schema.names if name.startswith("feature.")} == {
+        "feature.x": [1.0, None],
+        "feature.x.text": [None, "X"],
+        "feature.x.text.number": [2.0, None],
+        "feature.x.text.text": [None, "X.TEXT"],
+    }
 
 
 def test_a_segment_that_the_lake_refuses_is_set_aside_and_those_beside_it_taken(

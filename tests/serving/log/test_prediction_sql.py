@@ -26,6 +26,7 @@ from headrace.errors import HeadraceError, InternalError, LeaseLost
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.serving.log import prediction_sql
+from headrace.serving.log.feature_names import spelt
 from headrace.serving.log.feedback_join import feedback_table
 from headrace.serving.log.prediction_sql import run_query
 from headrace.serving.log.query_messages import MB, QueryLimits
@@ -91,6 +92,20 @@ def test_predictions_are_joined_with_what_counts_of_their_feedback(filled: WorkC
         ("churn", 2, "prd_2", 1.0),
         ('Odd "name"/2', 1, "prd_3", None),
     ]
+
+
+def test_models_whose_names_differ_in_case_alone_have_tables_of_their_own(filled: WorkContext) -> None:
+    predicted(filled.lake, "Churn", "prd_9")
+    assert rows(filled, "SELECT model, count(*) FROM predictions GROUP BY 1 ORDER BY 1") == [
+        ("Churn", 1),
+        ('Odd "name"/2', 1),
+        ("churn", 2),
+    ]
+    names = [f'predictions."{spelt(model)}"' for model in ("Churn", "churn")]
+    assert [rows(filled, f"SELECT DISTINCT model FROM {name}") for name in names] == [[("Churn",)], [("churn",)]]
+    answer = ask(filled, "SELECT * FROM predictions.churn")
+    assert answer.fix is not None
+    assert all(name in answer.fix for name in names), answer.fix
 
 
 def test_one_models_table_has_its_features(filled: WorkContext) -> None:

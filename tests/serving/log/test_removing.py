@@ -1,5 +1,6 @@
 """Removal from the lake: only what is old, or an entity's, and all of it, also when a run dies half way."""
 
+import fcntl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,10 @@ from tests.serving.log.test_prediction_sql import said
 
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
-from headrace.serving.log.compaction import predictions_table
+from headrace.serving.log.compaction import compact_closed, predictions_table
 from headrace.serving.log.removing import run_removal
-from headrace.serving.log.segments import ASIDE, OPEN, segment_number
-from headrace.serving.retention_nouns import DataClass, Expiry, Gone, Removed, RemoveRequest
+from headrace.serving.log.segments import ASIDE, CLOSED, OPEN, segment_number
+from headrace.serving.retention_nouns import HANDED_IN, DataClass, Expiry, Gone, Removed, RemoveRequest
 
 DAY = timedelta(days=1)
 
@@ -70,12 +71,38 @@ def test_an_entity_is_forgotten_with_what_was_said_of_it(ctx: WorkContext) -> No
 def test_an_open_segment_from_before_is_waited_for(ctx: WorkContext) -> None:  # noqa: F811
     segment = ctx.settings.home / "predictions" / "gateway-1" / "churn" / f"{round(MAY.timestamp() * 1e6)}{OPEN}"
     segment.parent.mkdir(parents=True)
-    segment.touch()
     later = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
-    assert run_removal(ctx, later).unfinished
-    assert not run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - DAY)).unfinished
+    with segment.open("xb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the gateway does that writes it
+        assert run_removal(ctx, later).unfinished
+        assert run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - HANDED_IN)).unfinished
+        assert not run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - DAY)).unfinished
     segment.unlink()
     assert not run_removal(ctx, later).unfinished
+
+
+def test_a_segment_that_is_closed_during_an_erasure_is_waited_for(
+    ctx: WorkContext,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(ctx.settings.home, 1)
+    (path,) = ctx.settings.home.rglob(f"*{CLOSED}")
+    still_open = path.rename(path.with_name(f"{round(MAY.timestamp() * 1e6)}{OPEN}"))
+
+    def then_the_gateway_closes_it(ctx: WorkContext) -> list[str]:
+        left_out = compact_closed(ctx)
+        still_open.rename(still_open.with_suffix(CLOSED))
+        return left_out
+
+    asked = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
+    with monkeypatch.context() as patched, still_open.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the gateway does that writes it
+        patched.setattr("headrace.serving.log.removing.compact_closed", then_the_gateway_closes_it)
+        assert run_removal(ctx, asked).unfinished
+    removed = run_removal(ctx, asked)
+    assert removed.prediction_ids == ("prd_1",)
+    assert not run_removal(ctx, msgspec.structs.replace(asked, told=removed.prediction_ids)).unfinished
+    assert left(ctx.lake, "predictions/churn") == []
 
 
 def test_an_erasure_that_died_half_way_is_finished(

@@ -70,7 +70,7 @@ def _confirm_alarm(stage: Stage, world: World) -> None:
         holds=[(alert.monitor, alert.state) for alert in alerts] == [("drift", AlertState.OPEN)],
     )
     world.local.wait_for(lambda: _drift_messages(world), bool, "the webhook")
-    stage.confirm("it was delivered to the webhook, and nothing else was", holds=len(world.receiver.messages) == 1)
+    stage.confirm("it was delivered to the webhook, once", holds=len(_drift_messages(world)) == 1)
     (retraining,) = [item for item in world.dana.pipelines(MODEL) if item.trigger == "drift"]
     stage.confirm(
         f"a retraining waits until {retraining.ready_at:%Y-%m-%d}, when enough new labels are mature",

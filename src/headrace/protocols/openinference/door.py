@@ -14,14 +14,14 @@ import numpy as np
 
 from headrace.errors import HeadraceError, NotFound, PolicyRefused, SchemaMismatch
 from headrace.protocols.openinference import tables, wire
-from headrace.protocols.openinference.reading import is_aside, read_aside
+from headrace.protocols.openinference.reading import is_aside, read_aside, takes_long
 from headrace.serving.forms.inputs import Columns
 from headrace.serving.forms.json_forms import Asked
 from headrace.serving.gateway.answering import Answered, Answering, Question
 from headrace.serving.gateway.asking import DEFAULT
 from headrace.serving.gateway.doors import Handler, Incoming, Response
 from headrace.serving.gateway.headers import FALLBACK, purpose_of, timeout_of, unit_of
-from headrace.serving.gateway.reading import LARGE_BYTES
+from headrace.serving.gateway.reading import LARGE_BYTES, VALUES_HERE
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import VersionCounts
 
@@ -143,24 +143,43 @@ class OpenInference:
                 totals.setdefault((counts.model, counts.version), []).append(counts)
         return _json({"model_stats": [_stats(name, number, counts) for (name, number), counts in totals.items()]})
 
-    async def _decode(self, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:
+    async def _decode(
+        self, body: bytes, header_length: str | None, deadline_s: float
+    ) -> tuple[wire.InferRequest, Columns]:
         reading = self._answering.reading
+        read = partial(read_aside, reading, body, header_length)
         if is_aside(body, header_length):
-            return await reading.aside(partial(read_aside, reading, body, header_length))
-        return wire.decode(body, header_length)
+            return await reading.aside(read, deadline_s)
+        request, end = wire.described(body, header_length)
+        if len(body) > LARGE_BYTES and takes_long(request):
+            return await reading.aside(read, deadline_s)
+        return request, wire.tensors_of(request, memoryview(body)[end:])
 
     async def _infer(self, model: str, version: str | None, incoming: Incoming) -> Response:
         headers = incoming.headers
-        size_bytes = len(incoming.body)
-        request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH))
+        timeout_s = timeout_of(headers)
+        deadline_s = self._answering.deadline_s(timeout_s)
+        request, tensors = await self._decode(incoming.body, headers.get(wire.HEADER_LENGTH), deadline_s)
         number = _number(version)
+
+        rows = max((len(values) for values in tensors.values()), default=0)
+
+        def spreads(predictor: Predictor) -> bool:
+            return rows * predictor.forms.optional > VALUES_HERE
+
+        def aside(predictor: Predictor) -> bool:
+            return len(incoming.body) > LARGE_BYTES or spreads(predictor)
 
         def read(predictor: Predictor) -> Asked:
             params = {
                 name: value for name, value in request.parameters.items() if name in predictor.signature.params
             }
             given = predictor.signature.check_params(params) if params else None
-            return Asked(tables.to_inputs(predictor, tensors), given)
+            inputs = tables.to_inputs(predictor, tensors)
+            if spreads(predictor):
+                arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
+                self._answering.reading.hold(inputs, sum(array.nbytes for array in arrays))
+            return Asked(inputs, given)
 
         answered = await self._answering.answer(
             Question(
@@ -169,9 +188,9 @@ class OpenInference:
                 read=read,
                 unit=unit_of(headers),
                 purpose=purpose_of(headers, pinned=number is not None),
-                timeout_s=timeout_of(headers),
-                size_bytes=size_bytes,
-                aside=size_bytes > LARGE_BYTES,
+                timeout_s=timeout_s,
+                deadline_s=deadline_s,
+                aside=aside,
                 trace=incoming.trace,
             )
         )

@@ -1,4 +1,4 @@
-"""A large request in JSON, read beside the gateway."""
+"""A large request that takes long to read, read beside the gateway."""
 
 from typing import Any
 
@@ -9,12 +9,20 @@ from headrace.serving.forms.inputs import Columns
 from headrace.serving.forms.packing import pack, unpack
 from headrace.serving.gateway.reading import LARGE_BYTES, Reading
 
+TENSORS = 100
+"""So many of a large body are read here."""
+
 
 def is_aside(body: bytes, header_length: str | None) -> bool:
-    """Whether a request is read beside the gateway: it has much JSON. Tensors as bytes take no time anywhere."""
+    """Whether a request is read beside the gateway before anything is known of it: it has much JSON."""
     if len(body) <= LARGE_BYTES:
         return False
     return header_length is None or not header_length.isdigit() or int(header_length[:18]) > LARGE_BYTES
+
+
+def takes_long(request: wire.InferRequest) -> bool:
+    """Whether large tensors are read beside the gateway: they are texts, or many. Few numbers take no time."""
+    return len(request.inputs) > TENSORS or any(tensor.datatype == "BYTES" for tensor in request.inputs)
 
 
 def read_aside(reading: Reading, body: bytes, header_length: str | None) -> tuple[wire.InferRequest, Columns]:

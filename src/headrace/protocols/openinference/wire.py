@@ -19,6 +19,7 @@ from headrace.serving.forms.json_forms import ROW_LIMIT
 HEADER_LENGTH = "inference-header-content-length"
 VALUES_LIMIT = 16_000_000
 DIMENSIONS_LIMIT = 32
+TENSORS_LIMIT = 10_000
 _LENGTH = struct.Struct("<I")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -102,18 +103,40 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferRequest, dict[s
         InvalidInput: it is none, or announces other bytes than it has.
         SchemaMismatch: a tensor has not the shape or the type that it says.
     """
+    request, end = described(body, header_length)
+    return request, tensors_of(request, memoryview(body)[end:])
+
+
+def described(body: bytes, header_length: str | None) -> tuple[InferRequest, int]:
+    """What a body says of itself, and where the bytes of its tensors begin; none of them is looked at.
+
+    Raises:
+        InvalidInput: it is no request.
+        TooLarge: it has too many tensors.
+    """
     if header_length is None:
-        text, rest = body, b""
+        text = body
     else:
         if not _WHOLE_NUMBER.fullmatch(header_length) or int(header_length) > len(body):
             raise InvalidInput("the length of the JSON is not one", where="Inference-Header-Content-Length")
-        text, rest = body[: int(header_length)], body[int(header_length) :]
+        text = body[: int(header_length)]
     try:
         request = _decoder.decode(text)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the request has not the form of the protocol: {error}"[:300], where="body") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("the body is not JSON", where="body") from None
+    if len(request.inputs) > TENSORS_LIMIT:
+        raise TooLarge(f"a request has at most {TENSORS_LIMIT} tensors", where="inputs", fix="Send them in parts.")
+    return request, len(text)
+
+
+def tensors_of(request: InferRequest, rest: memoryview) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a request by name, those with bytes from `rest`.
+
+    Raises:
+        HeadraceError: what `decode` says of them.
+    """
     tensors: dict[str, npt.NDArray[Any]] = {}
     for given in request.inputs:
         where = f"inputs.{given.name}"[:200]
@@ -130,7 +153,7 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferRequest, dict[s
         rest = rest[size:]
     if rest:
         raise InvalidInput("there are bytes that no tensor announces", where="body")
-    return request, tensors
+    return tensors
 
 
 def encode(response: InferResponse, tensors: Sequence[bytes]) -> tuple[bytes, int | None]:
@@ -207,9 +230,9 @@ def _is(datatype: str, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _from_bytes(given: InputTensor, content: bytes, count: int, where: str) -> npt.NDArray[Any]:
+def _from_bytes(given: InputTensor, content: memoryview, count: int, where: str) -> npt.NDArray[Any]:
     if given.datatype == "BYTES":
-        texts = _texts(content, count)
+        texts = _texts(bytes(content), count)
         if texts is None:
             raise SchemaMismatch("the bytes are not those of texts in UTF-8", where=where)
         array = np.empty(count, dtype=object)

@@ -22,6 +22,8 @@ from headrace.serving.nouns import FieldPolicy
 
 ROW_LIMIT = 10_000
 NAME_LENGTH = 200
+SHORT_ROWS = 100
+"""So many are quickest turned into a matrix all at once."""
 ORDERS_LIMIT = 64
 """Orders of columns that are kept compiled for one signature."""
 
@@ -98,6 +100,8 @@ class Forms:
             frozen=True,
             gc=False,
         )
+        self.optional = len(optional)
+        """How many columns a row need not have: it may be far shorter than what it is read into."""
         self._given = tuple(column for _, column in (*required, *optional))
         """The columns in the order of the struct's fields."""
         body = msgspec.defstruct(
@@ -238,10 +242,23 @@ class Forms:
         columns = msgspec.structs.astuple(values)
         rows = max((len(column) for column in columns if column is not None), default=0)
         require_rows(rows)
-        filled = [[self._absent] * rows if column is None else column for column in columns]
-        if any(len(column) != rows for column in filled):
+        if any(column is not None and len(column) != rows for column in columns):
             raise SchemaMismatch("the columns are not of one length", where=where, fix=_WHOLE)
+        if rows > SHORT_ROWS and self.signature.kind is Kind.MATRIX:
+            return self._by_columns(columns, rows, where)
+        filled = [[self._absent] * rows if column is None else column for column in columns]
         return to_inputs(self.signature, self._given, list(zip(*filled, strict=True)), where)
+
+    def _by_columns(self, columns: Sequence[list[Any] | None], rows: int, where: str) -> Inputs:
+        """A matrix column by column: all at once would have other threads wait until it is done."""
+        matrix = np.empty((rows, len(columns)))
+        places = {name: place for place, name in enumerate(self.signature.names)}
+        try:
+            for column, values in zip(self._given, columns, strict=True):
+                matrix[:, places[column.name]] = self._absent if values is None else values
+        except OverflowError:
+            raise SchemaMismatch("a number is too large", where=where) from None
+        return matrix
 
     def checked_params(self, params: dict[str, Any] | None) -> dict[str, Any] | None:
         """Parameters as the model takes them, see `Signature.check_params`; None for none."""
@@ -268,20 +285,20 @@ class Forms:
     def _order(self, names: tuple[str, ...]) -> "_Order":
         """How rows with these columns are read."""
         known = {column.name: column for column in self._columns}
-        if len(set(names)) != len(names):
+        given = {name: place for place, name in enumerate(names)}
+        if len(given) != len(names):
             raise SchemaMismatch("a column is named twice", where="dataframe_split.columns", fix=_WHOLE)
         for name in names:
             if name not in known and self._policy.unknown == "refuse":
                 raise _no_such_field(f"dataframe_split.columns.{name}")
         for column in self._columns:
-            if column.name not in names and self._must(column):
+            if column.name not in given and self._must(column):
                 raise _missing_field(f"dataframe_split.columns.{column.name}")
         types = [self._type_in_split(known.get(name)) for name in names]
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[tuple[tuple(types)]])  # type: ignore[misc]
-        if set(names) == set(known):
+        if set(given) == set(known):
             return _Order(decoder, tuple(known[name] for name in names), None)
-        places = [names.index(column.name) if column.name in names else None for column in self._columns]
-        return _Order(decoder, self._columns, places)
+        return _Order(decoder, self._columns, [given.get(column.name) for column in self._columns])
 
     def _type_in_split(self, column: Column | None) -> Any:
         if column is None:

@@ -29,7 +29,7 @@ from headrace.serving.gateway.doors import Trace
 from headrace.serving.gateway.falling_back import Attempts, Tried
 from headrace.serving.gateway.measures import Measures
 from headrace.serving.gateway.prediction_log import Era
-from headrace.serving.gateway.reading import LARGE_BYTES, Reading
+from headrace.serving.gateway.reading import Reading
 from headrace.serving.gateway.residency import Active, Residency
 from headrace.serving.gateway.shadowing import Note, Shadowing, shadow_part
 from headrace.serving.loading.predictor import Predictor
@@ -53,9 +53,9 @@ class Question(msgspec.Struct, kw_only=True):
     purpose: Purpose = Purpose.LIVE
     timeout_s: float | None = None
     """How long the caller will wait; None leaves it to the gateway."""
-    size_bytes: int = 0
-    """Of the body that `read` decodes."""
-    aside: bool = False
+    deadline_s: float | None = None
+    """When that ends, by the event loop's clock, where it began before the question; None for now."""
+    aside: Callable[[Predictor], bool]
     """Whether `read` takes too long for the event loop."""
     trace: Trace | None = None
 
@@ -255,7 +255,7 @@ class Answering:
         return asyncio.get_running_loop().time() + (self._timeout_s if timeout_s is None else timeout_s)
 
     async def _answer(self, question: Question, answered: Answered, active: Active | None) -> None:
-        deadline_s = self.deadline_s(question.timeout_s)
+        deadline_s = question.deadline_s or self.deadline_s(question.timeout_s)
         moment = self._moment()
         await self._read(question, answered, active, moment, deadline_s)
         route = None if active is None or question.number is not None else active.route
@@ -286,7 +286,7 @@ class Answering:
         unit = answered.id if question.unit is None else question.unit
         assignment = self._assign(question.model, question.number, active, unit)
         predictor = self._loaded(question.model, assignment.number, active)
-        if question.aside:
+        if question.aside(predictor):
             asked = await self.reading.aside(partial(question.read, predictor), deadline_s)
         else:
             asked = question.read(predictor)
@@ -397,7 +397,7 @@ class Answering:
         question: Question = tried.question
         predictor = self._loaded(question.model, given.number, tried.active)
         if part.entities is None:
-            if question.aside:
+            if question.aside(predictor):
                 asked = await self.reading.aside(partial(question.read, predictor), tried.deadline_s)
             else:
                 asked = question.read(predictor)
@@ -478,7 +478,7 @@ class Answering:
             return False
         route, entities = active.route, own.entities
         unit = question.unit if entities is None else str(entities[0])
-        large = question.size_bytes > LARGE_BYTES
+        large = question.aside(predictor)  # a copy would be read on the event loop
         if not self._shadowing.takes(route, answered.id if unit is None else unit, answered.rows, large=large):
             return False
         number = predictor.version.number

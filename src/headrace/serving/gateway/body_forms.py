@@ -8,7 +8,7 @@ from headrace.serving.forms.json_forms import Asked, Entities, Forms, described_
 from headrace.serving.forms.packing import pack, unpack
 from headrace.serving.gateway import doors
 from headrace.serving.gateway.csv_forms import CSV, from_csv
-from headrace.serving.gateway.reading import LARGE_BYTES, Reading
+from headrace.serving.gateway.reading import LARGE_BYTES, VALUES_HERE, Reading
 
 PARQUET = "application/vnd.apache.parquet"
 PARQUET_READER = "headrace.serving.gateway.parquet_forms:read"
@@ -21,6 +21,25 @@ KINDS = (*HERE, PARQUET)
 def is_aside(kind: str, size_bytes: int) -> bool:
     """Whether such a body is read beside the gateway: it is a file that a library reads, or takes long."""
     return kind == PARQUET or size_bytes > LARGE_BYTES
+
+
+def spreads(forms: Forms, kind: str, body: bytes) -> bool:
+    """Whether a small body may hold more than is read here: its rows need not have all columns."""
+    if len(body) * forms.optional <= VALUES_HERE:
+        return False
+    return _rows_at_most(kind, body) * forms.optional > VALUES_HERE
+
+
+def _rows_at_most(kind: str, body: bytes) -> int:
+    """Lines, or objects, or where there may be any the lists of a split and the values of a column."""
+    if kind == CSV:
+        return max(body.count(b"\n"), body.count(b"\r")) + 1
+    rows = body.count(b"{")
+    if b"dataframe_split" in body or b"\\" in body:  # which may write the same otherwise
+        rows = max(rows, body.count(b"["))
+    if b"inputs" in body or b"instances" in body or b"\\" in body:
+        rows = max(rows, 1 + max(part.count(b",") for part in body.split(b"]")))
+    return rows
 
 
 def read_aside(reading: Reading, kind: str, body: bytes, forms: Forms) -> Asked:

@@ -98,7 +98,6 @@ class ExplanationDoor:
                 number=predictor.version.number,
                 read=read,
                 aside=aside,
-                size_bytes=len(incoming.body),
             )
             known, served = True, (predictor.version.number, "")
             with self._explaining.place(predictor):

@@ -13,7 +13,7 @@ import msgspec
 from headrace.errors import HeadraceError, UnsupportedMediaType
 from headrace.serving.forms.json_forms import Asked
 from headrace.serving.gateway.answering import Answered, Answering, Question
-from headrace.serving.gateway.body_forms import HERE, KINDS, is_aside, read_aside
+from headrace.serving.gateway.body_forms import HERE, KINDS, is_aside, read_aside, spreads
 from headrace.serving.gateway.doors import Handler, Headers, Incoming, Response
 from headrace.serving.gateway.headers import FALLBACK, purpose_of, timeout_of, unit_of
 from headrace.serving.gateway.reading import Reading
@@ -96,7 +96,6 @@ class Invocations:
             unit=unit_of(headers),
             purpose=purpose_of(headers, pinned=number is not None),
             timeout_s=timeout_of(headers),
-            size_bytes=len(incoming.body),
             trace=incoming.trace,
         )
         answered: Answered = await self._answering.answer(question)
@@ -107,7 +106,9 @@ class Invocations:
         return Response(self._encode(reply), headers=((FALLBACK, answered.fallback_words),))
 
 
-def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[Predictor], Asked], bool]:
+def reader(
+    headers: Headers, body: bytes, reading: Reading
+) -> tuple[Callable[[Predictor], Asked], Callable[[Predictor], bool]]:
     """What decodes a body, by its kind, and whether that takes too long for the event loop.
 
     Raises:
@@ -116,9 +117,14 @@ def reader(headers: Headers, body: bytes, reading: Reading) -> tuple[Callable[[P
     given = headers.get("content-type") or ""
     kind = given if given in KINDS else _media_type(given)
     if is_aside(kind, len(body)):
-        return lambda predictor: read_aside(reading, kind, body, predictor.forms), True
-    read = HERE[kind]
-    return lambda predictor: read(predictor.forms, body), False
+        return lambda predictor: read_aside(reading, kind, body, predictor.forms), lambda _: True
+    read_here = HERE[kind]
+
+    def read(predictor: Predictor) -> Asked:
+        forms = predictor.forms
+        return read_aside(reading, kind, body, forms) if spreads(forms, kind, body) else read_here(forms, body)
+
+    return read, lambda predictor: spreads(predictor.forms, kind, body)
 
 
 def _media_type(given: str) -> str:

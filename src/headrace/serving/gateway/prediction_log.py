@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 FLUSH_S = 0.05
 SYNC_S = 1.0
+WIDE = 100
+"""A row takes the room of one more for every so many features: what waits is bounded in memory, too."""
 
 
 class _Segment:
@@ -119,8 +121,8 @@ class PredictionLog:
         self._segment_bytes = segment_bytes
         self._segment_s = segment_s
         self._waiting: deque[Logged] = deque()
-        self._rows_waiting = 0
-        self._rows_written = 0
+        self._waiting_size = 0
+        self._written_size = 0
         self._era = Era(business_time().now)
         self._eras = deque([self._era])
         self._open: dict[str, _Segment] = {}
@@ -162,10 +164,12 @@ class PredictionLog:
     def append(self, logged: Logged) -> None:
         """Hand in answers; never waits."""
         rows = len(logged.ids)
-        if self._rows_waiting - self._rows_written + rows > self._capacity:
+        waiting = self._waiting_size - self._written_size
+        size = rows * (1 + len(logged.names) // WIDE)
+        if waiting + (size if waiting else rows) > self._capacity:
             self.dropped += rows
         else:
-            self._rows_waiting += rows
+            self._waiting_size += size
             self._tally.hand_in(rows)
             self._waiting.append(logged)
 
@@ -211,6 +215,7 @@ class PredictionLog:
         for model, answers in by_model.items():
             earliest = min(logged.business_at for logged in answers)
             rows = sum(len(logged.ids) for logged in answers)
+            size = sum(len(logged.ids) * (1 + len(logged.names) // WIDE) for logged in answers)
             try:
                 if model not in self._open:
                     folder = segment_folder(self._root, self._gateway, model)
@@ -221,7 +226,7 @@ class PredictionLog:
             except OSError:  # a full disk; a torn line must stay the last of its segment
                 self.dropped += rows
                 self._close(model)
-            self._rows_written += rows
+            self._written_size += size
             self._tally.settle(rows)
 
     def _encoded(self, segment: _Segment, answers: Sequence[Logged]) -> bytes:

@@ -44,6 +44,8 @@ log = structlog.get_logger()
 
 LARGE_BYTES = 128 << 10
 """A body above this is read in another process, whatever it is: so long the event loop must not stand still."""
+VALUES_HERE = LARGE_BYTES // 2
+"""A body that holds more is read there, too: as many as a large one has, where each takes a byte and a comma."""
 PROCESSES = 2
 TIMEOUT_S = 10.0
 """For one body, and for a place where it can be read."""
@@ -112,6 +114,7 @@ class Reading:
             TooLarge: it takes more time or memory than there is for one.
             Unavailable: there is no process that could read it, or others ended it.
         """
+        assert not _is_on_event_loop(), "a body was to be read on the event loop: everybody would wait for it"
         seat = self._room.take(self._timeout_s)
         try:
             answer, found = seat.process().ask(
@@ -259,6 +262,14 @@ def _start() -> PipedProcess:
             f"no process could be started to read the body ({type(problem).__name__})", where="gateway"
         ) from problem
     return process
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _full() -> Overloaded:

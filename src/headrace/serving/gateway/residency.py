@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from headrace.errors import HeadraceError, NotServed, PermissionRefused, PolicyRefused
-from headrace.kernel.spelling import did_you_mean
+from headrace.kernel.spelling import NAME_LIMIT, did_you_mean
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.nouns import LoadedVersion, Route, ServedVersion
 
@@ -27,6 +27,8 @@ FINAL = (NotServed, PermissionRefused)
 
 NAMES_COMPARED = 200
 """Models that are looked at when one is asked for that is not served: it takes time of the loop."""
+QUESTIONS_KEPT = 256
+"""Names that are not served and whose likeness is remembered: who asks for one asks for it again."""
 
 Key = tuple[str, int, str]
 
@@ -67,6 +69,7 @@ class Residency:
         self._loading: dict[Key, asyncio.Task[None]] = {}
         self._sequence = 0
         self._known = False
+        self._near: dict[str, str] = {}
 
     def active(self, model: str) -> Active | None:
         """The model's route in force."""
@@ -93,7 +96,13 @@ class Residency:
 
     def near(self, model: str) -> str:
         """Which of the served models somebody may have meant, as a question."""
-        return did_you_mean(model, islice(self._wanted, NAMES_COMPARED))
+        if len(model) > NAME_LIMIT:
+            return ""
+        if model not in self._near:
+            if len(self._near) >= QUESTIONS_KEPT:
+                self._near.clear()
+            self._near[model] = did_you_mean(model, islice(self._wanted, NAMES_COMPARED))
+        return self._near[model]
 
     def replace(self, routes: Iterable[Route], sequence: int) -> None:
         """Take all routes at once; models that are not among them are served no more."""
@@ -110,6 +119,8 @@ class Residency:
     def set(self, route: Route, sequence: int) -> None:
         """Take one model's route."""
         self._sequence = max(self._sequence, sequence)
+        if route.model not in self._wanted:
+            self._near.clear()
         self._wanted[route.model] = route
         for version in route.versions:
             self._start(version)
@@ -119,6 +130,7 @@ class Residency:
         """Stop serving a model."""
         self._sequence = max(self._sequence, sequence)
         self._wanted.pop(model, None)
+        self._near.clear()
         self._active.pop(model, None)
         self._release()
         self._changed()

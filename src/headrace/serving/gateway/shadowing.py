@@ -69,7 +69,16 @@ class Shadowing:
         """Requests that were not copied because the queue was full."""
 
     def takes(self, route: Route, unit: str, rows: int, *, large: bool = False) -> bool:
-        """Whether a request is to be copied; what has no room, or is too large, is counted as dropped."""
+        """Whether a request is to be copied.
+
+        Args:
+            route: of its model.
+            unit: who or what it asks for.
+            rows: of it.
+            large: whether its body takes too long for the event loop, where a copy is read.
+
+        What has no room, or is large, is counted as dropped.
+        """
         if route.shadow is None:
             return False
         if bucket(f"{route.salt}/shadow", route.model, unit) >= challenger_buckets(route.shadow_percent):

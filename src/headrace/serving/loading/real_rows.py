@@ -19,7 +19,7 @@ from headrace.serving.loading.description import Description
 from headrace.serving.loading.example import example_rows
 from headrace.serving.loading_nouns import PrepareRequest
 from headrace.serving.log.compaction import predictions_table
-from headrace.serving.log.logged_tables import FEATURE_PREFIX
+from headrace.serving.log.feature_names import FeatureNames
 from headrace.serving.nouns import Purpose
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.training.nouns import TrainingSetManifest
@@ -68,7 +68,8 @@ def _of_log(lake: Lake, model: str, names: Sequence[str]) -> Array | None:
     if not lake.exists(name):
         return None
     snapshot = lake.snapshot(name)
-    columns = [f"{FEATURE_PREFIX}{each}" for each in names]
+    features = FeatureNames(snapshot.schema)
+    columns = [features.of(each, text=False) for each in names]
     if not snapshot.files or not set(columns) <= set(snapshot.schema.names):
         return None
     dataset = ds.dataset(list(snapshot.files[-10:]), schema=snapshot.schema, format="parquet")

@@ -58,6 +58,7 @@ def compact(ctx: WorkContext, model: str, until: datetime | None = None) -> int:
     for models with several classes, `answer` JSON text for what is no number) and one column `feature.<name>` for
     each feature, a float (null for NaN) or a text. A part of a tensor is JSON text. Where a feature has changed
     from numbers to texts, the texts are in `feature.<name>.text`; the other way round, `feature.<name>.number`.
+    `FeatureNames` tells names apart that end so themselves, or differ in case alone.
 
     Args:
         ctx: the job.

@@ -11,12 +11,9 @@ import pyarrow as pa
 
 from headrace.serving.forms.filled import filled_fields
 from headrace.serving.forms.inputs import Inputs, Outputs, row_answers
+from headrace.serving.log.feature_names import FeatureNames
 from headrace.serving.log.segments import Block
 from headrace.serving.nouns import Arm, Purpose
-
-FEATURE_PREFIX = "feature."
-NUMBERS_SUFFIX, TEXTS_SUFFIX = ".number", ".text"
-"""Of the second column of a feature that has had both kinds; its first one keeps the kind that it began with."""
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 COLUMNS: dict[str, pa.DataType] = {
@@ -39,14 +36,6 @@ COLUMNS: dict[str, pa.DataType] = {
     "unit": pa.int64(),
     "filled": pa.list_(pa.string()),
 }
-
-
-def feature_column(schema: pa.Schema | None, name: str, *, text: bool) -> str:
-    """The column for a feature's texts or numbers, in a table that has such columns already."""
-    first = FEATURE_PREFIX + name
-    if schema is None or first not in schema.names or pa.types.is_string(schema.field(first).type) == text:
-        return first
-    return first + (TEXTS_SUFFIX if text else NUMBERS_SUFFIX)
 
 
 def to_table(blocks: Sequence[Block], schema: pa.Schema | None = None) -> pa.Table:
@@ -120,7 +109,7 @@ class _FeatureColumns:
 
     def __init__(self, rows: int, schema: pa.Schema | None) -> None:
         self._rows = rows
-        self._texts = {field.name: pa.types.is_string(field.type) for field in schema or ()}
+        self._names = FeatureNames(schema)
         self._columns: dict[str, list[str | None] | npt.NDArray[np.float64]] = {}
 
     def put(self, name: str, place: int, value: Any, *, text: bool) -> None:
@@ -138,18 +127,16 @@ class _FeatureColumns:
             column[begin : begin + len(values)] = values
 
     def _column(self, name: str, *, text: bool, null: bool) -> Any:
-        """Where a value belongs; one that has begun with another kind gets a second column, unless it is null."""
-        column = FEATURE_PREFIX + name
-        if self._texts.setdefault(column, text) != text and not null:
-            column += TEXTS_SUFFIX if text else NUMBERS_SUFFIX
-            self._texts.setdefault(column, text)
+        """Where a value belongs."""
+        column = self._names.of(name, text=text, null=null)
         if column not in self._columns:
-            self._columns[column] = [None] * self._rows if self._texts[column] else np.full(self._rows, np.nan)
+            texts = self._names.has_texts(column)
+            self._columns[column] = [None] * self._rows if texts else np.full(self._rows, np.nan)
         return self._columns[column]
 
     def arrays(self) -> dict[str, pa.Array]:
         return {
-            name: pa.array(values, pa.string() if self._texts[name] else pa.float64(), from_pandas=True)
+            name: pa.array(values, pa.string() if self._names.has_texts(name) else pa.float64(), from_pandas=True)
             for name, values in self._columns.items()
         }
 
@@ -191,10 +178,11 @@ def logged_table(
         name: known[name] if name in known else pa.repeat(pa.scalar(same.get(name), kind), rows)
         for name, kind in COLUMNS.items()
     }
+    features = FeatureNames(schema)
     for place, name in enumerate(names):
         values = inputs[name] if isinstance(inputs, dict) else inputs[:, place]
         text = name in texts or _is_text(values)
-        columns[feature_column(schema, name, text=text)] = _feature(values, text=text)
+        columns[features.of(name, text=text)] = _feature(values, text=text)
     return pa.table(columns)
 
 

@@ -21,8 +21,8 @@ from headrace.features.engine import literal, quoted
 from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.serving.log.compaction import PREDICTIONS, compact_closed, predictions_table
+from headrace.serving.log.feature_names import FEATURE_PREFIX, told_apart
 from headrace.serving.log.feedback_join import FEEDBACK, feedback_table
-from headrace.serving.log.logged_tables import FEATURE_PREFIX
 from headrace.serving.log.query_hints import Columns, hint
 from headrace.serving.log.query_messages import (
     MB,
@@ -94,7 +94,8 @@ def run_query(ctx: WorkContext, query: Query, limits: QueryLimits | None = None)
 class _Tables:
     """The tables of the lake, and the SQL that makes of them what a query sees.
 
-    That is `kind.model` for each model with all of its columns, and `kind` for all, without features.
+    That is `kind.model` for each model with all of its columns, and `kind` for all, without features. The engine
+    does not tell names apart that differ in case alone, so such models' tables have names of their own.
 
     Attributes:
         raw: files under names that no query needs.
@@ -106,8 +107,11 @@ class _Tables:
         self.raw: list[RawTable] = []
         self.views: list[str] = []
         self.columns: Columns = {}
-        for kind, name_of in ((PREDICTIONS, predictions_table), (FEEDBACK, feedback_table)):
-            self._present(lake, kind, {model: name_of(model) for model in lake.tables(kind)})
+        kinds = {PREDICTIONS: predictions_table, FEEDBACK: feedback_table}
+        models = {kind: lake.tables(kind) for kind in kinds}
+        self._shown = told_apart([model for found in models.values() for model in found])
+        for kind, name_of in kinds.items():
+            self._present(lake, kind, {model: name_of(model) for model in models[kind]})
 
     def _present(self, lake: Lake, kind: str, tables: dict[str, str]) -> None:
         self.views.append(f"CREATE SCHEMA {kind}")
@@ -118,7 +122,7 @@ class _Tables:
                 continue
             raw = self._register(f"{kind}_{place}", snapshot.files, snapshot.schema)
             derived = f"*, {literal(model)} AS model, {_EFFECTIVE}" if kind == FEEDBACK else "*"
-            name = f"{kind}.{quoted(model)}"
+            name = f"{kind}.{quoted(self._shown[model])}"
             self.views.append(f"CREATE VIEW {name} AS SELECT {derived} FROM {raw}")  # noqa: S608 - quoted
             marks = _FEEDBACK_MARKS if kind == FEEDBACK else ()
             self.columns[name] = (*snapshot.schema.names, *marks)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TypeAlias
 
+from headrace.serving.log.feature_names import SPELT
+
 Columns: TypeAlias = "dict[str, tuple[str, ...]]"
 """Names of columns by table; a table as a query writes it, such as `predictions."churn"`."""
 
@@ -76,6 +78,10 @@ def _about_alias(name: str, sql: str, columns: Columns) -> str:
 
 def _about_table(name: str, columns: Columns) -> str:
     own = name.rpartition(".")[2].strip('"')
+    if twins := [table for table in columns if (_model_of(table) or "").lower().startswith(own.lower() + SPELT)]:
+        return (
+            f"Models' names differ in case alone: write {_listed(twins, 4, ' or ')}. Its column model tells which."
+        )
     names = {_model_of(table) or table: None for table in columns}
     near = get_close_matches(own.lower(), [known.lower() for known in names], n=2, cutoff=0.6)
     likely = [table for table in columns if (_model_of(table) or table).lower() in near]

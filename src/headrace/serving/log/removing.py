@@ -22,7 +22,7 @@ from headrace.kernel.work import WorkContext
 from headrace.serving.log.compaction import compact_closed, predictions_table
 from headrace.serving.log.segments import ASIDE, OPEN, models_logged, read_segment, segment_number, segments
 from headrace.serving.nouns import PredictionRecord
-from headrace.serving.retention_nouns import ALL_MODELS, DataClass, Expiry, Gone, Removed, RemoveRequest
+from headrace.serving.retention_nouns import ALL_MODELS, HANDED_IN, DataClass, Expiry, Gone, Removed, RemoveRequest
 
 SPARE = timedelta(hours=1)
 """For so long whoever has begun to read may go on."""
@@ -37,7 +37,9 @@ def run_removal(ctx: WorkContext, request: RemoveRequest) -> Removed:
     unfinished = False
     root = ctx.settings.home / "predictions"
     if request.expiries or request.entity is not None:
-        unfinished = bool(compact_closed(ctx)) or _may_be_open(ctx, request)
+        # Looked for before: what is closed meanwhile may come too late to be brought into the lake here.
+        still_open = _may_be_open(ctx, request)
+        unfinished = bool(compact_closed(ctx)) or still_open
     for data_class, model, expiry in _expiring(ctx.lake, request.expiries):
         rows = ctx.lake.remove(_table(data_class, model), _DATED[data_class], before=expiry.before)
         gone.append(Gone(data_class=data_class, model=model, rows=rows))
@@ -64,14 +66,14 @@ def run_removal(ctx: WorkContext, request: RemoveRequest) -> Removed:
 
 
 def _may_be_open(ctx: WorkContext, request: RemoveRequest) -> bool:
-    """Whether a gateway holds a segment that was begun before an entity was to be erased."""
+    """Whether a gateway may hold a prediction from before an entity was to be erased."""
     root = ctx.settings.home / "predictions"
     if request.asked_at is None:
         return False
-    asked_us = request.asked_at.timestamp() * 1e6
+    last_us = (request.asked_at + HANDED_IN).timestamp() * 1e6
     still_open = (segments(root, model, OPEN) for model in models_logged(root))
     return any(
-        segment_number(path) <= asked_us for found in still_open for paths in found.values() for path in paths
+        segment_number(path) <= last_us for found in still_open for paths in found.values() for path in paths
     )
 
 
