@@ -53,9 +53,11 @@ class Behaved:
             return object()
         if kind == 6.0:
             return np.full(len(rows), float(subprocess.Popen(["sleep", "60"]).pid))
+        if kind == 7.0:
+            return np.zeros((len(rows), 10_000))
         return np.full(len(rows), float(os.getpid()))
 """
-WELL, DIE, HANG, PRINT, RAISE, NONSENSE, START = (np.array([[float(kind)]]) for kind in range(7))
+WELL, DIE, HANG, PRINT, RAISE, NONSENSE, START, LARGE = (np.array([[float(kind)]]) for kind in range(8))
 OWNER = """
 import pathlib, sys, time
 import numpy as np
@@ -367,6 +369,17 @@ def test_what_a_model_prints_is_no_answer_and_does_not_pile_up(hosted: HostedMod
 def test_large_questions_and_answers_pass(hosted: HostedModel) -> None:
     found = hosted.predict(np.zeros((300_000, 1)))
     assert np.shape(found) == (300_000,)  # type: ignore[arg-type]
+
+
+def test_an_answer_that_is_too_large_for_its_rows_is_a_fault_and_is_not_read(
+    hosted: HostedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "FEW_BYTES", 1_000)
+    monkeypatch.setattr(host_module, "ROW_BYTES", 100)
+    assert len(hosted.predict(np.zeros((1_000, 1)))) == 1_000
+    with pytest.raises(ModelFault, match="more than fits its rows"):
+        hosted.predict(LARGE)
+    eventually(lambda: answers(hosted))
 
 
 def test_several_threads_may_ask(hosted: HostedModel) -> None:

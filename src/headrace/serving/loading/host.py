@@ -31,13 +31,18 @@ from headrace.errors import (
 )
 from headrace.kernel.settings import foreign_environment
 from headrace.serving.forms.inputs import Array, Inputs, Outputs, rows_of
-from headrace.serving.loading.piped import ONE_THREAD, Died, Late, PipedProcess
+from headrace.serving.loading.piped import ONE_THREAD, Died, Late, Overlong, PipedProcess
 from headrace.serving.runtimes import start
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
 
 START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
+ANSWER_BYTES = 1 << 30
+"""Of an answer, whatever was asked."""
+FEW_BYTES = 64 << 20
+ROW_BYTES = 1 << 20
+"""An answer to rows has so many for each, and `FEW_BYTES` beside them."""
 NEW_S = 60.0
 """A folder that is younger may not be locked yet."""
 _PREFIX = "headrace-hosting-"
@@ -139,8 +144,9 @@ class HostProcess:
         if self.ended:
             raise ModelFault("the model host is not running", where=self._where)
         try:
-            answer, found = self._piped.ask(header, values, timeout_s=timeout_s)
-        except (Late, Died) as problem:
+            limit_bytes = _limit_bytes(values)
+            answer, found = self._piped.ask(header, values, timeout_s=timeout_s, limit_bytes=limit_bytes)
+        except (Late, Died, Overlong) as problem:
             self.end()
             raise self._fault(problem) from problem
         except BaseException:
@@ -166,7 +172,13 @@ class HostProcess:
         self._piped.end()
         self._own.remove()
 
-    def _fault(self, problem: Late | Died) -> ModelFault:
+    def _fault(self, problem: Late | Died | Overlong) -> ModelFault:
+        if isinstance(problem, Overlong):
+            return ModelFault(
+                "the model answered with more than fits its rows",
+                where=self._where,
+                fix=f"Answer with at most {ROW_BYTES >> 20} MiB a row and {ANSWER_BYTES >> 30} GiB in all.",
+            )
         if isinstance(problem, Late):
             return ModelFault("the model host did not answer in time", where=self._where)
         return ModelFault(
@@ -349,6 +361,11 @@ class ModelHost:
         if given == self.names:
             return features
         return features[:, [given.index(name) for name in self.names]]
+
+
+def _limit_bytes(values: Inputs | None) -> int:
+    """Of the answer: what a stranger's code says is held in the memory of whoever has asked."""
+    return ANSWER_BYTES if values is None else min(ANSWER_BYTES, FEW_BYTES + ROW_BYTES * rows_of(values))
 
 
 def _told(answer: dict[str, Any], where: str) -> HeadraceError:
