@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -117,6 +118,32 @@ def test_what_is_granted_is_reminded_of_only_when_a_grant_falls(desk: SqliteData
     assert not remind(desk)
     desk.write(lambda tx: approvals.revoke(tx, approval.id, Revocation(), RAVI), actor=RAVI.id)
     assert remind(desk)
+
+
+def test_a_request_of_which_nobody_can_be_told_keeps_no_other_from_it(
+    desk: SqliteDatabase, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ask(desk)
+    with pytest.raises(ApprovalNeeded):
+        Blocking(desk, actor="dana").write(lambda tx: stages.transition(tx, "churn", 2, Stage.STAGING))
+    hear(desk)
+    messages(desk)
+    clock.advance(timedelta(hours=6))
+    tell = alerts.tell
+
+    def fails_once(tx: Tx, subject: str, *told: Any) -> None:
+        if subject == f"approval/{broken.id}":
+            raise RuntimeError("a channel of a later program")
+        tell(tx, subject, *told)
+
+    monkeypatch.setattr(alerts, "tell", fails_once)
+    desk.write(approvers.remind, actor="system")
+    assert {message.title.partition(" ")[0] for message in messages(desk)} == {"churn@2"}
+    with pytest.raises(RuntimeError, match="later program"):
+        desk.write(approvers.remind, actor="system")
+    monkeypatch.undo()
+    assert remind(desk)
+    assert {message.title.partition(" ")[0] for message in messages(desk)} == {"churn@1"}
 
 
 def take_back(database: SqliteDatabase, approval: Approval) -> None:

@@ -19,6 +19,13 @@ def test_declared_edges_belong_to_the_group_above() -> None:
     ]  # fmt: skip
 
 
+def test_edges_that_hardly_differ_stay_apart() -> None:
+    near = column("income", edges=[1_000_000.4, 1_000_001.0, 1_000_004.9])
+    assert near.title == "income at 1000000.4, 1000001, 1000004.9"
+    assert near.title != column("income", edges=[1_000_000.4, 1_000_001.1, 1_000_004.9]).title
+    assert len(set(labels_of(pa.array([1.0, 1_000_000.5, 1_000_002.0, 2e6]), near).tolist())) == 4
+
+
 def test_few_numbers_are_groups_as_they_are() -> None:
     assert labels_of(pa.array([1, 2, None, 1]), column("children")).tolist() == ["1", "2", MISSING, "1"]
     assert labels_of(pa.array([None, None], pa.float64()), column("children")).tolist() == [MISSING, MISSING]

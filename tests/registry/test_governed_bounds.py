@@ -1,11 +1,13 @@
 """Moves under policies that bound what they ask for: what was declared too laxly does not count at any door."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from headrace.errors import PolicyRefused
 from headrace.kernel import events
+from headrace.kernel.clocks import ManualClock
 from headrace.project.declaration import definition
 from headrace.project.gates import at_least, fair, not_worse_than_production
 from headrace.registry import approvals, governed, policies
@@ -73,6 +75,15 @@ def test_a_bounded_rollout_takes_a_release(office: Office) -> None:
     assert f"the policy churn: stage/Production asks for {asked}" in refused.message
     assert refused.fix is not None
     assert refused.fix.startswith("Open a release, which moves it there: headrace release churn@1")
+
+
+def test_evidence_that_is_only_too_old_is_to_be_made_again(office: Office, clock: ManualClock) -> None:
+    office.policy(evidence=(RequiredEvidence(gate="fair", bounds=Bounds(alpha=0.05), max_age="30d"),))
+    office.prove("fair", declaration=definition(fair(["age"], at_most=0.1)))
+    clock.advance(timedelta(days=31))
+    refused = office.refused("cy", office.to(Stage.PRODUCTION))
+    assert "is 31d old, and may be 30d old" in refused.message
+    assert str(refused.fix).startswith("Have it judged anew by another release: headrace release churn@1")
 
 
 def test_a_request_tells_what_is_missing_beyond_approvals(office: Office) -> None:

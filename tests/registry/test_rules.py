@@ -150,6 +150,18 @@ def test_what_a_change_loosens_is_named() -> None:
     assert rules.loosened(before, before) == []
 
 
+def test_other_approvers_than_before_are_a_loosening() -> None:
+    before = of_stage(approvals=1, role="approver")
+    for role, says in (("developer", ["role: approver -> developer"]), ("admin", [])):
+        assert rules.loosened(before, of_stage(approvals=1, role=role)) == says
+    assert rules.loosened(of_stage(movers=("operator",)), of_stage(movers=("operator",), role="developer")) == []
+
+
+def test_who_is_told_of_a_request_is_told_also_where_it_stands_in_for_a_role() -> None:
+    moved = rules.demand_of(of_stage(movers=("operator",), notify=("ops",)))
+    assert rules.approved_instead(moved).notify == ("ops",)
+
+
 def test_times_are_told_in_their_largest_unit() -> None:
     lengths = [timedelta(seconds=-5), timedelta(seconds=59), timedelta(hours=25), timedelta(minutes=61)]
     assert [rules.age_of(length) for length in lengths] == ["0s", "59s", "1d", "1h"]

@@ -4,6 +4,8 @@ The message goes through monitoring's jobs: asked for in the transaction that he
 worker at least once. It holds no ticket: who reads it decides with a login of their own, or asks for a link.
 """
 
+from functools import partial
+
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.monitoring import alerts
@@ -32,15 +34,31 @@ def are_due(tx: Tx) -> bool:
 
 
 def remind(tx: Tx) -> None:
-    """Tell the channels of every request whose time runs out, once."""
+    """Tell the channels of every request whose time runs out, once.
+
+    Each by itself: one of which nobody can be told keeps no other from being told of. It is told by raising, once
+    nobody else is due.
+    """
+    problem: Exception | None = None
+    reminded = 0
     for workspace in reminders.workspaces(tx):
         there = tx.within(workspace)
         for found in reminders.due(there):
-            approval = approvals.get(there, found.id)
-            left = rules.age_of(approval.expires_at - there.now)
-            title = f"{approval.about} is to {approval.wish}: still too few have decided, and {left} are left"
-            _tell(there, approval, "expiring", title)
-            reminders.done(there, found)
+            try:
+                there.apart(partial(_remind, found=found))
+                reminded += 1
+            except Exception as error:  # noqa: BLE001 - raised below, when it undoes nothing of the others
+                problem = problem or error
+    if problem is not None and not reminded:
+        raise problem
+
+
+def _remind(tx: Tx, found: Approval) -> None:
+    approval = approvals.get(tx, found.id)
+    left = rules.age_of(approval.expires_at - tx.now)
+    title = f"{approval.about} is to {approval.wish}: still too few have decided, and {left} are left"
+    _tell(tx, approval, "expiring", title)
+    reminders.done(tx, found)
 
 
 def _tell(tx: Tx, approval: Approval, transition: str, title: str) -> None:

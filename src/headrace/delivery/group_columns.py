@@ -101,9 +101,12 @@ def _cut(numbers: npt.NDArray[np.float64], column: Column) -> npt.NDArray[np.str
     else:
         parts = np.arange(1, column.quantiles) / column.quantiles
         edges = np.unique(np.quantile(numbers[known], parts, method="higher"))
-    names = [f"below {edges[0]:g}"]
-    names += [f"{low:g} to below {high:g}" for low, high in pairwise(edges.tolist())]
-    names += [f"{edges[-1]:g} and more", MISSING]
+    written = [f"{edge:g}" for edge in edges.tolist()]
+    if len(set(written)) < len(written):  # groups of one name would be one
+        written = [repr(edge) for edge in edges.tolist()]
+    names = [f"below {written[0]}"]
+    names += [f"{low} to below {high}" for low, high in pairwise(written)]
+    names += [f"{written[-1]} and more", MISSING]
     places = np.where(known, np.searchsorted(edges, np.where(known, numbers, 0.0), side="right"), len(edges) + 1)
     return np.array(names, dtype=np.str_)[places]
 

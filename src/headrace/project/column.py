@@ -35,7 +35,7 @@ class Column(Declaration, frozen=True):
         """What the grouping is called: two that group differently are called differently."""
         name = self.name if self.source is None else f"{self.source.name}.{self.name}"
         if self.edges is not None:
-            return f"{name} at {', '.join(f'{edge:g}' for edge in self.edges)}"
+            return f"{name} at {', '.join(map(_exactly, self.edges))}"
         return name if self.quantiles == 4 else f"{name} in {self.quantiles}"
 
     def _check(self) -> None:
@@ -54,6 +54,11 @@ class Column(Declaration, frozen=True):
         if not edges or not numbers or edges != sorted(set(edges)):
             self._refuse(f"edges cannot be {self.edges!r}", fix="Use numbers that increase: edges=[18, 65].")
         self._replace("edges", tuple(float(edge) for edge in edges))
+
+
+def _exactly(edge: float) -> str:
+    """A number with all of its digits, as short as people write it."""
+    return repr(float(edge)).removesuffix(".0")
 
 
 def column(

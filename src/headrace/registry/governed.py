@@ -463,6 +463,8 @@ def _repair(change: Change, demand: Demand, lack: Lack, grounds: Grounds) -> str
     see = f"See: headrace policy show {change.model}"
     if lack.rollout and grounds.rollout is None:
         return f"Open a release, which moves it there: headrace release {change.about}. {see}"
+    if not lack.rollout and proof.only_stale(lack.evidence):
+        return f"Have it judged anew by another release: headrace release {change.about}. {see}"
     if lack.rollout or (lack.evidence and any(each.bounds for each in demand.evidence)):
         again = f"headrace release {change.about}"
         return f"Declare it as strictly as the policy asks, `headrace apply`, and release it again: {again}. {see}"

@@ -14,6 +14,7 @@ from headrace.registry.nouns import Evidence
 from headrace.registry.rules import RequiredEvidence
 
 COMPARES = "not_worse_than_production"
+_OLD, _OTHER = " old, and may be ", " compares with "
 _COMPARED_BY = ("margin", "slower_at_most")
 """Fields of a declaration that asks how much worse than production a version may be: its verdict is worth nothing
 when another version is in production than the one compared with."""
@@ -56,7 +57,7 @@ def _lacking(
             return f"the newest evidence of {what} is {each.verdict.value}: {each.summary or each.name}"
         if production not in {None, each.production_number} and _compares(each):
             other = "no version" if each.production_number is None else f"version {each.production_number}"
-            return f"the evidence of {what} compares with {other}, and version {production} is in production"
+            return f"the evidence of {what}{_OTHER}{other}, and version {production} is in production"
     too_old = [_untimely(required, judgement[0], now) for judgement in newest] if required.max_age else []
     if any(too_old):
         return next(line for line in too_old if line)
@@ -72,6 +73,11 @@ def _compares(found: Evidence) -> bool:
     return found.gate == COMPARES or any(getattr(declared, name, None) is not None for name in _COMPARED_BY)
 
 
+def only_stale(lines: Sequence[str]) -> bool:
+    """Whether all that is missing was there, and time or another version in production took it away."""
+    return bool(lines) and all(_OLD in line or _OTHER in line for line in lines)
+
+
 def _untimely(required: RequiredEvidence, found: Evidence, now: datetime) -> str:
     """Why a piece of evidence is too old, or not of this time; empty when it is."""
     about = required.what if required.metric or not found.metric else f"{required.gate} of {found.metric}"
@@ -79,7 +85,7 @@ def _untimely(required: RequiredEvidence, found: Evidence, now: datetime) -> str
     if recorded > now + rules.CLOCK_STEP:
         return f"the evidence of {about} is dated later than now: a clock was set back"
     if recorded < now - parse_duration(required.max_age):
-        return f"the evidence of {about} is {rules.age_of(now - recorded)} old, and may be {required.max_age} old"
+        return f"the evidence of {about} is {rules.age_of(now - recorded)}{_OLD}{required.max_age} old"
     return ""
 
 

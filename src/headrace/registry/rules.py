@@ -343,7 +343,7 @@ def approved_instead(found: Demand) -> Demand:
     if found.approvals:
         return msgspec.structs.replace(found, movers=())
     usual = demand_of(Policy(approvals=1))
-    return msgspec.structs.replace(usual, governed_by=found.governed_by)
+    return msgspec.structs.replace(usual, governed_by=found.governed_by, notify=found.notify)
 
 
 # -- what a policy may say ----------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def loosened(before: Policy | None, after: Policy | None) -> list[str]:
         lines.append(f"rollout: no longer {before.rollout.says}")
     if before.movers and not set(after.movers or ("anybody",)) <= set(before.movers):
         lines.append(f"movers: {', '.join(before.movers)} -> {', '.join(after.movers) or 'whoever may register'}")
-    if before.role == _ADMIN != after.role:
+    if before.approvals and after.role not in {before.role, _ADMIN}:  # others may approve than before
         lines.append(f"role: {before.role} -> {after.role}")
     for name in ("expires", "valid_for"):
         was, now = getattr(before, name), getattr(after, name)

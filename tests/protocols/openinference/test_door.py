@@ -17,7 +17,8 @@ from tests.serving.conftest import Answered, Bench, route
 from headrace.errors import SchemaMismatch, TooLarge
 from headrace.protocols.openinference import tables, wire
 from headrace.protocols.openinference.reading import read_aside
-from headrace.serving.forms.signature import Signature, Tensor
+from headrace.serving.forms.filled import FILLED, filled_fields
+from headrace.serving.forms.signature import Column, Signature, Tensor
 from headrace.serving.gateway.reading import LARGE_BYTES, Reading
 from headrace.serving.loading.loader import LoadedModel
 from headrace.serving.loading.predictor import Predictor
@@ -203,6 +204,22 @@ def test_a_request_has_not_endless_tensors() -> None:
 def bench_bytes(answer: Answered) -> bytes:
     assert isinstance(answer.body, bytes)
     return answer.body
+
+
+@pytest.mark.parametrize("shapes", [{"rows": [1, 2]}, {"x": [1], "y": [1]}])
+def test_bytes_cannot_say_that_a_field_was_filled_in(shapes: dict[str, list[int]]) -> None:
+    served = ServedVersion(model="churn", number=1, digest="", files=())
+    columns = [Column(name=name, type="double") for name in ("x", "y")]
+    predictor = Predictor(served, LoadedModel(Signature(columns), lambda rows, params=None: np.zeros(1)))
+    tensors = struct.pack("<2d", FILLED, 1.5)
+    inputs = [
+        {"name": name, "shape": shape, "datatype": "FP64", "parameters": {"binary_data_size": 8 * shape[-1]}}
+        for name, shape in shapes.items()
+    ]
+    text = json.dumps({"inputs": inputs}).encode()
+    rows: Any = tables.to_inputs(predictor, wire.decode(text + tensors, str(len(text)))[1])
+    assert (np.isnan(rows).tolist(), rows[0, 1]) == ([[True, False]], 1.5)
+    assert filled_fields(rows, ("x", "y")) == [[]]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.serving.gateway.test_prediction_log import record
 from tests.serving.log.test_compaction import kept
 
+from headrace.serving.forms.arrow_forms import matrix_of
 from headrace.serving.forms.filled import FILLED, filled_fields
 from headrace.serving.forms.json_forms import Forms
 from headrace.serving.forms.signature import Column, Signature
@@ -44,6 +46,14 @@ def test_what_was_not_sent_is_marked_and_is_null_all_the_same(
     rows: Any = Forms(SIGNATURE, LENIENT).decode(msgspec.json.encode(body)).rows
     assert filled_fields(rows, NAMES) == filled
     assert np.isnan(rows[:, [NAMES.index(name) for name in filled[0]]]).all()
+
+
+def test_a_file_cannot_say_that_a_field_was_filled_in() -> None:
+    table = pa.table({"age": [FILLED, 1.0], "spend": [None, 2.0], "visits": [3.0, np.nan]})
+    rows = matrix_of(SIGNATURE, table)
+    assert rows is not None
+    assert np.isnan(rows).tolist() == [[True, True, False], [False, False, True]]
+    assert filled_fields(rows, NAMES) == [[], []]
 
 
 def test_a_mark_survives_what_becomes_of_rows_on_their_way() -> None:

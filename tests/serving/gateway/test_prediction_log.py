@@ -1,5 +1,6 @@
 """The log: every record in order, rotation, counted drops, and what a killed gateway leaves behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 from headrace.serving.assignment import Assignment, Counted
 from headrace.serving.gateway.prediction_log import PredictionLog
 from headrace.serving.log.segments import (
+    ASIDE,
     CLOSED,
     OPEN,
     Logged,
+    adopt,
     models_logged,
     read_segment,
     segment_number,
@@ -145,7 +148,7 @@ def test_rows_of_many_features_take_more_room(
 ) -> None:
     monkeypatch.setattr("headrace.serving.gateway.prediction_log.FLUSH_S", 60.0)
     log = start(capacity=10)
-    wide = {"names": tuple(f"f{place}" for place in range(1_000)), "inputs": np.zeros((1, 1_000))}
+    wide: dict[str, Any] = {"names": tuple(f"f{place}" for place in range(1_000)), "inputs": np.zeros((1, 1_000))}
     log.append(record(1, **wide))  # alone it is always taken
     log.append(record(2))
     assert log.dropped == 1
@@ -200,6 +203,40 @@ def test_numbers_rise_from_life_to_life_and_leftovers_are_closed_under_new_ones(
     assert logged(tmp_path) == ["prd_1", "prd_1"]
 
 
+def test_an_open_segment_is_not_adopted_while_its_gateway_lives(
+    tmp_path: Path, start: Callable[..., PredictionLog]
+) -> None:
+    log = start()
+    log.append(record(1))
+    eventually(lambda: bool(segments(tmp_path, "churn", OPEN)))
+    assert not adopt(tmp_path, "churn")
+    log.append(record(2))
+    log.close()
+    assert logged(tmp_path) == ["prd_1", "prd_2"]
+
+
+def test_a_gateway_comes_up_on_a_full_disk_and_what_it_left_open_stays(
+    tmp_path: Path, start: Callable[..., PredictionLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = start()
+    log.append(record(1))
+    log.close()
+    (path,) = segments(tmp_path, "churn", CLOSED)["gateway-1"]
+    left = path.rename(path.with_suffix(OPEN))
+
+    def full(*_: Any, **__: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        again = start()
+    assert left.exists()
+    again.append(record(2))
+    again.close()
+    assert logged(tmp_path) == ["prd_2"]
+    assert adopt(tmp_path, "churn")  # so that the next compaction takes it
+
+
 WRITER = """
 import sys, time
 from pathlib import Path
@@ -228,6 +265,9 @@ def test_a_killed_writer_leaves_readable_segments(tmp_path: Path, start: Callabl
         eventually(lambda: any(path.stat().st_size > 20_000 for path in tmp_path.glob(f"*/*/*{OPEN}")))
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
+    assert adopt(tmp_path, "churn")  # it is gone, and a compaction would take what it left
+    (left,) = tmp_path.glob(f"*/*/*{ASIDE}")
+    left.rename(left.with_suffix(OPEN))
     start().close()
     found = logged(tmp_path)
     assert len(found) > 50

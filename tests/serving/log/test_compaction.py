@@ -22,10 +22,21 @@ from headrace.serving.gateway.prediction_log import PredictionLog
 from headrace.serving.loading.loader import LoadedModel
 from headrace.serving.loading.predictor import Predictor
 from headrace.serving.log import compaction
-from headrace.serving.log.compaction import compact, predictions_table, run_compaction
+from headrace.serving.log.compaction import compact, compact_closed, predictions_table, run_compaction
 from headrace.serving.log.feature_names import spelt
 from headrace.serving.log.logged_tables import to_table
-from headrace.serving.log.segments import ASIDE, CLOSED, Block, Lines, Logged, read_blocks, segment_folder, segments
+from headrace.serving.log.segments import (
+    ASIDE,
+    CLOSED,
+    OPEN,
+    Block,
+    Lines,
+    Logged,
+    hold,
+    read_blocks,
+    segment_folder,
+    segments,
+)
 from headrace.serving.nouns import Arm, Compaction, CompactRequest, Gateway, ServedVersion
 
 T = TypeVar("T")
@@ -179,8 +190,10 @@ def test_it_waits_for_an_open_segment_but_not_without_end(
     write(tmp_path, 1)
     write(tmp_path, 2)
     first, second = segments(tmp_path / "predictions", "churn", CLOSED)["gateway-1"]
-    left = second.rename(second.with_suffix(".open"))  # by a gateway that has died
-    assert compact(ctx, "churn", JUNE) == 1
+    left = second.rename(second.with_suffix(OPEN))
+    with left.open("rb") as file:
+        hold(file)  # by a gateway that is stuck
+        assert compact(ctx, "churn", JUNE) == 1
     assert left.exists()
     assert rows(ctx) == ["prd_1"]
     assert not first.exists()
@@ -191,10 +204,32 @@ def test_an_open_segment_of_later_predictions_is_not_waited_for(
 ) -> None:
     write(tmp_path, 1)
     (path,) = segments(tmp_path / "predictions", "churn", CLOSED)["gateway-1"]
-    path.rename(path.with_suffix(".open"))
+    still_open = path.rename(path.with_suffix(OPEN))
     control.logged_until = [MAY]
-    assert compact(ctx, "churn", MAY) == 0
+    with still_open.open("rb") as file:
+        hold(file)
+        assert compact(ctx, "churn", MAY) == 0
     assert len(control.asked) == 1
+
+
+@pytest.mark.parametrize("how", [lambda ctx: compact(ctx, "churn", JUNE), compact_closed])
+def test_what_a_gateway_that_is_gone_left_open_is_taken(
+    ctx: WorkContext, control: Control, tmp_path: Path, how: Callable[[WorkContext], Any]
+) -> None:
+    control.logged_until = [JUNE]
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    first, _ = segments(tmp_path / "predictions", "churn", CLOSED)["gateway-1"]
+    left = first.rename(first.with_suffix(OPEN))
+    with left.open("rb") as file:
+        hold(file)
+        assert compact(ctx, "churn") == 1  # a later one of the same gateway is in the lake before it
+        assert left.exists()
+    how(ctx)
+    assert rows(ctx) == ["prd_1", "prd_2"]
+    assert not list(tmp_path.rglob(f"{first.stem}.*"))
+    how(ctx)
+    assert rows(ctx) == ["prd_1", "prd_2"]
 
 
 def test_the_table_has_the_columns_of_the_contract(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Removal from the lake: only what is old, or an entity's, and all of it, also when a run dies half way."""
 
-import fcntl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ from headrace.kernel.lake import Lake
 from headrace.kernel.work import WorkContext
 from headrace.serving.log.compaction import compact_closed, predictions_table
 from headrace.serving.log.removing import run_removal
-from headrace.serving.log.segments import ASIDE, CLOSED, OPEN, segment_number
+from headrace.serving.log.segments import ASIDE, CLOSED, OPEN, hold, segment_number
 from headrace.serving.retention_nouns import HANDED_IN, DataClass, Expiry, Gone, Removed, RemoveRequest
 
 DAY = timedelta(days=1)
@@ -73,7 +72,7 @@ def test_an_open_segment_from_before_is_waited_for(ctx: WorkContext) -> None:  #
     segment.parent.mkdir(parents=True)
     later = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
     with segment.open("xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as the gateway does that writes it
+        hold(file)  # as the gateway does that writes it
         assert run_removal(ctx, later).unfinished
         assert run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - HANDED_IN)).unfinished
         assert not run_removal(ctx, msgspec.structs.replace(later, asked_at=MAY - DAY)).unfinished
@@ -96,7 +95,7 @@ def test_a_segment_that_is_closed_during_an_erasure_is_waited_for(
 
     asked = RemoveRequest(entity='{"customer_id":1}', asked_at=MAY + DAY)
     with monkeypatch.context() as patched, still_open.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as the gateway does that writes it
+        hold(file)  # as the gateway does that writes it
         patched.setattr("headrace.serving.log.removing.compact_closed", then_the_gateway_closes_it)
         assert run_removal(ctx, asked).unfinished
     removed = run_removal(ctx, asked)

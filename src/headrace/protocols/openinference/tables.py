@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from headrace.errors import SchemaMismatch
 from headrace.protocols.openinference import wire
+from headrace.serving.forms.filled import sent
 from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.forms.json_forms import require_rows
 from headrace.serving.forms.signature import Column, Kind, Signature
@@ -121,7 +122,7 @@ def _matrix(signature: Signature, name: str, values: npt.NDArray[Any]) -> Inputs
     for place, column in enumerate(signature.columns):
         _check(column, values[:, place], where)
     require_rows(len(values))
-    return values.astype(np.float64)
+    return sent(values.astype(np.float64))
 
 
 def _joined(signature: Signature, columns: Tensors) -> Inputs:
@@ -131,7 +132,7 @@ def _joined(signature: Signature, columns: Tensors) -> Inputs:
     if len(lengths) > 1:
         raise SchemaMismatch("the inputs have not the same number of rows", where="inputs")
     require_rows(lengths.pop())
-    return np.column_stack([columns[name].astype(np.float64) for name in signature.names])
+    return sent(np.column_stack([columns[name].astype(np.float64) for name in signature.names]))
 
 
 def _column(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.serving.forms.filled import sent
 from headrace.serving.forms.inputs import Array, Inputs
 from headrace.serving.forms.json_forms import Forms
 from headrace.serving.forms.signature import Column, Kind, Signature
@@ -82,7 +83,7 @@ def matrix_of(signature: Signature, table: pa.Table) -> Array | None:
             found.cast(pa.float64(), safe=False) if not pa.types.is_boolean(found.type) else found.cast(pa.int8())
         )
         matrix[:, place] = plain.to_numpy()  # null is NaN
-    return matrix
+    return sent(matrix)
 
 
 def _fits(column: Column, table: pa.Table) -> bool:

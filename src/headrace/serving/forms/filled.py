@@ -15,6 +15,12 @@ FILLED: float = struct.unpack("<d", struct.pack("<Q", _BITS))[0]
 """What a matrix holds for a field that was not sent."""
 
 
+def sent(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What a caller sent as bytes, with no null in it that has the bits of one that was filled in."""
+    missing = np.isnan(matrix)
+    return np.where(missing, np.nan, matrix) if missing.any() else matrix
+
+
 def filled_fields(matrix: npt.NDArray[np.float64], names: Sequence[str]) -> list[list[str]]:
     """Of each row the fields that were not sent."""
     found = np.ascontiguousarray(matrix, dtype=np.float64).view(np.uint64) == _BITS

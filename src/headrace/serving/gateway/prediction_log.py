@@ -17,7 +17,17 @@ from pathlib import Path
 import structlog
 
 from headrace.serving.gateway.tally import Tally
-from headrace.serving.log.segments import CLOSED, OPEN, Lines, Logged, folder_name, segment_folder, segment_number
+from headrace.serving.log.segments import (
+    BEGUN,
+    CLOSED,
+    OPEN,
+    Lines,
+    Logged,
+    folder_name,
+    hold,
+    segment_folder,
+    segment_number,
+)
 from headrace.serving.nouns import BusinessTime
 
 log = structlog.get_logger()
@@ -34,7 +44,10 @@ class _Segment:
     def __init__(self, path: Path, earliest: datetime) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = self._path.open("xb", buffering=0)
+        begun = path.with_suffix(BEGUN)  # nobody may find it open before it is held
+        self._file = begun.open("xb", buffering=0)
+        hold(self._file)
+        begun.rename(path)
         self.begun_s = time.monotonic()
         self.earliest = earliest
         self.lines = Lines()
@@ -54,9 +67,9 @@ class _Segment:
             self._unsynced = False
 
     def close(self) -> None:
-        self.sync()
-        self._file.close()
-        self._path.rename(self._path.with_suffix(CLOSED))
+        with self._file:  # held until it is renamed
+            self.sync()
+            self._path.rename(self._path.with_suffix(CLOSED))
 
 
 class _Numbers:
@@ -140,7 +153,8 @@ class PredictionLog:
         self._numbers.restore()
         own = self._root / folder_name(self._gateway)
         for left in sorted(own.glob(f"*/*{OPEN}"), key=segment_number):
-            left.rename(left.with_name(f"{self._numbers.next()}{CLOSED}"))  # later ones may be in the lake
+            with suppress(OSError):  # a full disk, or a compaction that adopts it, as it does with what stays open
+                left.rename(left.with_name(f"{self._numbers.next()}{CLOSED}"))  # later ones may be in the lake
         lost = self._tally.restore()
         if lost:
             log.warning("the former process was killed before it wrote all predictions", predictions_lost=lost)

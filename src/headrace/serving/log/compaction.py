@@ -6,6 +6,9 @@ One compaction of a model runs at a time, or a slower one could fall behind the 
 
 A segment that the lake does not take is set aside, since else every later compaction would fail at it. Each later
 one tries it again by itself, under an operation of its own: what refuses it may have changed meanwhile.
+
+A gateway that is gone and never comes back under its name has left segments open. They are taken in the same way,
+since their numbers may be below what the lake has of that gateway.
 """
 
 import time
@@ -26,6 +29,7 @@ from headrace.serving.log.segments import (
     ASIDE,
     CLOSED,
     OPEN,
+    adopt,
     folder_name,
     models_logged,
     read_blocks,
@@ -39,7 +43,7 @@ log = structlog.get_logger()
 PREDICTIONS = "predictions"
 LOCK_PATIENCE_S = 120.0
 LOG_PATIENCE_S = 20.0
-"""Longer than a gateway keeps a segment open; what is still open then belongs to a gateway that has died."""
+"""Longer than a gateway keeps a segment open; what is still open then belongs to a gateway that is stuck."""
 LOOK_S = 0.1
 ROWS_AT_ONCE = 100_000
 _REFUSALS = (SchemaMismatch, ValueError, TypeError, ArithmeticError, NotImplementedError)
@@ -92,6 +96,7 @@ def compact_closed(ctx: WorkContext) -> list[str]:
 def compact_if_closed(ctx: WorkContext, model: str) -> bool:
     """Bring a model's closed segments into the lake, if there are any; whether nothing of them is left outside."""
     root = ctx.settings.home / "predictions"
+    adopt(root, model)
     if not segments(root, model, CLOSED) and not segments(root, model, ASIDE):
         return True
     try:
@@ -106,13 +111,14 @@ def compact_if_closed(ctx: WorkContext, model: str) -> bool:
 
 def _compact(ctx: WorkContext, model: str, until: datetime | None) -> Compaction:
     root = ctx.settings.home / "predictions"
+    adopted = adopt(root, model)
     if until is not None:
         _wait_until_logged(ctx, root, model, until)
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / f"{folder_name(model)}.lock")
     try:
         with lock.acquire(timeout=LOCK_PATIENCE_S):
-            return _move(ctx, root, model, again=until is None)
+            return _move(ctx, root, model, again=until is None or adopted)
     except Timeout as error:
         raise Unavailable("another compaction of the model does not end", where=f"model/{model}") from error
 

@@ -5,11 +5,13 @@ stands once, and their numbers as the bytes that the model was given, since writ
 cost of the log. The names of a version's features stand in a line before the version's first rows.
 """
 
+import fcntl
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -26,8 +28,11 @@ from headrace.serving.nouns import Arm, PredictionRecord, Purpose
 Value = TypeVar("Value")
 
 OPEN, CLOSED = ".open", ".segment"
+BEGUN = ".begun"
+"""Of a segment that is about to be open, until its gateway holds it; empty."""
 ASIDE = ".refused"
-"""A segment that the lake did not take. Each compaction tries it again; it goes by its age, as rows do."""
+"""A segment that the lake did not take, or whose gateway is gone. Each compaction tries it again; it goes by its
+age, as rows do."""
 
 
 ROWS_A_LINE = 1_000
@@ -291,6 +296,23 @@ def segments(root: Path, model: str, suffix: str) -> dict[str, list[Path]]:
 def segment_number(path: Path) -> int:
     """Place of a segment in its gateway's order."""
     return int(path.stem)
+
+
+def hold(file: BinaryIO) -> None:
+    """Show for as long as this process lives that it writes this segment."""
+    with suppress(OSError):  # where the disk knows no locks nobody adopts
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def adopt(root: Path, model: str) -> bool:
+    """Set aside what gateways that are gone have left open, to be taken one by one; whether there was any."""
+    found = False
+    for path in root.glob(f"*/{folder_name(model)}/*{OPEN}"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.rename(path.with_suffix(ASIDE))
+            found = True
+    return found
 
 
 def models_logged(root: Path) -> list[str]:
