@@ -15,11 +15,13 @@ from tests.serving.conftest import Bench, route, until
 from tests.serving.gateway.test_explanations import RECORDS, version
 from tests.serving.runtimes.directories import NAMES
 
-from headrace.errors import DeadlineExceeded
+from headrace.errors import DeadlineExceeded, ModelFault
+from headrace.serving.forms.inputs import Inputs, Outputs
 from headrace.serving.forms.signature import Column, Signature, Tensor
 from headrace.serving.gateway import explaining as explaining_module
 from headrace.serving.gateway.background import background_of
 from headrace.serving.gateway.explaining import Explaining
+from headrace.serving.loading.host import HostProcess
 from headrace.serving.nouns import Loading
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.training.answers import BACKGROUND_FILE
@@ -132,6 +134,35 @@ def test_who_has_no_time_is_told_so(bench: Bench, run: Run) -> None:
         assert (answer.status, answer.body["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
         await until(lambda: bool(bench.explaining.pids))
         assert (await bench.post("/models/churn/explain", RECORDS)).status == 200
+
+    run(main())
+
+
+class SlowlyPrepared(HostProcess):
+    """Its first explanation takes longer than any caller waits."""
+
+    prepared = False
+
+    def ask(
+        self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float
+    ) -> tuple[dict[str, Any], Outputs | None]:
+        if header.get("ask") == "explain" and not self.prepared:
+            if timeout_s <= DEADLINE_S:
+                self.end()
+                raise ModelFault("the model host did not answer in time")
+            self.prepared = True
+        return super().ask(header, values, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_what_takes_long_is_prepared_outside_the_time_of_callers(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(explaining_module, "HostProcess", SlowlyPrepared)
+        await bench.settle(route(version(bench, 1, models.forest(), background=background), champion=1))
+        found = await explain(bench.explaining, bench)
+        assert np.isfinite(found.contributions).all()
 
     run(main())
 

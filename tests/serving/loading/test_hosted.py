@@ -4,6 +4,9 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ from headrace.serving.assignment import Assignment
 from headrace.serving.forms.signature import read_signature
 from headrace.serving.gateway import asking
 from headrace.serving.gateway.asking import Asking, Part
+from headrace.serving.loading import host as host_module
 from headrace.serving.loading import hosted as module
 from headrace.serving.loading.host import HostOrder
 from headrace.serving.loading.hosted import HostedModel
@@ -30,7 +34,7 @@ from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
 
 MODULE = """
-import os, time
+import os, subprocess, time
 import numpy as np
 
 
@@ -47,9 +51,27 @@ class Behaved:
             raise ValueError("no such row")
         if kind == 5.0:
             return object()
+        if kind == 6.0:
+            return np.full(len(rows), float(subprocess.Popen(["sleep", "60"]).pid))
+        if kind == 7.0:
+            return np.zeros((len(rows), 10_000))
         return np.full(len(rows), float(os.getpid()))
 """
-DIE, HANG, PRINT, RAISE, NONSENSE, WELL = (np.array([[kind]]) for kind in (1.0, 2.0, 3.0, 4.0, 5.0, 0.0))
+WELL, DIE, HANG, PRINT, RAISE, NONSENSE, START, LARGE = (np.array([[float(kind)]]) for kind in range(8))
+OWNER = """
+import pathlib, sys, time
+import numpy as np
+from headrace.serving.loading.host import HostOrder
+from headrace.serving.loading.hosted import HostedModel
+from headrace.serving.runtimes.files import ModelFiles
+from headrace.serving.runtimes.recipe import Recipe
+
+recipe = Recipe("pickle", file="model.pkl", columns=(("kind", "double"),), options={"serialization": "pickle"})
+model = HostedModel(HostOrder(ModelFiles(pathlib.Path(sys.argv[1])), recipe, code=("code",)))
+print(int(model.predict(np.array([[6.0]]))[0]), model.pid, flush=True)
+time.sleep(60)
+"""
+"""Of a host, and killed before it can end that."""
 
 
 @pytest.fixture
@@ -74,6 +96,10 @@ def eventually(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < give_up_s
         time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def answers(model: HostedModel) -> bool:
@@ -345,6 +371,17 @@ def test_large_questions_and_answers_pass(hosted: HostedModel) -> None:
     assert np.shape(found) == (300_000,)  # type: ignore[arg-type]
 
 
+def test_an_answer_that_is_too_large_for_its_rows_is_a_fault_and_is_not_read(
+    hosted: HostedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "FEW_BYTES", 1_000)
+    monkeypatch.setattr(host_module, "ROW_BYTES", 100)
+    assert len(hosted.predict(np.zeros((1_000, 1)))) == 1_000
+    with pytest.raises(ModelFault, match="more than fits its rows"):
+        hosted.predict(LARGE)
+    eventually(lambda: answers(hosted))
+
+
 def test_several_threads_may_ask(hosted: HostedModel) -> None:
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(pid_of(hosted))) for _ in range(8)]
@@ -362,6 +399,27 @@ def test_it_ends_when_nobody_holds_it_any_more(order: HostOrder) -> None:
     del hosted
     gc.collect()
     eventually(lambda: not process.is_running())
+
+
+def test_what_an_owner_that_was_killed_has_left_is_cleared_away(
+    order: HostOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    environment = os.environ | {"TMPDIR": str(place)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        started, host = map(int, owner.stdout.readline().split())
+        (left,) = place.iterdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        monkeypatch.setattr(host_module, "NEW_S", 0.0)
+        HostedModel(order).close()
+        assert left.exists()  # its owner lives
+        owner.kill()
+    eventually(lambda: not runs(host) and not runs(started))
+    HostedModel(order).close()
+    assert not list(place.iterdir())
 
 
 def test_a_model_that_cannot_be_loaded_is_told_at_once(order: HostOrder, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrace.errors import DeadlineExceeded, InvalidInput, ModelFault, NotServed, Overloaded
-from headrace.serving.forms.inputs import Inputs, Outputs, rows_of
+from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, ModelFault, NotServed, Overloaded
+from headrace.serving.forms.inputs import Inputs, Outputs, rows_of, take
 from headrace.serving.gateway.background import NO_BACKGROUND, background_of
 from headrace.serving.gateway.effort import Effort
 from headrace.serving.loading.host import START_TIMEOUT_S, HostProcess
@@ -37,6 +37,8 @@ LONGEST_S = 30.0
 """Of one explanation, whatever time its request has: others wait behind it."""
 SHARE = 0.8
 """Of a request's time that sampling may take; the rest is for the way there and back."""
+PREPARATION_S = 2.0
+"""So long the explanation may take by which a process prepares itself, that of its model's own way not counted."""
 LONGEST_RETRY_S = 60
 
 
@@ -276,7 +278,7 @@ class _Lane:
             raise _late_version(self._version)
         process = self.host.process
         if process is None or process.ended:
-            process = self.host.process = self._start()
+            process = self.host.process = self._start(inputs)
         with self._for(caller):
             return self._ask(process, inputs, outputs, params, output, caller)
 
@@ -314,17 +316,28 @@ class _Lane:
         self.effort.learn(rows_of(inputs), time.monotonic() - began_s)
         return found
 
-    def _start(self) -> HostProcess:
+    def _start(self, inputs: Inputs) -> HostProcess:
+        """A process that is prepared, however little time its first caller has: the next ones find it ready."""
         arrangement = self._arrange(self._version)
         background = background_of(arrangement.order.files, arrangement.signature)
         process = HostProcess(replace(arrangement.order, explains=True), start_timeout_s=START_TIMEOUT_S)
         try:
             if background is not None:
                 process.ask({"ask": "background"}, background, timeout_s=START_TIMEOUT_S)
+            self._prepare(process, take(inputs if background is None else background, [0]))
         except BaseException:
             process.end()
             raise
         return process
+
+    def _prepare(self, process: HostProcess, row: Inputs) -> None:
+        """Have one row explained, which makes what all explanations use; what it says is said again to callers."""
+        header = {"ask": "explain", "params": None, "output": None, "within_s": PREPARATION_S}
+        try:
+            process.ask(header, row, timeout_s=START_TIMEOUT_S)
+        except HeadraceError:
+            if process.ended:
+                raise
 
     def _asked_again(
         self, process: HostProcess, inputs: Inputs, params: dict[str, Any] | None, until_s: float

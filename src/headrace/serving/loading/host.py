@@ -4,11 +4,15 @@ It is how a worker, which loads no models, scores rows; and how a gateway answer
 format, or whose libraries are not those of the gateway.
 """
 
+import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -27,13 +31,21 @@ from headrace.errors import (
 )
 from headrace.kernel.settings import foreign_environment
 from headrace.serving.forms.inputs import Array, Inputs, Outputs, rows_of
-from headrace.serving.loading.piped import ONE_THREAD, Died, Late, PipedProcess
+from headrace.serving.loading.piped import ONE_THREAD, Died, Late, Overlong, PipedProcess
 from headrace.serving.runtimes import start
 from headrace.serving.runtimes.files import ModelFiles
 from headrace.serving.runtimes.recipe import Recipe
 
 START_TIMEOUT_S = 120.0
 SCORE_TIMEOUT_S = 120.0
+ANSWER_BYTES = 1 << 30
+"""Of an answer, whatever was asked."""
+FEW_BYTES = 64 << 20
+ROW_BYTES = 1 << 20
+"""An answer to rows has so many for each, and `FEW_BYTES` beside them."""
+NEW_S = 60.0
+"""A folder that is younger may not be locked yet."""
+_PREFIX = "headrace-hosting-"
 _TOLD: tuple[type[HeadraceError], ...] = (
     InternalError,
     MissingExtra,
@@ -89,12 +101,16 @@ class HostProcess:
 
     def __init__(self, order: HostOrder, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
         self._where = str(order.files.directory)
-        self._own = tempfile.TemporaryDirectory(prefix="headrace-host-", ignore_cleanup_errors=True)
-        self._piped = PipedProcess(
-            [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
-            foreign_environment() | ONE_THREAD | _QUIET | {"TMPDIR": self._own.name},
-            Path(self._own.name),
-        )
+        self._own = _OwnFolder()
+        try:
+            self._piped = PipedProcess(
+                [str(order.python), "-I", str(Path(start.__file__).absolute()), str(os.getpid())],
+                foreign_environment() | ONE_THREAD | _QUIET | {"TMPDIR": str(self._own.path)},
+                self._own.path,
+            )
+        except BaseException:
+            self._own.remove()
+            raise
         try:
             self.ask(order.message(), None, timeout_s=start_timeout_s)
         except BaseException:
@@ -128,8 +144,9 @@ class HostProcess:
         if self.ended:
             raise ModelFault("the model host is not running", where=self._where)
         try:
-            answer, found = self._piped.ask(header, values, timeout_s=timeout_s)
-        except (Late, Died) as problem:
+            limit_bytes = _limit_bytes(values)
+            answer, found = self._piped.ask(header, values, timeout_s=timeout_s, limit_bytes=limit_bytes)
+        except (Late, Died, Overlong) as problem:
             self.end()
             raise self._fault(problem) from problem
         except BaseException:
@@ -153,9 +170,15 @@ class HostProcess:
     def end(self) -> None:
         """End the process; it holds nothing that would have to be saved."""
         self._piped.end()
-        self._own.cleanup()
+        self._own.remove()
 
-    def _fault(self, problem: Late | Died) -> ModelFault:
+    def _fault(self, problem: Late | Died | Overlong) -> ModelFault:
+        if isinstance(problem, Overlong):
+            return ModelFault(
+                "the model answered with more than fits its rows",
+                where=self._where,
+                fix=f"Answer with at most {ROW_BYTES >> 20} MiB a row and {ANSWER_BYTES >> 30} GiB in all.",
+            )
         if isinstance(problem, Late):
             return ModelFault("the model host did not answer in time", where=self._where)
         return ModelFault(
@@ -163,6 +186,42 @@ class HostProcess:
             where=self._where,
             fix="The model crashed its process, or ran out of memory; try it with fewer rows.",
         )
+
+
+class _OwnFolder:
+    """A host's folder for what it writes, locked for as long as its owner lives.
+
+    Whoever makes one removes those whose owners were killed and could not. The lock tells them, and not a process
+    id, which says nothing where containers share a disk.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.remove = weakref.finalize(self, _remove, self.path, lock)
+        now_s = self.path.stat().st_mtime
+        for other in self.path.parent.glob(f"{_PREFIX}*"):
+            _remove_left(other, now_s)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _remove_left(folder: Path, now_s: float) -> None:
+    """Remove a folder that is nobody's any more; one of another user, or one just being made, is let be."""
+    with suppress(OSError):
+        if now_s - folder.stat().st_mtime < NEW_S:
+            return
+        lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # its owner lives
+            os.close(lock)
+        else:
+            _remove(folder, lock)
 
 
 class ModelHost:
@@ -302,6 +361,11 @@ class ModelHost:
         if given == self.names:
             return features
         return features[:, [given.index(name) for name in self.names]]
+
+
+def _limit_bytes(values: Inputs | None) -> int:
+    """Of the answer: what a stranger's code says is held in the memory of whoever has asked."""
+    return ANSWER_BYTES if values is None else min(ANSWER_BYTES, FEW_BYTES + ROW_BYTES * rows_of(values))
 
 
 def _told(answer: dict[str, Any], where: str) -> HeadraceError:

@@ -24,6 +24,8 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
 SOUND_AFTER_S = 60.0
 """A process that lived so long, or has answered, was sound; its death begins anew with a short pause."""
+JUST_NOW_S = 0.001
+"""Whoever waits for the process looks whether it lives, and need not look again to ask it right afterwards."""
 SPARE_S = 600.0
 """So long after a death a spare process stands by."""
 
@@ -106,6 +108,7 @@ class _Seat:
         self._process: HostProcess | None = HostProcess(order, start_timeout_s=start_timeout_s)
         self._spare: HostProcess | None = None
         self._spare_until_s = 0.0
+        self._looked_s = -JUST_NOW_S
         self._since_s = time.monotonic()
         self._has_answered = False
         self._keeper = threading.Thread(target=self._keep, name="model-host", daemon=True)
@@ -129,7 +132,8 @@ class _Seat:
         self, header: dict[str, Any], inputs: Inputs, timeout_s: float
     ) -> tuple[dict[str, Any], Outputs | None]:
         with self._asking:
-            self._look_after()
+            if time.monotonic() - self._looked_s > JUST_NOW_S:
+                self._look_after()
             process = self._process
             if process is None:
                 raise Overloaded(
@@ -149,6 +153,7 @@ class _Seat:
         if self._asking.acquire(blocking=False):  # whoever is asking finds out himself
             try:
                 self._look_after()
+                self._looked_s = time.monotonic()
             finally:
                 self._asking.release()
         return self._taken.wait(0.0 if self._closed.is_set() else timeout_s)

@@ -96,9 +96,15 @@ class PipedProcess:
         return self._process.pid
 
     def ask(
-        self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float
+        self, header: dict[str, Any], values: Inputs | None, *, timeout_s: float, limit_bytes: int | None = None
     ) -> tuple[dict[str, Any], Outputs | None]:
         """Send one message and wait for its answer. After an error the process is ended.
+
+        Args:
+            header: of the message.
+            values: arrays that go with it.
+            timeout_s: seconds for the answer.
+            limit_bytes: of this answer; None leaves it to the process's own limit.
 
         Raises:
             Died: the process did.
@@ -108,7 +114,7 @@ class PipedProcess:
         """
         give_up_s = time.monotonic() + timeout_s
         pieces = wire.encode(header, values)
-        left = self._limit_bytes
+        left = self._limit_bytes if limit_bytes is None else limit_bytes
 
         def read(size: int) -> bytes | bytearray:
             nonlocal left

@@ -1,7 +1,10 @@
 """The inside of a process that answers messages over its pipes, until its input ends: so it outlives nobody."""
 
+import atexit
 import os
 import resource
+import select
+import signal
 import sys
 import threading
 import time
@@ -25,6 +28,7 @@ def piped(parent: int) -> tuple[IO[bytes], IO[bytes]]:
         Where messages come from, and where answers go. What is printed goes among the errors.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the caller's data
+    atexit.register(_end_what_was_started)
     threading.Thread(target=_end_with, args=(parent,), name="lifeline", daemon=True).start()
     frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed must not land among the messages
@@ -66,4 +70,18 @@ def _end_with(parent: int) -> None:
     """
     while os.getppid() == parent:
         time.sleep(LOOK_AT_PARENT_S)
+    _end_group()
     os._exit(1)
+
+
+def _end_what_was_started() -> None:
+    """A parent ends whatever a model has started; where it has gone itself, this process has to."""
+    poll = select.poll()
+    poll.register(0, 0)
+    if any(event & select.POLLHUP for _, event in poll.poll(0)):
+        _end_group()
+
+
+def _end_group() -> None:
+    if os.getpgrp() == os.getpid():  # it was made for this process alone
+        os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -6,6 +6,7 @@ and objects as JSON. What a host sends is data of a stranger: nothing in it is r
 
 import base64
 import json
+import math
 import struct
 from collections.abc import Callable
 from datetime import date
@@ -22,6 +23,7 @@ LENGTH = struct.Struct(">I")
 HEADER_LIMIT_BYTES = 17 << 20
 """As much as a body of a request may have, and room for what stands around its texts."""
 ARRAY_LIMIT_BYTES = 1 << 30
+DIMENSIONS = 64
 _KINDS = frozenset("fiubmM")
 _FORMS: dict[str, Callable[[dict[str, Any]], Inputs | Outputs]] = {
     "array": lambda arrays: arrays[""],
@@ -74,6 +76,7 @@ def decode(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], In
         for name, kind, shape, size in listed:
             if not 0 <= size <= ARRAY_LIMIT_BYTES:
                 raise ModelFault("a message of the model host is too large")
+            _require_fitting(kind, shape, size)
             arrays[str(name)] = _unpack(kind, tuple(shape), read(size))
         return header, _FORMS[form](arrays)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -91,6 +94,14 @@ def _pack(array: Any) -> tuple[str, bytes | memoryview]:
         return "json", json.dumps(values, default=_plain).encode()
     except (TypeError, ValueError) as error:
         raise ModelFault(f"the model answered with what is not JSON: {error}"[:300]) from error
+
+
+def _require_fitting(kind: str, shape: list[int], size: int) -> None:
+    """Numbers whose shape is not that of their bytes are refused before these are read."""
+    if kind in {"json", "bytes"}:
+        return
+    if len(shape) > DIMENSIONS or math.prod(shape) * np.dtype(kind).itemsize != size:
+        raise ValueError(kind)
 
 
 def _unpack(kind: str, shape: tuple[int, ...], content: bytes | bytearray) -> Any:
