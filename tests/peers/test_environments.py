@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import yaml
+from tests.processes import children
 from tests.serving import models
 from tests.serving.conftest import Bench, route
 
@@ -55,8 +55,7 @@ def test_conflicting_libraries_behind_one_endpoint(tmp_path: Path) -> None:
         assert {version for answer in answers for version in answer.body["versions"]} == {1, 2}
         for answer in answers:
             np.testing.assert_allclose(answer.body["predictions"], answer.body["versions"], atol=1e-9)
-        pythons = {child.cmdline()[0] for child in psutil.Process().children()}
-        assert len({python for python in pythons if "environments" in python}) == 2
+        assert len({child.cmdline()[0] for child in children("environments")}) == 2
 
     try:
         asyncio.run(scenario())

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
+from tests.processes import children
 from tests.serving import models
 
 from headrace.errors import InternalError, InvalidInput, ModelFault, PolicyRefused
@@ -75,9 +76,7 @@ def test_a_model_that_is_refused_says_why(tmp_path: Path) -> None:
 
 
 def host_process() -> psutil.Process:
-    (child,) = [
-        process for process in psutil.Process().children() if "runtimes/start.py" in " ".join(process.cmdline())
-    ]
+    (child,) = children("runtimes/start.py")
     return child
 
 

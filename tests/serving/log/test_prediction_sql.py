@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.processes import children
 from tests.serving.gateway.test_prediction_log import MAY
 from tests.serving.log.test_compaction import control, ctx, refuse, write  # noqa: F401 - fixtures
 from tests.serving.log.test_feedback_join import predicted
@@ -245,7 +246,7 @@ class Observed:
             assert time.monotonic() < deadline_s
             assert self._thread.is_alive()
             time.sleep(0.01)
-        [process] = psutil.Process().children()
+        [process] = children(prediction_sql.PROCESS_MODULE)
         return process
 
     def __exit__(self, *_: object) -> None:
