@@ -6,6 +6,7 @@ worker at least once. It holds no ticket: who reads it decides with a login of t
 
 from functools import partial
 
+from headrace.delivery.apart import each_apart
 from headrace.kernel.database import Tx
 from headrace.kernel.events import Event
 from headrace.monitoring import alerts
@@ -34,23 +35,12 @@ def are_due(tx: Tx) -> bool:
 
 
 def remind(tx: Tx) -> None:
-    """Tell the channels of every request whose time runs out, once.
-
-    Each by itself: one of which nobody can be told keeps no other from being told of. It is told by raising, once
-    nobody else is due.
-    """
-    problem: Exception | None = None
-    reminded = 0
-    for workspace in reminders.workspaces(tx):
-        there = tx.within(workspace)
-        for found in reminders.due(there):
-            try:
-                there.apart(partial(_remind, found=found))
-                reminded += 1
-            except Exception as error:  # noqa: BLE001 - raised below, when it undoes nothing of the others
-                problem = problem or error
-    if problem is not None and not reminded:
-        raise problem
+    """Tell the channels of every request whose time runs out, once."""
+    each_apart(
+        (there, partial(_remind, found=found))
+        for there in map(tx.within, reminders.workspaces(tx))
+        for found in reminders.due(there)
+    )
 
 
 def _remind(tx: Tx, found: Approval) -> None:

@@ -6,6 +6,7 @@ A look of its own beside the canary's, so that trouble with one never keeps the 
 from functools import partial
 
 from headrace.delivery import releases
+from headrace.delivery.apart import each_apart
 from headrace.delivery.machine import ExpireApproval
 from headrace.kernel.database import Tx
 from headrace.registry import approvals
@@ -18,23 +19,12 @@ def are_due(tx: Tx) -> bool:
 
 
 def lapse(tx: Tx) -> None:
-    """Close every request whose time is over, and tell its release.
-
-    Each by itself: a release that cannot be told, say one that a later program wrote, keeps no other from its
-    deadline. It is told by raising, once nobody else is due.
-    """
-    problem: Exception | None = None
-    lapsed = 0
-    for workspace in approvals.workspaces_due(tx):
-        there = tx.within(workspace)
-        for approval in approvals.due(there):
-            try:
-                there.apart(partial(_lapse, approval=approval))
-                lapsed += 1
-            except Exception as error:  # noqa: BLE001 - raised below, when it undoes nothing of the others
-                problem = problem or error
-    if problem is not None and not lapsed:
-        raise problem
+    """Close every request whose time is over, and tell its release."""
+    each_apart(
+        (there, partial(_lapse, approval=approval))
+        for there in map(tx.within, approvals.workspaces_due(tx))
+        for approval in approvals.due(there)
+    )
 
 
 def _lapse(tx: Tx, approval: Approval) -> None:

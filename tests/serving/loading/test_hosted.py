@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from tests.processes import eventually, runs
 from tests.serving import models
 
 from headrace.errors import DeadlineExceeded, HeadraceError, InternalError, ModelFault, Overloaded
@@ -89,17 +90,6 @@ def hosted(order: HostOrder) -> Iterator[HostedModel]:
     model = HostedModel(order, timeout_s=20.0, first_pause_s=0.02)
     yield model
     model.close()
-
-
-def eventually(condition: Callable[[], Any]) -> None:
-    give_up_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def answers(model: HostedModel) -> bool:

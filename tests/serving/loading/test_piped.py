@@ -2,13 +2,12 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
+from tests.processes import eventually, runs
 
 from headrace.serving.loading import piped
 from headrace.serving.loading.piped import Died, PipedProcess
@@ -23,17 +22,6 @@ def process(script: str, folder: Path) -> Iterator[PipedProcess]:
         yield started
     finally:
         started.end()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_process_that_closes_its_pipes_and_lives_is_waited_for_no_longer(tmp_path: Path) -> None:
